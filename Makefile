@@ -1,0 +1,68 @@
+# Everything a person or a continuous-integration service does with this project. `make help` lists it.
+
+SHELL := bash
+.SHELLFLAGS := -eu -o pipefail -c
+.DEFAULT_GOAL := help
+MAKEFLAGS += --no-print-directory --no-builtin-rules
+
+# paper | budget | mini | smoke: how much of each recipe is trained.
+SCALE ?= smoke
+# More arguments for the launcher, such as ARGS="--seeds 3 --budget 200".
+ARGS ?=
+VENV ?= .venv
+# Test processes side by side; each uses one thread of torch.
+TEST_WORKERS ?= 2
+# The first Python on the PATH that the pins cover; the set-up says what is wrong if there is none.
+PYTHON ?= $(shell for p in python3 python3.13 python3.12 python3.11; do \
+	"$$p" -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 13))' >/dev/null 2>&1 \
+	&& { echo "$$p"; exit; }; done; echo python3)
+
+PY := $(VENV)/bin/python
+LAUNCH = $(PY) -m tksbench.launch --scale $(SCALE) $(ARGS)
+TABLES = $(PY) -m tksbench.tables
+
+.PHONY: help
+help:  ## list the targets
+	@sed -nE 's/^([a-z0-9-]+):.*## (.*)/  \1\t\2/p' $(MAKEFILE_LIST) | expand -t 14
+	@echo
+	@echo '  SCALE=paper|budget|mini|smoke (default smoke)  ARGS="--seeds 3"  PYTHON=python3.12'
+
+.PHONY: env
+env:  ## create or update .venv from the pinned, hash-checked packages
+	@$(PYTHON) .ci/setup_venv.py $(VENV)
+
+.PHONY: table1
+table1: env  ## train what Table 1 lacks at SCALE, then print it
+	$(LAUNCH) recipes/cifar10.yaml recipes/cifar100.yaml recipes/imagenet.yaml --only '*/tks'
+	$(TABLES) table1
+
+.PHONY: smoke
+smoke: env  ## run every recipe at smoke scale
+	$(PY) -m tksbench.launch --scale smoke $(ARGS) recipes/*.yaml
+
+.PHONY: test
+test: export OMP_NUM_THREADS := 1
+test: env  ## run all tests that this machine can; say what was skipped and why
+	$(PY) -m pytest -n $(TEST_WORKERS) -rs
+
+.PHONY: check
+check: env  ## formatting, lint, types, spelling, and drift of the committed tables
+	$(VENV)/bin/ruff format --check
+	$(VENV)/bin/ruff check
+	$(VENV)/bin/mypy
+	$(VENV)/bin/codespell
+	$(TABLES) --check
+
+.PHONY: lock
+lock: env  ## renew the pins from the ranges of pyproject.toml
+	$(VENV)/bin/uv pip compile $(LOCK) --extra dev -o constraints.txt
+	$(VENV)/bin/uv pip compile $(LOCK) --all-extras -c constraints.txt -o constraints-extras.txt
+
+# One version of a package for all supported Pythons where possible; nothing about the index in the output.
+LOCK := pyproject.toml --quiet --universal --python-version 3.11 --fork-strategy fewest --upgrade \
+	--generate-hashes --no-header --no-emit-index-url --no-emit-find-links
+
+.PHONY: clean
+clean:  ## remove caches and build products (runs, data and .venv stay)
+	rm -rf .mypy_cache .ruff_cache .pytest_cache .hypothesis .coverage* build dist *.egg-info
+	find tksbench tests -name __pycache__ -type d -prune -exec rm -rf {} +

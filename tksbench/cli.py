@@ -1,0 +1,100 @@
+"""The `tksbench` command: hands each subcommand to the module that owns it.
+
+The modules are imported late, so that `tksbench launch --plan` never pays for torch or pandas.
+"""
+
+from __future__ import annotations
+
+import difflib
+import importlib
+import sys
+from typing import TYPE_CHECKING
+
+from tksbench import __version__
+from tksbench.errors import TksbenchError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    CommandMain = Callable[[list[str] | None], int]
+
+BAD_INPUT = 2
+INTERRUPTED = 130  # 128 + SIGINT, as a shell reports it
+
+COMMANDS = {
+    "launch": ("tksbench.launch.__main__", "train what a recipe asks for and is not trained yet"),
+    "tables": ("tksbench.tables", "tables, figures and verdicts from the logged runs"),
+    "data": ("tksbench.data.__main__", "prepare or verify a data set, or write its miniature"),
+    "doctor": ("tksbench.doctor", "what this machine or cluster can run, and what to do about the rest"),
+}
+
+
+def usage() -> str:
+    """Returns the help text of `tksbench` itself."""
+    width = max(map(len, COMMANDS))
+    lines = [f"  {name:<{width}}  {summary}" for name, (_, summary) in COMMANDS.items()]
+    return "\n".join(
+        [
+            "usage: tksbench [--help | --version] COMMAND [ARGUMENT ...]",
+            "",
+            "commands:",
+            *lines,
+            "",
+            "`tksbench COMMAND --help` tells more; `python -m tksbench.COMMAND` is the same command.",
+            "",
+        ]
+    )
+
+
+def run_command(command: CommandMain, argv: list[str] | None = None) -> int:
+    """Runs a command's `main` and turns a user's mistake into one line and an exit status.
+
+    Args:
+        command: Takes the arguments (None: those of the process) and returns an exit status.
+        argv: The arguments after the command's name.
+
+    Returns:
+        The command's own status; 2 for a `TksbenchError`; 130 for Ctrl-C.
+    """
+    try:
+        return command(argv)
+    except TksbenchError as error:
+        sys.stderr.write(f"tksbench: error: {error}\n")
+        return BAD_INPUT
+    except KeyboardInterrupt:
+        sys.stderr.write("tksbench: interrupted\n")
+        return INTERRUPTED
+
+
+def unknown_command(name: str) -> str:
+    """Returns the message for a command that does not exist, with the nearest one that does."""
+    near = difflib.get_close_matches(name, COMMANDS, n=1)
+    hint = f"did you mean {near[0]!r}?" if near else f"choose from {', '.join(COMMANDS)}"
+    return f"tksbench: error: unknown command {name!r}; {hint}\n"
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Entry point of the console script.
+
+    Args:
+        argv: Arguments without the program's name; None reads those of the process.
+
+    Returns:
+        The exit status: 0 done, 1 a run failed, 2 bad input, 130 interrupted.
+    """
+    name, *rest = [*(sys.argv[1:] if argv is None else argv)] or ["--help"]
+    if name in ("-h", "--help"):
+        sys.stdout.write(usage())
+        return 0
+    if name == "--version":
+        sys.stdout.write(f"tksbench {__version__}\n")
+        return 0
+    if name not in COMMANDS:
+        sys.stderr.write(unknown_command(name))
+        return BAD_INPUT
+    command: CommandMain = importlib.import_module(COMMANDS[name][0]).main
+    return run_command(command, rest)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

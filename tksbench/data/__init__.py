@@ -1,0 +1,8 @@
+"""Data sets: readers of each original format, augmentation, `prepare`/`verify`, and the miniatures."""
+
+from __future__ import annotations
+
+from tksbench.data.errors import DataError
+from tksbench.data.registry import DATASETS, DatasetInfo, FileStatus, data_root, has_real, load
+
+__all__ = ["DATASETS", "DataError", "DatasetInfo", "FileStatus", "data_root", "has_real", "load"]

@@ -1,0 +1,9 @@
+"""The data room's exception."""
+
+from __future__ import annotations
+
+from tksbench.errors import TksbenchError
+
+
+class DataError(TksbenchError):
+    """A data set is missing, corrupt, or asked for wrongly: the message names the file and what would be right."""

@@ -1,0 +1,214 @@
+"""Which data sets there are, where they lie, and how to get at one. Imports neither numpy nor torch.
+
+The module behind a data set (`DatasetInfo.target`, "module:load") has three functions. Each gets `root`, the folder
+that holds the data set's own folder (`<data root>` for the real set, `<data root>/miniature` for the miniature):
+
+    load(spec: DataSpec, T: int, seed: int, root: Path) -> Data    # spec.source says whether root is a miniature's
+    verify(name: str, root: Path) -> list[FileStatus]               # of the real set
+    make_miniature(name: str, root: Path) -> None                   # writes root/<info.folder>; root is an empty temporary
+                                                                    # folder, `ensure_miniature` moves the result into place
+"""
+
+from __future__ import annotations
+
+import difflib
+import importlib
+import os
+import shutil
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+from tksbench.data.errors import DataError
+
+if TYPE_CHECKING:
+    from tksbench.data.base import Data
+    from tksbench.recipe import DataSpec
+
+
+@dataclass(frozen=True)
+class DatasetInfo:
+    """What is known of a data set without reading it (sizes: paper section 4.1 and the official lists).
+
+    Attributes:
+        name: The name recipes use.
+        title: The name people use.
+        target: "module:load" of its reader.
+        kind: "static" images [C, H, W] or "event" frames [T, C, H, W].
+        num_classes: Number of classes of the real set (a miniature may have fewer).
+        n_train: Training samples of the real set.
+        n_test: Test samples of the real set.
+        in_chans: Channels C.
+        size: Height and width H = W that the network sees.
+        T: Time steps the paper uses.
+        folder: The data set's folder under the data root.
+        markers: Paths inside `folder` whose presence means that the set is there.
+    """
+
+    name: str
+    title: str
+    target: str
+    kind: Literal["static", "event"]
+    num_classes: int
+    n_train: int
+    n_test: int
+    in_chans: int
+    size: int
+    T: int
+    folder: str
+    markers: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class FileStatus:
+    """What `verify` found at one path (relative to the data root)."""
+
+    path: str
+    state: Literal["ok", "missing", "corrupt"]
+    detail: str = ""
+
+
+_CIFAR10_FILES = (*(f"data_batch_{i}" for i in range(1, 6)), "test_batch")
+_CUB_LISTS = ("images.txt", "image_class_labels.txt", "train_test_split.txt", "images")
+_FINE = "tksbench.data.finegrained:load"
+_EVENT = "tksbench.data.event_sets:load"
+
+DATASETS: dict[str, DatasetInfo] = {
+    info.name: info
+    for info in (
+        DatasetInfo(
+            "cifar10", "CIFAR-10", "tksbench.data.cifar:load", "static", 10, 50_000, 10_000, 3, 32, 4,
+            "cifar-10-batches-py", _CIFAR10_FILES,
+        ),
+        DatasetInfo(
+            "cifar100", "CIFAR-100", "tksbench.data.cifar:load", "static", 100, 50_000, 10_000, 3, 32, 4,
+            "cifar-100-python", ("train", "test"),
+        ),
+        DatasetInfo(
+            "imagenet", "ImageNet-1k", "tksbench.data.imagenet:load", "static", 1000, 1_281_167, 50_000, 3, 224, 4,
+            "ILSVRC2012", ("train", "val"),
+        ),
+        DatasetInfo("cub", "CUB-200-2011", _FINE, "static", 200, 5994, 5794, 3, 224, 4, "CUB_200_2011", _CUB_LISTS),
+        DatasetInfo(
+            "dogs", "Stanford Dogs", _FINE, "static", 120, 12_000, 8580, 3, 224, 4,
+            "StanfordDogs", ("train_list.mat", "test_list.mat", "Images"),
+        ),
+        DatasetInfo("cars", "Stanford Cars", _FINE, "static", 196, 8144, 8041, 3, 224, 4, "stanford_cars", ()),
+        DatasetInfo(
+            "dvs_cifar10", "DVS-CIFAR10", _EVENT, "event", 10, 9000, 1000, 2, 48, 10,
+            "CIFAR10DVS", ("airplane", "truck"),
+        ),
+        DatasetInfo(
+            "ncaltech101", "N-Caltech101", _EVENT, "event", 101, 7839, 870, 2, 48, 10,
+            "Caltech101", ("BACKGROUND_Google", "yin_yang"),
+        ),
+        DatasetInfo(
+            "nmnist", "N-MNIST", _EVENT, "event", 10, 60_000, 10_000, 2, 34, 10, "n_mnist", ("Train/0", "Test/0")
+        ),
+    )
+}  # fmt: skip
+
+
+def info(name: str) -> DatasetInfo:
+    """Look a data set up by name.
+
+    Raises:
+        DataError: No data set has this name; the message names the nearest.
+    """
+    if name in DATASETS:
+        return DATASETS[name]
+    close = difflib.get_close_matches(name, DATASETS, n=1)
+    hint = f"did you mean {close[0]!r}? " if close else ""
+    raise DataError(f"unknown data set {name!r}: {hint}known are {', '.join(DATASETS)}")
+
+
+def data_root() -> Path:
+    """The folder that holds all data sets: `TKSBENCH_DATA`, else `./data` (which need not exist yet).
+
+    Raises:
+        DataError: `TKSBENCH_DATA` names something that is not a folder.
+    """
+    named = os.environ.get("TKSBENCH_DATA")
+    if not named:
+        return Path("data")
+    root = Path(named).expanduser()
+    if not root.is_dir():
+        raise DataError(
+            f"TKSBENCH_DATA={named}: no such folder; create it, or unset the variable to use ./data"
+        )
+    return root
+
+
+def has_real(name: str, root: Path | None = None) -> bool:
+    """Whether the real data set seems to be there (a look at its marker files, no checksum)."""
+    entry = info(name)
+    folder = (root or data_root()) / entry.folder
+    if name == "cars":  # the two packagings of the same images
+        split = ("cars_train", "cars_test", "devkit")
+        return all((folder / m).exists() for m in split) or all(
+            (folder / m).exists() for m in ("car_ims", "cars_annos.mat")
+        )
+    return all((folder / marker).exists() for marker in entry.markers)
+
+
+def reader(name: str) -> Any:  # noqa: ANN401  (a module: see the head of this file for its functions)
+    """Import the module that reads a data set."""
+    return importlib.import_module(info(name).target.partition(":")[0])
+
+
+def ensure_miniature(name: str, root: Path | None = None) -> Path:
+    """Make the miniature of a data set unless it is there; returns the folder that holds its layout.
+
+    Safe when two processes do it at once: each builds in a folder of its own, the first to finish wins.
+
+    Raises:
+        DataError: The data root cannot be written to.
+    """
+    entry = info(name)
+    home = (root or data_root()) / "miniature"
+    if (home / entry.folder).is_dir():
+        return home
+    try:
+        home.mkdir(parents=True, exist_ok=True)
+        building = Path(tempfile.mkdtemp(prefix=f".{name}-", dir=home))
+    except OSError as error:
+        message = f"cannot write the miniature of {name} to {home}: {error.strerror}; set TKSBENCH_DATA to a folder you own"
+        raise DataError(message) from error
+    try:
+        reader(name).make_miniature(name, building)
+        try:
+            (building / entry.folder).rename(home / entry.folder)
+        except OSError:  # another process was first
+            if not (home / entry.folder).is_dir():
+                raise
+    finally:
+        shutil.rmtree(building, ignore_errors=True)
+    return home
+
+
+def load(spec: DataSpec, T: int, seed: int, root: Path | None = None) -> Data:
+    """Load a data set as a recipe asks for it; builds its miniature if that is asked for and absent.
+
+    Args:
+        spec: The data part of a run's specification.
+        T: Time steps (event sets: number of frames; static sets ignore it).
+        seed: The run's seed; together with epoch and index it decides every augmentation.
+        root: The data root; None for `data_root()`.
+
+    Raises:
+        DataError: Unknown name, data missing or corrupt, or a root that cannot be written to.
+    """
+    entry = info(spec.name)
+    base = root or data_root()
+    if spec.source == "miniature":
+        home = ensure_miniature(spec.name, base)
+    elif has_real(spec.name, base):
+        home = base
+    else:
+        raise DataError(
+            f"{entry.title} is not complete in {base / entry.folder}: "
+            f"`python -m tksbench.data verify {spec.name}` says what is missing, `... prepare {spec.name}` what to do"
+        )
+    data: Data = reader(spec.name).load(spec, T, seed, home)
+    return data

@@ -22,8 +22,9 @@ Batch = tuple[torch.Tensor, torch.Tensor]
 class Split(Dataset[Batch], ABC):
     """One half (train or test) of a data set, read batch by batch.
 
-    Indices are pairs (epoch, index) so that augmentation can depend on them and on nothing else: order, batch,
-    worker and resume do not matter. Give a `DataLoader` a batch sampler of such pairs and an identity `collate_fn`.
+    Indices are pairs (epoch, index) so that augmentation can depend on them and on nothing else: order,
+    batch, worker and resume do not matter. Give a `DataLoader` a batch sampler of such pairs and an identity
+    `collate_fn`.
 
     Attributes:
         labels: Class of each sample, int64 [N].
@@ -67,7 +68,7 @@ class Data:
 
 
 def balanced_subset(labels: NDArray[np.int64], n: int | None) -> NDArray[np.int64]:
-    """Indices of the first n samples in a class-balanced, deterministic order (None: all, in their own order).
+    """Indices of the first n samples in a class-balanced, deterministic order (None: all, as they lie).
 
     The order takes the first sample of every class, then the second of every class, and so on.
     """

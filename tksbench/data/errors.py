@@ -6,4 +6,4 @@ from tksbench.errors import TksbenchError
 
 
 class DataError(TksbenchError):
-    """A data set is missing, corrupt, or asked for wrongly: the message names the file and what would be right."""
+    """A data set is missing, corrupt, or asked for wrongly: the message says which file and what would do."""

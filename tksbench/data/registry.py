@@ -1,12 +1,12 @@
 """Which data sets there are, where they lie, and how to get at one. Imports neither numpy nor torch.
 
-The module behind a data set (`DatasetInfo.target`, "module:load") has three functions. Each gets `root`, the folder
-that holds the data set's own folder (`<data root>` for the real set, `<data root>/miniature` for the miniature):
+The module behind a data set (`DatasetInfo.target`, "module:load") has three functions. Each gets `root`, the
+folder that holds the data set's own folder: `<data root>` for the real set, `<data root>/miniature` else.
 
-    load(spec: DataSpec, T: int, seed: int, root: Path) -> Data    # spec.source says whether root is a miniature's
-    verify(name: str, root: Path) -> list[FileStatus]               # of the real set
-    make_miniature(name: str, root: Path) -> None                   # writes root/<info.folder>; root is an empty temporary
-                                                                    # folder, `ensure_miniature` moves the result into place
+    load(spec: DataSpec, T: int, seed: int, root: Path) -> Data   # spec.source: is root a miniature's?
+    verify(name: str, root: Path) -> list[FileStatus]             # of the real set
+    make_miniature(name: str, root: Path) -> None                 # writes root/<info.folder>; root is an empty
+                                            # temporary folder, `ensure_miniature` moves the result into place
 """
 
 from __future__ import annotations
@@ -86,15 +86,20 @@ DATASETS: dict[str, DatasetInfo] = {
             "cifar-100-python", ("train", "test"),
         ),
         DatasetInfo(
-            "imagenet", "ImageNet-1k", "tksbench.data.imagenet:load", "static", 1000, 1_281_167, 50_000, 3, 224, 4,
-            "ILSVRC2012", ("train", "val"),
+            "imagenet", "ImageNet-1k", "tksbench.data.imagenet:load", "static", 1000, 1_281_167, 50_000,
+            3, 224, 4, "ILSVRC2012", ("train", "val"),
         ),
-        DatasetInfo("cub", "CUB-200-2011", _FINE, "static", 200, 5994, 5794, 3, 224, 4, "CUB_200_2011", _CUB_LISTS),
+        DatasetInfo(
+            "cub", "CUB-200-2011", _FINE, "static", 200, 5994, 5794, 3, 224, 4,
+            "CUB_200_2011", _CUB_LISTS,
+        ),
         DatasetInfo(
             "dogs", "Stanford Dogs", _FINE, "static", 120, 12_000, 8580, 3, 224, 4,
             "StanfordDogs", ("train_list.mat", "test_list.mat", "Images"),
         ),
-        DatasetInfo("cars", "Stanford Cars", _FINE, "static", 196, 8144, 8041, 3, 224, 4, "stanford_cars", ()),
+        DatasetInfo(
+            "cars", "Stanford Cars", _FINE, "static", 196, 8144, 8041, 3, 224, 4, "stanford_cars", ()
+        ),
         DatasetInfo(
             "dvs_cifar10", "DVS-CIFAR10", _EVENT, "event", 10, 9000, 1000, 2, 48, 10,
             "CIFAR10DVS", ("airplane", "truck"),
@@ -104,7 +109,8 @@ DATASETS: dict[str, DatasetInfo] = {
             "Caltech101", ("BACKGROUND_Google", "yin_yang"),
         ),
         DatasetInfo(
-            "nmnist", "N-MNIST", _EVENT, "event", 10, 60_000, 10_000, 2, 34, 10, "n_mnist", ("Train/0", "Test/0")
+            "nmnist", "N-MNIST", _EVENT, "event", 10, 60_000, 10_000, 2, 34, 10,
+            "n_mnist", ("Train/0", "Test/0"),
         ),
     )
 }  # fmt: skip
@@ -152,7 +158,7 @@ def has_real(name: str, root: Path | None = None) -> bool:
     return all((folder / marker).exists() for marker in entry.markers)
 
 
-def reader(name: str) -> Any:  # noqa: ANN401  (a module: see the head of this file for its functions)
+def reader(name: str) -> Any:
     """Import the module that reads a data set."""
     return importlib.import_module(info(name).target.partition(":")[0])
 
@@ -173,8 +179,8 @@ def ensure_miniature(name: str, root: Path | None = None) -> Path:
         home.mkdir(parents=True, exist_ok=True)
         building = Path(tempfile.mkdtemp(prefix=f".{name}-", dir=home))
     except OSError as error:
-        message = f"cannot write the miniature of {name} to {home}: {error.strerror}; set TKSBENCH_DATA to a folder you own"
-        raise DataError(message) from error
+        message = f"cannot write the miniature of {name} to {home}: {error.strerror}"
+        raise DataError(f"{message}; set TKSBENCH_DATA to a folder you can write to") from error
     try:
         reader(name).make_miniature(name, building)
         try:
@@ -207,8 +213,8 @@ def load(spec: DataSpec, T: int, seed: int, root: Path | None = None) -> Data:
         home = base
     else:
         raise DataError(
-            f"{entry.title} is not complete in {base / entry.folder}: "
-            f"`python -m tksbench.data verify {spec.name}` says what is missing, `... prepare {spec.name}` what to do"
+            f"{entry.title} is not complete in {base / entry.folder}: `python -m tksbench.data verify "
+            f"{spec.name}` says what is missing, `python -m tksbench.data prepare {spec.name}` what to do"
         )
     data: Data = reader(spec.name).load(spec, T, seed, home)
     return data

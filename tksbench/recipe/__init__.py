@@ -1,0 +1,46 @@
+"""Recipes: the paper's protocol as data, expanded to runs with an identity. Imports no torch and no numpy."""
+
+from __future__ import annotations
+
+from tksbench.recipe.errors import Problem, RecipeError, suggest
+from tksbench.recipe.expand import Recipe, Run, expand, load_recipe
+from tksbench.recipe.identity import canonical, group_id, run_id
+from tksbench.recipe.schema import (
+    DATA_SETS,
+    METHODS,
+    MODELS,
+    SCALES,
+    DataSpec,
+    EvalSpec,
+    Execution,
+    MethodSpec,
+    ModelSpec,
+    NumericsSpec,
+    OptimSpec,
+    RunSpec,
+)
+
+__all__ = [
+    "DATA_SETS",
+    "METHODS",
+    "MODELS",
+    "SCALES",
+    "DataSpec",
+    "EvalSpec",
+    "Execution",
+    "MethodSpec",
+    "ModelSpec",
+    "NumericsSpec",
+    "OptimSpec",
+    "Problem",
+    "Recipe",
+    "RecipeError",
+    "Run",
+    "RunSpec",
+    "canonical",
+    "expand",
+    "group_id",
+    "load_recipe",
+    "run_id",
+    "suggest",
+]

@@ -1,0 +1,44 @@
+"""What a recipe's author is told: every problem at once, each with its place."""
+
+from __future__ import annotations
+
+import difflib
+from typing import TYPE_CHECKING, NamedTuple
+
+from tksbench.errors import TksbenchError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
+
+class Problem(NamedTuple):
+    """One thing that is wrong: `where` is 'file:line' or the command-line override that said it."""
+
+    where: str
+    message: str
+
+    def __str__(self) -> str:
+        return f"{self.where}: {self.message}"
+
+
+class RecipeError(TksbenchError):
+    """A recipe, or an override of one, that cannot be used.
+
+    Attributes:
+        problems: All that was found, in the order of the file, without repeats.
+    """
+
+    def __init__(self, problems: Sequence[Problem]) -> None:
+        self.problems = list(dict.fromkeys(problems))
+        super().__init__("\n".join(str(problem) for problem in self.problems))
+
+
+def suggest(wrong: str, known: Iterable[str]) -> str:
+    """Return the tail of an error message that names the nearest known word, or all of them.
+
+    >>> suggest("epoch", ["epochs", "lr"])
+    "did you mean 'epochs'?"
+    """
+    names = sorted(known)
+    near = difflib.get_close_matches(str(wrong), names, n=1, cutoff=0.6)
+    return f"did you mean '{near[0]}'?" if near else f"known: {', '.join(names)}"

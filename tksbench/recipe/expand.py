@@ -1,0 +1,435 @@
+"""From a recipe file to the runs it asks for: overlays, grids, seeds, overrides, and every error at once."""
+
+from __future__ import annotations
+
+import fnmatch
+import itertools
+import re
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from pydantic import BaseModel, ValidationError
+
+from tksbench.recipe.errors import Problem, RecipeError, suggest
+from tksbench.recipe.identity import component_versions, group_id, run_id
+from tksbench.recipe.schema import METHODS, SCALES, CustomMethod, Execution, RunSpec
+from tksbench.recipe.yamltree import Node, parse, read
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Mapping, Sequence
+
+_PARTS = ("data", "model", "optim", "evaluation", "numerics")
+_RUN_KEYS = (*_PARTS, "method", "name", "grid")
+_SCALE_KEYS = (*_PARTS, "execution", "method", "only", "seeds")
+_TOP_KEYS = ("about", "name", "seeds", "first_seed", "protocol", "methods", "runs", "scales", "execution")
+_NAME = re.compile(r"^[A-Za-z0-9_=,+-][A-Za-z0-9_=,.+-]*(/[A-Za-z0-9_=,+-][A-Za-z0-9_=,.+-]*)*$")
+_MAX_RUNS = 10_000
+
+
+@dataclass(frozen=True)
+class Run:
+    """One training run: what (`spec`), who it is (`id`, `group`, `name`), and where it comes from."""
+
+    id: str
+    group: str
+    name: str
+    recipe: str
+    scale: str
+    seed: int
+    spec: RunSpec
+    execution: Execution
+    overrides: tuple[str, ...] = ()
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain data for run.json; `from_json` reads it back."""
+        plain = {key: getattr(self, key) for key in ("id", "group", "name", "recipe", "scale", "seed")}
+        dumped = {
+            "spec": self.spec.model_dump(mode="json"),
+            "execution": self.execution.model_dump(mode="json"),
+        }
+        return {**plain, **dumped, "overrides": list(self.overrides)}
+
+    @classmethod
+    def from_json(cls, plain: Mapping[str, Any]) -> Run:
+        """Read what `to_json` wrote.
+
+        Raises:
+            RecipeError: If a part is missing or wrong, or the spec does not hash to the id.
+        """
+        try:
+            spec = RunSpec.model_validate(plain["spec"])
+            words = {key: str(plain[key]) for key in ("id", "group", "name", "recipe", "scale")}
+            execution = Execution.model_validate(plain["execution"])
+            run = cls(**words, seed=spec.seed, spec=spec, execution=execution, overrides=tuple(plain["overrides"]))
+        except (KeyError, TypeError, ValidationError) as error:
+            raise RecipeError([Problem("run.json", f"not a run: {str(error).splitlines()[0]}")]) from None
+        if run.id != run_id(spec):
+            raise RecipeError([Problem("run.json", f"the spec hashes to {run_id(spec)}, not to its id {run.id}")])
+        return run
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """A checked recipe file; `expand` makes runs of it."""
+
+    path: str
+    root: Node
+
+    @property
+    def seeds(self) -> int:
+        """How many seeds each cell is run with unless the command line says otherwise."""
+        node = self.root.get("seeds")
+        return int(node.plain()) if node else 1
+
+
+def load_recipe(path: str | Path) -> Recipe:
+    """Read and check a recipe: every run at every scale is validated.
+
+    Raises:
+        RecipeError: With every problem found, each with file and line.
+    """
+    recipe = Recipe(str(path), read(Path(path)))
+    problems = list(_check_shape(recipe.root))
+    if not problems:
+        for scale in _scales(recipe.root):
+            problems += _collect(recipe, scale)[1]
+    if problems:
+        raise RecipeError(problems)
+    return recipe
+
+
+def expand(
+    recipe: Recipe,
+    scale: str = "paper",
+    seeds: int | None = None,
+    overrides: Sequence[str] = (),
+    has_real: Callable[[str], bool] = lambda name: True,
+) -> list[Run]:
+    """All runs of a recipe at one scale, breadth first over seeds: every cell's first seed comes first.
+
+    Args:
+        recipe: From `load_recipe`.
+        scale: One of the recipe's scales.
+        seeds: Seeds a cell; None takes the scale's or the recipe's own number.
+        overrides: `key=value` words laid over every run, checked by the same schema.
+        has_real: Whether a data set's real files are at hand; decides `source: auto`.
+
+    Raises:
+        RecipeError: Unknown scale, or overrides that do not fit.
+    """
+    known = _scales(recipe.root)
+    if scale not in known:
+        raise RecipeError([Problem(recipe.path, f"no scale '{scale}'; {suggest(scale, known)}")])
+    drafts, problems = _collect(recipe, scale, [_override(word) for word in overrides], has_real)
+    if problems:
+        raise RecipeError(problems)
+    count = seeds if seeds is not None else _seed_count(recipe, scale)
+    first_node = recipe.root.get("first_seed")
+    first = int(first_node.plain()) if first_node else 42  # the authors' seed, train_main.py
+    runs: dict[str, Run] = {}
+    for seed, draft in itertools.product(range(first, first + count), drafts):
+        spec = draft.spec.model_copy(update={"seed": seed})
+        run = Run(
+            id=run_id(spec),
+            group=group_id(spec),
+            name=draft.name,
+            recipe=recipe.path,
+            scale=scale,
+            seed=seed,
+            spec=spec,
+            execution=draft.execution,
+            overrides=tuple(overrides),
+        )
+        runs.setdefault(run.id, run)
+    return list(runs.values())
+
+
+@dataclass(frozen=True)
+class _Draft:
+    name: str
+    spec: RunSpec
+    execution: Execution
+
+
+def _scales(root: Node) -> list[str]:
+    node = root.get("scales")
+    return list(node.value) if node and isinstance(node.value, dict) else ["paper"]
+
+
+def _seed_count(recipe: Recipe, scale: str) -> int:
+    node = _child(recipe.root, "scales", scale, "seeds")
+    return int(node.plain()) if node else recipe.seeds
+
+
+def _child(node: Node | None, *keys: str) -> Node | None:
+    for key in keys:
+        node = node.get(key) if node else None
+    return node
+
+
+def _check_shape(root: Node) -> Iterator[Problem]:
+    if not isinstance(root.value, dict):
+        yield Problem(root.where, "a recipe is a mapping with the keys " + ", ".join(_TOP_KEYS))
+        return
+    yield from _unknown(root, _TOP_KEYS)
+    for key in ("protocol", "runs"):
+        if key not in root.value:
+            yield Problem(root.where, f"the key '{key}' is missing")
+    for key, kind in (
+        ("protocol", dict),
+        ("methods", dict),
+        ("scales", dict),
+        ("runs", list),
+        ("execution", dict),
+    ):
+        node = root.get(key)
+        if node and not isinstance(node.value, kind):
+            yield Problem(node.where, f"{key}: expected a {'list' if kind is list else 'mapping'}")
+        elif node and kind is dict:
+            allowed = {"protocol": (*_PARTS, "method"), "scales": SCALES}.get(key)
+            yield from _unknown(node, allowed, key)
+    for name, scale in _items(root.get("scales")):
+        yield from _unknown(scale, _SCALE_KEYS, f"scales.{name}")
+        yield from _count(scale.get("seeds"), f"scales.{name}.seeds")
+    for run in root.value["runs"].value if "runs" in root.value and isinstance(root.value["runs"].value, list) else []:
+        yield from _unknown(run, _RUN_KEYS, "runs")
+    yield from _count(root.get("seeds"), "seeds")
+
+
+def _items(node: Node | None) -> list[tuple[str, Node]]:
+    return list(node.value.items()) if node and isinstance(node.value, dict) else []
+
+
+def _count(node: Node | None, path: str) -> Iterator[Problem]:
+    if node and not (type(node.value) is int and node.value >= 1):
+        yield Problem(node.where, f"{path}: expected a whole number of at least 1, got {node.plain()!r}")
+
+
+def _unknown(node: Node, allowed: Sequence[str] | None, path: str = "") -> Iterator[Problem]:
+    if allowed is None:
+        return
+    if not isinstance(node.value, dict):
+        yield Problem(node.where, f"{path}: expected a mapping with some of the keys {', '.join(allowed)}")
+        return
+    for key, child in node.value.items():
+        if key not in allowed:
+            dotted = f"{path}.{key}" if path else key
+            yield Problem(child.where, f"{dotted}: unknown key; {suggest(key, allowed)}")
+
+
+def _override(word: str) -> Node:
+    """`optim.epochs=3` as a tree, placed at the command line."""
+    where = f"command line '{word}'"
+    key, equals, text = word.partition("=")
+    if not equals or not key:
+        raise RecipeError([Problem(where, "an override is written KEY=VALUE, for example optim.epochs=3")])
+    try:
+        value = parse(text, where)
+    except RecipeError as error:
+        raise RecipeError([Problem(where, error.problems[0].message)]) from None
+    node = Node(None if not text.strip() else value.value, where)
+    for part in reversed(key.split(".")):
+        node = Node({part: node}, where)
+    top = key.split(".")[0]
+    if top not in (*_PARTS, "method", "execution"):
+        message = f"unknown key '{key}'; {suggest(top, (*_PARTS, 'method', 'execution'))}"
+        if top == "seed":
+            message = "seeds are chosen with --seeds N"
+        raise RecipeError([Problem(where, message)])
+    return node
+
+
+def _collect(
+    recipe: Recipe,
+    scale: str,
+    overrides: Sequence[Node] = (),
+    has_real: Callable[[str], bool] = lambda name: True,
+) -> tuple[list[_Draft], list[Problem]]:
+    root, drafts, problems = recipe.root, [], list[Problem]()
+    scale_node = _child(root, "scales", scale) or Node({}, root.where)
+    protocol = root.get("protocol")
+    runs = root.get("runs")
+    assert protocol is not None and runs is not None and isinstance(runs.value, list)  # noqa: S101 - _check_shape
+    execution = _execution(root, scale_node, overrides, problems)
+    for entry in (point for run in runs.value for point in _grid(run, problems)):
+        tree = protocol.merged(_only(entry, (*_PARTS, "method"))).merged(_only(scale_node, _PARTS))
+        for extra in overrides:
+            tree = tree.merged(_only(extra, _PARTS))
+        spec = _validate(_with_method(root, tree, scale_node, overrides, problems), has_real, problems)
+        if spec is None:
+            continue
+        name = _name(root, entry, tree, problems)
+        if name and _wanted(scale_node, name):
+            drafts.append(_Draft(name, spec, execution))
+        if len(drafts) > _MAX_RUNS:
+            problems.append(Problem(entry.where, f"more than {_MAX_RUNS} runs"))
+            break
+    seen: dict[str, _Draft] = {}
+    for draft in drafts:
+        other = seen.setdefault(draft.name, draft)
+        if other.spec != draft.spec:
+            problems.append(Problem(runs.where, f"two different runs are named '{draft.name}' at scale {scale}"))
+    return drafts, problems
+
+
+def _only(node: Node, keys: Sequence[str]) -> Node:
+    return Node({key: child for key, child in _items(node) if key in keys}, node.where)
+
+
+def _wanted(scale_node: Node, name: str) -> bool:
+    only = scale_node.get("only")
+    if only is None:
+        return True
+    globs = only.plain() if isinstance(only.value, list) else [only.plain()]
+    return any(fnmatch.fnmatchcase(name, str(glob)) for glob in globs)
+
+
+def _grid(run: Node, problems: list[Problem]) -> Iterator[Node]:
+    """A run entry with `grid: {dotted.key: [values]}` as one entry for each point of the product."""
+    axes = _items(run.get("grid"))
+    for key, node in axes:
+        if not isinstance(node.value, list) or not node.value:
+            problems.append(Problem(node.where, f"grid.{key}: expected a list of values"))
+            return
+    base = Node({key: child for key, child in _items(run) if key != "grid"}, run.where)
+    lists = [node.value for _, node in axes if isinstance(node.value, list)]
+    for point in itertools.product(*lists):
+        tree = base
+        for (key, _), value in zip(axes, point, strict=True):
+            node = value
+            for part in reversed(key.split(".")):
+                node = Node({part: node}, value.where)
+            tree = tree.merged(node)
+        yield tree
+
+
+def _with_method(
+    root: Node, tree: Node, scale_node: Node, overrides: Sequence[Node], problems: list[Problem]
+) -> Node | None:
+    """Replace the name under `method` by that method's own entry, and lay scale and overrides on it."""
+    named = tree.get("method")
+    if named is None or not isinstance(named.value, str):
+        problems.append(Problem((named or tree).where, "method: expected the name of a method"))
+        return None
+    presets = dict(_items(root.get("methods")))
+    preset = presets.get(named.value)
+    if preset is None and named.value not in METHODS and ":" not in named.value:
+        known = {*presets, *METHODS}
+        problems.append(Problem(named.where, f"unknown method '{named.value}'; {suggest(named.value, known)}"))
+        return None
+    method = Node({"name": Node(named.value, named.where)}, (preset or named).where)
+    if preset is not None:
+        method = method.merged(preset)
+    for layer in (scale_node.get("method"), *(extra.get("method") for extra in overrides)):
+        method = method.merged(_accepted(root, method, layer, problems)) if layer else method
+    return Node({**dict(_items(tree)), "method": method}, tree.where)
+
+
+def _accepted(root: Node, method: Node, layer: Node, problems: list[Problem]) -> Node:
+    """An overlay of parameters speaks to every method of the recipe: each takes those that it has."""
+    kind = METHODS.get(method.plain().get("name"))
+    used = [METHODS[name] for name in (*dict(_items(root.get("methods"))), *METHODS) if name in METHODS]
+    known = {field for other in used for field in other.model_fields if field != "name"}
+    for key, child in _items(layer):
+        if kind is not None and key not in known:
+            problems.append(Problem(child.where, f"method.{key}: unknown key; {suggest(key, known)}"))
+    return layer if kind is None else _only(layer, tuple(kind.model_fields))
+
+
+def _execution(root: Node, scale_node: Node, overrides: Sequence[Node], problems: list[Problem]) -> Execution:
+    tree = root.get("execution") or Node({}, root.where)
+    for layer in (scale_node.get("execution"), *(extra.get("execution") for extra in overrides)):
+        tree = tree.merged(layer) if layer is not None else tree
+    try:
+        return Execution.model_validate(tree.plain())
+    except ValidationError as error:
+        problems += _explain(error, tree, Execution, ("execution",))
+        return Execution()
+
+
+def _validate(tree: Node | None, has_real: Callable[[str], bool], problems: list[Problem]) -> RunSpec | None:
+    if tree is None:
+        return None
+    plain = tree.plain()
+    data = plain.get("data")
+    if isinstance(data, dict) and data.get("source") == "auto" and isinstance(data.get("name"), str):
+        data["source"] = "real" if has_real(data["name"]) else "miniature"
+    try:
+        spec = RunSpec.model_validate(plain)
+    except ValidationError as error:
+        problems += _explain(error, tree, RunSpec)
+        return None
+    names = {"data": spec.data.name, "model": spec.model.name, "method": spec.method.name}
+    return spec.model_copy(update={"versions": component_versions(**names)})
+
+
+def _name(root: Node, entry: Node, tree: Node, problems: list[Problem]) -> str | None:
+    """Fill the recipe's (or the run's own) name template: '{data.name}/{model.name}/{method}'."""
+    node = entry.get("name") or root.get("name") or Node("{data.name}/{model.name}/{method}", root.where)
+    missing: list[str] = []
+
+    def value(match: re.Match[str]) -> str:
+        found = _child(tree, *match[1].split("."))
+        if found is None or isinstance(found.value, dict | list):
+            missing.append(match[1])
+            return ""
+        return str(found.plain())
+
+    name = re.sub(r"\{([A-Za-z0-9_.]+)\}", value, str(node.plain()))
+    if missing:
+        problems.append(Problem(node.where, f"name: nothing is called {{{missing[0]}}}"))
+    elif not _NAME.match(name):
+        problems.append(Problem(node.where, f"name: {name!r} may hold letters, digits and _=,.+- between slashes"))
+    else:
+        return name
+    return None
+
+
+def _explain(
+    error: ValidationError, tree: Node, model: type[BaseModel], prefix: tuple[str, ...] = ()
+) -> Iterator[Problem]:
+    """Each of pydantic's complaints, in our words and at its line."""
+    for item in error.errors(include_url=False):
+        node, path = tree, list[str]()
+        for part in item["loc"]:
+            child = node.get(str(part))
+            if child is not None:
+                node = child
+                path.append(str(part))
+            elif part == item["loc"][-1] and item["type"] == "missing":
+                path.append(str(part))
+        yield Problem(node.where, ".".join((*prefix, *path)) + ": " + _words(item, model, path))
+
+
+def _words(item: Any, model: type[BaseModel], path: Sequence[str]) -> str:
+    kind, got, context = item["type"], item.get("input"), item.get("ctx", {})
+    if kind == "extra_forbidden":
+        return f"unknown key; {suggest(path[-1], _siblings(model, item['loc']))}"
+    if kind == "missing":
+        return "is missing"
+    if kind == "value_error":
+        return str(context.get("error", item["msg"]))
+    if kind == "literal_error":
+        return f"expected {context['expected']}, got {got!r}"
+    message = (
+        str(item["msg"])
+        .replace("Input should be", "expected")
+        .replace("a valid ", "a ")
+        .replace("a integer", "a whole number")
+    )
+    hint = ""
+    if isinstance(got, str) and kind.startswith("bool") and got.lower() in ("yes", "no", "on", "off"):
+        hint = " (write true or false)"
+    return f"{message}, got {got!r}{hint}"
+
+
+def _siblings(model: type[BaseModel], loc: Sequence[Any]) -> list[str]:
+    if len(loc) > 1 and loc[0] == "method":
+        kind: type[BaseModel] = METHODS.get(str(loc[1]), CustomMethod)
+        return [name for name in kind.model_fields if name != "name"]
+    for part in loc[:-1]:
+        inner = model.model_fields[str(part)].annotation
+        if isinstance(inner, type) and issubclass(inner, BaseModel):
+            model = inner
+    return list(model.model_fields)

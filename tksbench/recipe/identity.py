@@ -1,0 +1,43 @@
+"""What makes two runs the same run: the hash of the fully resolved spec."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from tksbench.recipe.schema import RunSpec
+
+# Bumped by hand when the component's results change for an equal spec; a component not listed is at 1.
+# The git commit is provenance, never identity: a reworded comment must not retrain a network.
+COMPONENT_VERSIONS: dict[str, int] = {}
+
+
+def component_versions(*, data: str, model: str, method: str) -> dict[str, int]:
+    """The versions above 1 of the components that a run of these names is made of."""
+    names = ("train", "neuron", f"data/{data}", f"model/{model}", f"method/{method}")
+    return {name: COMPONENT_VERSIONS[name] for name in names if name in COMPONENT_VERSIONS}
+
+
+def canonical(value: Any) -> str:
+    """JSON with one spelling for each value: sorted keys, no spaces, floats by shortest repr."""
+    return json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=True, allow_nan=False)
+
+
+def _hash(value: Any) -> str:
+    return hashlib.sha256(canonical(value).encode()).hexdigest()[:16]
+
+
+def run_id(spec: RunSpec) -> str:
+    """16 hex digits that name this run and no other.
+
+    Values at their schema default stay out of the hash, so that a new field whose default is the old
+    behaviour keeps every id. The price is that a default may never change its value: a test pins them.
+    """
+    return _hash(spec.model_dump(mode="json", exclude_defaults=True))
+
+
+def group_id(spec: RunSpec) -> str:
+    """16 hex digits shared by the runs that differ in their seed alone."""
+    return _hash({"group": spec.model_dump(mode="json", exclude={"seed"}, exclude_defaults=True)})

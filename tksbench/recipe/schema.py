@@ -1,0 +1,199 @@
+"""The typed vocabulary of a run: what a recipe may say, and nothing else.
+
+A `RunSpec` holds only what can change a run's result; its hash is the run's identity. How and where
+a run is executed is `Execution`, which never enters the hash. Values' provenance is told in the
+recipes; the sections named here are those of the paper or of the authors' public code
+(Brain-Cog-Lab/TKS @52401db, BrainCog-X/Brain-Cog @3998fd5).
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal
+
+from pydantic import AfterValidator, BaseModel, ConfigDict, Discriminator, Field, Tag, model_validator
+
+from tksbench.recipe.errors import suggest
+
+DATA_SETS = ("cifar10", "cifar100", "imagenet", "dvs_cifar10", "ncaltech101", "nmnist", "cub", "dogs", "cars")
+MODELS = ("spiking_resnet19", "sew_resnet18", "sew_resnet19", "sew_resnet34", "sew_resnet50", "vgg_snn")
+SCALES = ("paper", "budget", "mini", "smoke")
+
+
+def _known(kind: str, names: tuple[str, ...]) -> AfterValidator:
+    def check(name: str) -> str:
+        if name not in names and ":" not in name:  # "module:attr" names one from outside the project
+            raise ValueError(f"unknown {kind} '{name}'; {suggest(name, names)}")
+        return name
+
+    return AfterValidator(check)
+
+
+class Model(BaseModel):
+    """Base of all parts: frozen, no unknown keys, no silent conversion of types, no NaN."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True, allow_inf_nan=False)
+
+
+class DataSpec(Model):
+    """Which images or recordings, and how they are augmented."""
+
+    name: Annotated[str, _known("data set", DATA_SETS)]
+    source: Literal["real", "miniature", "auto"] = "real"  # auto: real where the data root has it
+    augment: Literal["strong", "plain", "imagenet", "finegrained", "dvs", "none"]
+    norm: Literal["official", "consistent"] = "official"  # official: train/test mismatch as the authors' code
+    train_subset: Annotated[int, Field(gt=0)] | None = None  # class-balanced
+    test_subset: Annotated[int, Field(gt=0)] | None = None
+    image_size: Annotated[int, Field(ge=16, le=512)] | None = None  # pixels; None: the data set's own
+    framing: Literal["time", "count"] = "time"  # event sets: equal durations or equal event counts
+    split: Literal["natural", "tebn"] = "natural"  # CIFAR10-DVS has no official split
+
+
+class ModelSpec(Model):
+    """The network: timm name, simulation steps, channel multiplier (1.0 is the paper's width)."""
+
+    name: Annotated[str, _known("model", MODELS)]
+    T: Annotated[int, Field(ge=1, le=1000)]
+    width: Annotated[float, Field(gt=0, le=4)] = 1.0
+
+
+class _Method(Model):
+    @property
+    def params(self) -> dict[str, Any]:
+        """Keyword arguments of the loss function, complete."""
+        return self.model_dump(exclude={"name"})
+
+
+class Baseline(_Method):
+    """Cross entropy of the mean logits."""
+
+    name: Literal["baseline"]
+
+
+class LabelSmoothing(_Method):
+    """Baseline with smoothed targets; eps is not stated by the paper (0.1: Szegedy et al. 2016, which it cites)."""
+
+    name: Literal["label_smoothing"]
+    eps: Annotated[float, Field(ge=0, lt=1)] = 0.1
+
+
+class TET(_Method):
+    """Temporal efficient training (Deng et al. 2022); lamb=0 as the TKS authors' laboratory codes it."""
+
+    name: Literal["tet"]
+    lamb: Annotated[float, Field(ge=0, le=1)] = 0.0
+    means: float = 1.0
+
+
+class TKS(_Method):
+    """Temporal knowledge sharing, equations (3)-(8), with the authors' undocumented choices as flags."""
+
+    name: Literal["tks"]
+    alpha: Annotated[float, Field(ge=0, le=1)] = 0.7  # peak weight of the teacher term
+    temperature: Annotated[float, Field(gt=0)] = 3.0  # of the teacher only
+    schedule: Literal["linear_epoch", "linear_iter", "static"] = "linear_epoch"
+    agg: Literal["sum", "mean", "best", "all"] = "sum"
+    fallback: Literal["uniform", "skip", "ensemble", "onehot"] = "uniform"
+    detach: bool = False
+    t2: bool = True
+    ce: Literal["mean_logits", "per_step"] = "mean_logits"
+
+
+class CustomMethod(_Method):
+    """A loss from outside the project, named `module:function`, called with (logits, target, **kwargs)."""
+
+    name: str
+    kwargs: dict[str, bool | int | float | str] = Field(default_factory=dict)
+
+    @property
+    def params(self) -> dict[str, Any]:
+        """Keyword arguments of the loss function."""
+        return dict(self.kwargs)
+
+
+METHODS: dict[str, type[_Method]] = {
+    "baseline": Baseline,
+    "label_smoothing": LabelSmoothing,
+    "tet": TET,
+    "tks": TKS,
+}
+
+
+def _method_tag(value: Any) -> str | None:
+    name = value.get("name") if isinstance(value, dict) else getattr(value, "name", None)
+    if isinstance(name, str) and ":" in name:
+        return "custom"
+    return name if isinstance(name, str) else None
+
+
+MethodSpec = Annotated[
+    Annotated[Baseline, Tag("baseline")]
+    | Annotated[LabelSmoothing, Tag("label_smoothing")]
+    | Annotated[TET, Tag("tet")]
+    | Annotated[TKS, Tag("tks")]
+    | Annotated[CustomMethod, Tag("custom")],
+    Discriminator(_method_tag),
+]
+
+
+class OptimSpec(Model):
+    """Optimizer and per-epoch schedule (authors' train_main.py:84-136, 222-235; timm factories)."""
+
+    name: Literal["adamw", "adam", "sgd"]
+    lr: Annotated[float, Field(gt=0)]
+    weight_decay: Annotated[float, Field(ge=0)]  # on tensors of two or more dimensions only, as timm
+    beta1: Annotated[float, Field(ge=0, lt=1)] = 0.9
+    beta2: Annotated[float, Field(ge=0, lt=1)] = 0.999
+    eps: Annotated[float, Field(gt=0)] = 1e-8
+    momentum: Annotated[float, Field(ge=0, lt=1)] = 0.9  # sgd only
+    epochs: Annotated[int, Field(ge=1)]
+    warmup_epochs: Annotated[int, Field(ge=0)] = 5
+    warmup_lr: Annotated[float, Field(ge=0)] = 1e-6
+    min_lr: Annotated[float, Field(ge=0)] = 1e-5
+    batch_size: Annotated[int, Field(ge=1)]  # global: the same however many devices share it
+    replica_batch: Annotated[int, Field(ge=1)] | None = None  # what one batch norm sees; None: the global batch
+    drop_last: bool = True
+
+
+class EvalSpec(Model):
+    """How often the test set is evaluated: the best epoch is picked among these."""
+
+    every: Annotated[int, Field(ge=1)] = 1  # epochs; the last epoch is always evaluated
+    batch_size: Annotated[int, Field(ge=1)] = 256
+
+
+class NumericsSpec(Model):
+    """Arithmetic: changes the last bits, so it is part of the identity."""
+
+    precision: Literal["fp32", "tf32", "bf16"] = "fp32"
+    neuron: Literal["auto", "reference", "fused"] = "auto"
+    deterministic: bool = True
+
+
+class RunSpec(Model):
+    """All that can change a run's result, fully resolved."""
+
+    data: DataSpec
+    model: ModelSpec
+    method: MethodSpec
+    optim: OptimSpec
+    evaluation: EvalSpec = EvalSpec()
+    numerics: NumericsSpec = NumericsSpec()
+    seed: Annotated[int, Field(ge=0, lt=2**31)] = 42
+    versions: dict[str, int] = Field(default_factory=dict)  # bumped by hand when a component's meaning changes
+
+    @model_validator(mode="after")
+    def _fits(self) -> RunSpec:
+        o = self.optim
+        if o.replica_batch is not None and o.batch_size % o.replica_batch:
+            raise ValueError(f"optim.batch_size {o.batch_size} is not a multiple of replica_batch {o.replica_batch}")
+        if o.min_lr > o.lr:
+            raise ValueError(f"optim.min_lr {o.min_lr} is above optim.lr {o.lr}")
+        return self
+
+
+class Execution(Model):
+    """How a run is executed: may not change its result, is not part of its identity."""
+
+    workers: Annotated[int, Field(ge=0, le=256)] = 0  # data-loading processes for each device
+    checkpoint_minutes: Annotated[float, Field(ge=0)] = 5.0
+    device: Literal["auto", "cpu", "cuda"] = "auto"

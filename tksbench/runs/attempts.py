@@ -1,0 +1,40 @@
+"""The history of a run's attempts: a row when training starts, a row when it ends, none when it is killed."""
+
+from __future__ import annotations
+
+import os
+import platform
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any, Literal
+
+from tksbench.runs.files import append_jsonl, read_jsonl
+
+if TYPE_CHECKING:
+    from tksbench.runs.paths import RunDir
+
+Outcome = Literal["done", "interrupted", "failed"]
+
+
+def now() -> str:
+    """The time in UTC to the second, ISO 8601."""
+    return datetime.now(UTC).isoformat(timespec="seconds")
+
+
+def attempt_started(run_dir: RunDir, epoch: int = 0, step: int = 0) -> None:
+    """Note that training starts, at which epoch and step (0-based; more than 0 when it resumes)."""
+    append_jsonl(run_dir.attempts, {"event": "start", **_who(), "epoch": epoch, "step": step})
+
+
+def attempt_ended(run_dir: RunDir, outcome: Outcome, reason: str, epoch: int = 0, step: int = 0) -> None:
+    """Note how training ended; `reason` is one line that a user reads, for example 'loss is NaN in step 17'."""
+    row = {"event": "end", "outcome": outcome, "reason": " ".join(reason.split()), **_who()}
+    append_jsonl(run_dir.attempts, {**row, "epoch": epoch, "step": step})
+
+
+def read_attempts(run_dir: RunDir) -> list[dict[str, Any]]:
+    """All rows, oldest first."""
+    return read_jsonl(run_dir.attempts)
+
+
+def _who() -> dict[str, Any]:
+    return {"time": now(), "host": platform.node(), "pid": os.getpid()}

@@ -1,0 +1,225 @@
+"""The lease of a run: one process trains it, and a dead one's run is taken over, without file locks.
+
+The leases of a run are numbered files. Whoever creates number n + 1 (exclusive creation is atomic, also
+on NFS) follows whoever held number n; files are never deleted, so a number is won exactly once and two
+processes that judge the same holder dead cannot both follow it. The holder keeps changing its own file
+(the heartbeat), and writes "released" into it at the end.
+
+A holder on this machine is dead when its process is gone. Of a holder elsewhere only the heartbeat is
+known: it is dead when its file has not changed while *this* process watched it for a while by its own
+monotonic clock, so clocks of different machines are never compared.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import platform
+import threading
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Self
+
+from tksbench.runs.errors import LeaseHeld, LeaseLost, LedgerError
+from tksbench.runs.files import remove_temporaries
+
+if TYPE_CHECKING:
+    from types import TracebackType
+
+    from tksbench.runs.paths import RunDir
+
+BEAT_S = 10.0  # seconds between heartbeats
+TAKEOVER_S = 180.0  # silence after which a holder on another machine counts as dead; NFS may cache for 60 s
+_SIZE = 512  # bytes of a lease file: always the same, so that a heartbeat overwrites it in one write
+
+
+@dataclass(frozen=True)
+class Holder:
+    """Who holds a lease, as its file says."""
+
+    number: int
+    raw: bytes
+    host: str = "an unknown host"
+    machine: str = ""
+    pid: int = 0
+    started: str = ""
+    released: bool = False
+
+    def __str__(self) -> str:
+        return f"{self.host}, process {self.pid}" if self.pid else self.host
+
+    @property
+    def local(self) -> bool:
+        """Whether the holder's process can be looked up here."""
+        return self.machine != "" and self.machine == _machine()
+
+    @property
+    def alive(self) -> bool | None:
+        """True or False for a holder on this machine, None where only the heartbeat can tell."""
+        if self.released:
+            return False
+        return process_start(self.pid) == self.started if self.local else None
+
+
+def read_holder(run_dir: RunDir) -> Holder | None:
+    """The newest lease of a run, held or released; None if it never had one."""
+    numbers = _numbers(run_dir)
+    return _read(run_dir, max(numbers)) if numbers else None
+
+
+class Lease:
+    """The right to train one run, kept alive by a background thread until `release`.
+
+    Use as a context manager::
+
+        with Lease.acquire(run_dir) as lease:
+            ...
+            lease.check()  # before anything that must not happen twice
+    """
+
+    def __init__(self, path: Path, descriptor: int, number: int, beat_s: float) -> None:
+        self.path = path
+        self.number = number
+        self._descriptor = descriptor
+        self._pid = os.getpid()
+        self._started = process_start(self._pid)
+        self._beats = 0
+        self._stop = threading.Event()
+        self._beat_s = beat_s
+        self._write(released=False)
+        os.fsync(descriptor)
+        self._thread = threading.Thread(target=self._keep_alive, name="lease", daemon=True)
+        self._thread.start()
+
+    @classmethod
+    def acquire(cls, run_dir: RunDir, beat_s: float = BEAT_S, takeover_s: float = TAKEOVER_S) -> Lease:
+        """Take the lease of a run, from a dead holder if need be, and tidy up what that one left half-written.
+
+        Returns at once if the run is free or its holder died on this machine; watches a holder on
+        another machine until its next heartbeat, or for `takeover_s` if there is none.
+
+        Raises:
+            LeaseHeld: If somebody else holds it and lives.
+            LedgerError: If the run's directory cannot be written.
+        """
+        try:
+            run_dir.leases.mkdir(parents=True, exist_ok=True)
+            while True:
+                holder = read_holder(run_dir)
+                if holder is not None:
+                    _wait_for_death(run_dir, holder, takeover_s)
+                number = holder.number + 1 if holder else 1
+                path = run_dir.leases / f"{number}.json"
+                try:
+                    descriptor = os.open(path, os.O_CREAT | os.O_EXCL | os.O_RDWR, 0o644)
+                except FileExistsError:
+                    continue  # another process followed first: look at it
+                lease = cls(path, descriptor, number, beat_s)
+                remove_temporaries(run_dir.path)
+                return lease
+        except OSError as error:
+            raise LedgerError(f"{run_dir.leases}: cannot be used: {error.strerror}") from error
+
+    @property
+    def lost(self) -> bool:
+        """Whether another process has followed, having taken this one for dead (suspended, cut off)."""
+        return (self.path.parent / f"{self.number + 1}.json").exists()
+
+    def check(self) -> None:
+        """Make sure that the run is still this process's.
+
+        Raises:
+            LeaseLost: If it is not: stop at once and write nothing more.
+        """
+        if self.lost:
+            raise LeaseLost(f"{self.path.parent.parent}: the lease was taken over while this process was suspended")
+
+    def release(self) -> None:
+        """Give the run back; harmless when repeated, and without effect in a forked child."""
+        if self._stop.is_set() or os.getpid() != self._pid:
+            return
+        self._stop.set()
+        self._thread.join()
+        self._write(released=True)
+        os.close(self._descriptor)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.release()
+
+    def _keep_alive(self) -> None:
+        while not self._stop.wait(self._beat_s):
+            self._beats += 1
+            try:
+                self._write(released=False)
+            except OSError:
+                continue  # a full disk or a server that is away: training will tell, the next beat may pass
+
+    def _write(self, *, released: bool) -> None:
+        content = {
+            "host": platform.node()[:128],
+            "machine": _machine(),
+            "pid": self._pid,
+            "started": self._started,
+            "beat": self._beats,
+            "released": released,
+        }
+        os.pwrite(self._descriptor, json.dumps(content).encode().ljust(_SIZE - 1) + b"\n", 0)
+
+
+def process_start(pid: int) -> str:
+    """When a process started, in clock ticks since boot; empty if it is gone (a zombie is gone too)."""
+    try:
+        fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    except OSError:
+        return ""
+    return "" if fields[0] in "ZX" else fields[19]  # man 5 proc: state is field 3, starttime field 22
+
+
+def _machine() -> str:
+    """This machine, boot and process namespace: where a process id has one meaning. Empty if not told."""
+    try:
+        boot = Path("/proc/sys/kernel/random/boot_id").read_text().strip()
+        return f"{platform.node()[:128]} {boot} {Path('/proc/self/ns/pid').readlink()}"
+    except OSError:
+        return ""
+
+
+def _numbers(run_dir: RunDir) -> list[int]:
+    try:
+        return [int(path.stem) for path in run_dir.leases.iterdir() if path.stem.isdecimal()]
+    except FileNotFoundError:
+        return []
+
+
+def _read(run_dir: RunDir, number: int) -> Holder:
+    raw = (run_dir.leases / f"{number}.json").read_bytes()
+    try:
+        content = json.loads(raw)
+        return Holder(
+            number,
+            raw,
+            host=str(content["host"]),
+            machine=str(content["machine"]),
+            pid=int(content["pid"]),
+            started=str(content["started"]),
+            released=content["released"] is True,
+        )
+    except (ValueError, KeyError, TypeError):
+        return Holder(number, raw)  # just being created, or cut by a crash: its heartbeat will tell
+
+
+def _wait_for_death(run_dir: RunDir, holder: Holder, takeover_s: float) -> None:
+    """Return once `holder` is known to be dead or followed by another; raise LeaseHeld if it lives."""
+    deadline = time.monotonic() + takeover_s
+    while holder.alive is not False:
+        if holder.alive or _read(run_dir, holder.number).raw != holder.raw:
+            raise LeaseHeld(f"{run_dir.path}: held by {holder}")
+        if time.monotonic() >= deadline:
+            return
+        time.sleep(min(0.5, takeover_s / 10))

@@ -1,0 +1,151 @@
+"""All runs under one results folder: status, records, and what they have cost."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from tksbench.runs.errors import LedgerError, RecordError
+from tksbench.runs.files import read_json, write_json
+from tksbench.runs.paths import RunDir, results_root
+from tksbench.runs.status import Status, read_status
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from tksbench.recipe import Run
+    from tksbench.runs.record import Record
+
+
+@dataclass(frozen=True)
+class Finished:
+    """The head of a record, read without checking all of it: enough to plan with."""
+
+    id: str
+    group: str
+    gpu_hours: float
+    epochs: int
+    top1: float
+    published: bool
+
+
+class Ledger:
+    """The runs and the published records of one results folder.
+
+    Args:
+        root: The results folder; None takes `results_root()`.
+    """
+
+    def __init__(self, root: Path | None = None) -> None:
+        self.root = root or results_root()
+
+    def run_dir(self, run: str) -> RunDir:
+        """Directory of the run with this id, which need not exist."""
+        return RunDir(self.root / "runs" / run)
+
+    def published(self, run: str) -> Path:
+        """Where the run's record lies once it is published."""
+        return self.root / "records" / f"{run}.json"
+
+    def run_dirs(self) -> list[RunDir]:
+        """All runs that were ever prepared here, by id."""
+        return [RunDir(path.parent) for path in sorted((self.root / "runs").glob("*/run.json"))]
+
+    def prepare(self, run: Run) -> RunDir:
+        """Make the directory of a run and write its run.json, unless that already says the same.
+
+        Raises:
+            LedgerError: If the results folder cannot be written.
+        """
+        run_dir = self.run_dir(run.id)
+        content = run.to_json()
+        try:
+            run_dir.path.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise LedgerError(f"{run_dir.path}: cannot be made: {error.strerror}") from error
+        if _peek(run_dir.run) != content:
+            write_json(run_dir.run, content)
+        return run_dir
+
+    def load_run(self, run_dir: RunDir) -> Run:
+        """The run that a directory was prepared for.
+
+        Raises:
+            LedgerError: If run.json is missing or damaged.
+            RecipeError: If its spec is none, or does not hash to its id.
+        """
+        from tksbench.recipe import Run
+
+        plain = read_json(run_dir.run)
+        if not isinstance(plain, dict) or plain.get("id") != run_dir.id:
+            raise LedgerError(f"{run_dir.run}: is not the run {run_dir.id}")
+        return Run.from_json(plain)
+
+    def finished(self, run: str) -> Finished | None:
+        """The head of a run's record, published or local; None while there is no readable one."""
+        for path, published in ((self.published(run), True), (self.run_dir(run).record, False)):
+            head = _head(_peek(path), published)
+            if head and head.id == run:
+                return head
+        return None
+
+    def all_finished(self) -> list[Finished]:
+        """The heads of all records, published ones first, each run once."""
+        heads: dict[str, Finished] = {}
+        for path in self._record_files():
+            head = _head(_peek(path), path.name != "record.json")
+            if head:
+                heads.setdefault(head.id, head)
+        return list(heads.values())
+
+    def status(self, run: str) -> Status:
+        """State of one run, from the files on disk alone."""
+        done = self.finished(run)
+        if done is None:
+            return read_status(self.run_dir(run))
+        reason = "record committed" if done.published else "finished here"
+        return Status(run, "done", reason, epoch=done.epochs, epochs=done.epochs, top1=done.top1)
+
+    def records(self, problems: list[str] | None = None) -> list[Record]:
+        """All valid records, by id; a run's published record goes before its local one.
+
+        Args:
+            problems: Gets one message for each file that is no record; such files are passed over.
+        """
+        from tksbench.runs.record import load_record
+
+        found: dict[str, Record] = {}
+        for path in self._record_files():
+            try:
+                record = load_record(path)
+            except RecordError as error:
+                if problems is not None:
+                    problems.append(str(error))
+                continue
+            found.setdefault(record.id, record)
+        return [found[key] for key in sorted(found)]
+
+    def _record_files(self) -> list[Path]:
+        return sorted((self.root / "records").glob("*.json")) + sorted((self.root / "runs").glob("*/record.json"))
+
+
+def _peek(path: Path) -> Any:
+    """A JSON file's content, or None: absent and damaged are the same to the caller."""
+    try:
+        return read_json(path)
+    except LedgerError:
+        return None
+
+
+def _head(plain: Any, published: bool) -> Finished | None:
+    try:
+        return Finished(
+            id=str(plain["id"]),
+            group=str(plain["group"]),
+            gpu_hours=float(plain["cost"]["gpu_hours"]),
+            epochs=int(plain["spec"]["optim"]["epochs"]),
+            top1=float(plain["metrics"]["last"]["top1"]),
+            published=published,
+        )
+    except (KeyError, TypeError, ValueError):
+        return None

@@ -1,0 +1,132 @@
+"""Where a result comes from: commit and uncommitted changes, versions, machine. Informs, never decides."""
+
+from __future__ import annotations
+
+import platform
+import shlex
+import subprocess
+from importlib import metadata
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import tksbench
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from tksbench.recipe import Run
+
+PACKAGES = (
+    "accelerate",
+    "deepspeed",
+    "numpy",
+    "pandas",
+    "pillow",
+    "pydantic",
+    "safetensors",
+    "scikit-learn",
+    "scipy",
+    "timm",
+    "torch",
+    "torchvision",
+)
+MAX_DIFF = 20_000  # bytes of uncommitted changes kept
+_WATCHED = ("tksbench", "recipes", "constraints.txt", "pyproject.toml")  # results and prose change no number
+_GIT_S = 20  # seconds a git command may take
+
+
+def collect_provenance(
+    *,
+    command: str,
+    started: str,
+    finished: str,
+    devices: Sequence[str],
+    data: Mapping[str, str],
+    threads: int | None = None,
+) -> dict[str, Any]:
+    """The `provenance` part of a record.
+
+    Args:
+        command: The command that makes the run again, see `rerun_command`.
+        started: Time of the first attempt, ISO 8601.
+        finished: Time of the end, ISO 8601.
+        devices: Names of the devices that trained, for example `torch.cuda.get_device_name(0)`;
+            empty for a CPU, whose own name is then taken.
+        data: Checksum by data file.
+        threads: Threads that torch computed with.
+    """
+    return {
+        **git_state(),
+        "versions": versions(),
+        "python": platform.python_version(),
+        "platform": f"{platform.system()} {platform.machine()}",
+        "devices": list(devices) or [cpu_name()],
+        "threads": threads,
+        "data": dict(data),
+        "command": command,
+        "started": started,
+        "finished": finished,
+    }
+
+
+def rerun_command(run: Run) -> str:
+    """The shell command that trains (or shows) this run, among its other seeds."""
+    words = ["python", "-m", "tksbench.launch", run.recipe, *run.overrides, "--scale", run.scale, "--only", run.name]
+    return shlex.join(words)
+
+
+def versions() -> dict[str, str]:
+    """Installed versions of what can change a number; what is not installed is left out."""
+    found = {"tksbench": tksbench.__version__}
+    for name in PACKAGES:
+        try:
+            found[name] = metadata.version(name)
+        except metadata.PackageNotFoundError:
+            continue
+    return found
+
+
+def git_state(package: Path | None = None) -> dict[str, Any]:
+    """Commit, whether code or recipes were changed since, and how.
+
+    Args:
+        package: Folder of the package; only a checkout that tracks it counts, so that a copy
+            installed inside some other repository does not borrow that one's commit.
+
+    Returns:
+        `commit` (None outside a checkout), `dirty` and `diff` (cut at `MAX_DIFF` bytes, untracked files by name).
+    """
+    package = package or Path(__file__).resolve().parents[1]
+    top = package.parent
+    if _git(top, "ls-files", "--error-unmatch", f"{package.name}/__init__.py") is None:
+        return {"commit": None, "dirty": None, "diff": ""}
+    commit = _git(top, "rev-parse", "--verify", "HEAD")
+    watched = [name for name in _WATCHED if (top / name).exists()]
+    changed = _git(top, "diff", "HEAD", "--", *watched) or ""
+    untracked = _git(top, "ls-files", "--others", "--exclude-standard", "--", *watched) or ""
+    diff = changed + "".join(f"untracked: {name}\n" for name in untracked.splitlines())
+    kept = diff.encode()[:MAX_DIFF].decode(errors="ignore")
+    note = "" if kept == diff else f"\n[cut: {len(diff.encode()):,} bytes in all]\n"
+    return {"commit": commit.strip() if commit else None, "dirty": bool(diff), "diff": kept + note}
+
+
+def cpu_name() -> str:
+    """The processor's name as Linux tells it, else its architecture."""
+    try:
+        lines = Path("/proc/cpuinfo").read_text(errors="replace").splitlines()
+    except OSError:
+        lines = []
+    names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
+    return names[0] if names else platform.machine()
+
+
+def _git(folder: Path, *words: str) -> str | None:
+    """Output of a git command, or None if git is absent, slow, or says no."""
+    command = ["git", "-C", str(folder), *words]
+    try:
+        done = subprocess.run(  # noqa: S603 - fixed words and file names, no shell
+            command, capture_output=True, text=True, errors="replace", timeout=_GIT_S, check=False
+        )
+    except (OSError, subprocess.TimeoutExpired):
+        return None
+    return done.stdout if done.returncode == 0 else None

@@ -1,0 +1,233 @@
+"""The record of a finished run: typed, small enough to commit, and all that tables are made of."""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import json
+from typing import TYPE_CHECKING, Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from tksbench.recipe import RunSpec, group_id, run_id
+from tksbench.runs.errors import RecordError
+from tksbench.runs.files import write_bytes
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+    from pathlib import Path
+
+MAX_BYTES = 20_000_000  # a record is some 50 kB; more is no record
+
+Percent = Annotated[float, Field(ge=0, le=100)]
+Count = Annotated[int, Field(ge=0)]
+Hours = Annotated[float, Field(ge=0)]
+Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
+Id = Annotated[str, Field(pattern=r"^[0-9a-f]{16}$")]
+
+
+class _Part(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+
+class Metrics(_Part):
+    """Test-set metrics after one epoch, all from the per-step logits.
+
+    Accuracies are in percent, AURC is x 10^3 (unit of the paper's Table 3), epochs count from 0;
+    `top1_prefix[k - 1]` uses the first k steps, `top1_step[t]` step t alone.
+    """
+
+    epoch: Count
+    top1: Percent
+    top5: Percent
+    loss: float
+    ece: float
+    aurc_logit: float
+    aurc_softmax: float
+    top1_prefix: list[Percent]
+    top1_step: list[Percent]
+    first_step_recall: list[float | None]
+
+
+class Curve(_Part):
+    """Columns of the metrics log, one value an epoch; accuracy is null where it was not evaluated."""
+
+    epoch: list[Count]
+    lr: list[float]
+    train_loss: list[float]
+    test_top1: list[Percent | None]
+
+
+class MetricsByChoice(_Part):
+    """The last epoch's metrics and the best epoch's (picked on the test set, as the authors' code does)."""
+
+    last: Metrics
+    best: Metrics
+    curve: Curve
+
+
+class Test(_Part):
+    """Which test samples were right, in the data set's order: what paired tests need."""
+
+    __test__ = False  # not a pytest class
+
+    n: Annotated[int, Field(gt=0)]
+    correct_last: str
+    correct_best: str
+
+    @model_validator(mode="after")
+    def _lengths(self) -> Test:
+        for text in (self.correct_last, self.correct_best):
+            unpack_correct(text, self.n)
+        return self
+
+
+class Attempt(_Part):
+    """A row of the attempts log."""
+
+    event: Literal["start", "end"]
+    time: str
+    host: str = ""
+    pid: int = 0
+    outcome: str = ""
+    reason: str = ""
+    epoch: int = 0
+    step: int = 0
+
+
+class Cost(_Part):
+    """What the run took, all attempts together."""
+
+    hours: Hours
+    gpu_hours: Hours  # 0 on a CPU
+    energy_kwh: Hours | None = None
+    images_per_s: Hours | None = None
+    device: str
+    parameters: Count
+    snn: dict[str, Any] | None = None
+
+
+class Provenance(_Part):
+    """Where the numbers come from; see `tksbench.runs.provenance`."""
+
+    commit: str | None = None
+    dirty: bool | None = None
+    diff: str = ""
+    versions: dict[str, str]
+    python: str
+    platform: str
+    devices: list[str]
+    threads: int | None = None
+    data: dict[str, str]
+    command: str
+    started: str
+    finished: str
+
+
+class Record(_Part):
+    """One finished run."""
+
+    schema_version: Literal[1] = Field(default=1, alias="schema")
+    id: Id
+    group: Id
+    name: str
+    recipe: str
+    scale: str
+    seed: int
+    spec: RunSpec
+    overrides: list[str] = Field(default_factory=list)
+    metrics: MetricsByChoice
+    test: Test
+    attempts: list[Attempt]
+    cost: Cost
+    provenance: Provenance
+    weights_sha256: Sha256
+    files: dict[str, Sha256] = Field(default_factory=dict)
+
+    @model_validator(mode="after")
+    def _identity(self) -> Record:
+        for what, stated, real in (("id", self.id, run_id(self.spec)), ("group", self.group, group_id(self.spec))):
+            if stated != real:
+                raise ValueError(f"{what} is {stated}, but the spec hashes to {real}")
+        if self.seed != self.spec.seed:
+            raise ValueError(f"seed is {self.seed}, but the spec says {self.spec.seed}")
+        return self
+
+    def to_bytes(self) -> bytes:
+        """The file's content: the same record always gives the same bytes."""
+        plain = self.model_dump(mode="json", by_alias=True)
+        return json.dumps(plain, indent=1, ensure_ascii=False, allow_nan=False).encode() + b"\n"
+
+
+def make_record(**parts: Any) -> Record:
+    """Check the parts of a record (the keys of `Record`).
+
+    Raises:
+        RecordError: If they do not make one; every problem is named.
+    """
+    try:
+        return Record.model_validate(parts)
+    except ValidationError as error:
+        raise RecordError(f"not a record: {_problems(error)}") from None
+
+
+def load_record(path: Path) -> Record:
+    """Read and check a record file.
+
+    Raises:
+        RecordError: If it is missing, cut, altered, of another schema, or not named after its run.
+    """
+    try:
+        if path.stat().st_size > MAX_BYTES:
+            raise RecordError(f"{path}: larger than {MAX_BYTES:,} bytes: not a record")
+        content = path.read_bytes()
+    except OSError as error:
+        raise RecordError(f"{path}: cannot be read: {error.strerror}") from None
+    try:
+        record = Record.model_validate_json(content)
+    except ValidationError as error:
+        raise RecordError(f"{path}: not a record: {_problems(error)}") from None
+    owner = path.parent.name if path.name == "record.json" else path.stem
+    if record.id != owner:
+        raise RecordError(f"{path}: is the record of run {record.id}")
+    return record
+
+
+def save_record(path: Path, record: Record) -> None:
+    """Write a record durably and atomically: from that moment the run is done.
+
+    Raises:
+        LedgerError: If it cannot be written.
+    """
+    write_bytes(path, record.to_bytes())
+
+
+def pack_correct(correct: Iterable[bool]) -> str:
+    """One bit a test sample (first sample in the highest bit, as `numpy.packbits`), in base64.
+
+    >>> pack_correct([True, False, True])
+    'oA=='
+    """
+    bits = "".join("1" if right else "0" for right in correct)
+    size = -(-len(bits) // 8)
+    return base64.b64encode(int(bits.ljust(size * 8, "0") or "0", 2).to_bytes(size, "big")).decode()
+
+
+def unpack_correct(text: str, n: int) -> list[bool]:
+    """Undo `pack_correct` for n samples.
+
+    Raises:
+        ValueError: If the text does not hold n bits.
+    """
+    try:
+        data = base64.b64decode(text, validate=True)
+    except (binascii.Error, ValueError):
+        raise ValueError("correct: not base64") from None
+    if len(data) != -(-n // 8):
+        raise ValueError(f"correct: holds {len(data) * 8} bits for {n} samples")
+    return [digit == "1" for digit in bin(int.from_bytes(b"\1" + data, "big"))[3 : 3 + n]]
+
+
+def _problems(error: ValidationError) -> str:
+    shown = [f"{'.'.join(map(str, item['loc'])) or 'record'}: {item['msg']}" for item in error.errors()[:5]]
+    return "; ".join(shown) + ("; ..." if error.error_count() > 5 else "")

@@ -1,0 +1,95 @@
+"""What the files of a run's directory say about it; no scheduler and no process is asked."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING, Any, Literal
+
+from tksbench.runs.attempts import read_attempts
+from tksbench.runs.errors import LedgerError
+from tksbench.runs.files import read_json, read_jsonl
+from tksbench.runs.lease import read_holder
+
+if TYPE_CHECKING:
+    from tksbench.runs.paths import RunDir
+
+State = Literal["new", "running", "interrupted", "failed", "done"]
+
+
+@dataclass(frozen=True)
+class Status:
+    """State of one run; figures are None where nothing is known yet.
+
+    Attributes:
+        id: The run's id.
+        state: "running" means that somebody holds the lease and is not known to be dead.
+        reason: One line for the user.
+        epoch: Epochs finished.
+        epochs: Epochs in all.
+        top1: Newest test accuracy in percent.
+        loss: Newest training loss.
+        images_per_s: Training speed.
+        eta_s: Seconds to go, as the trainer estimated them last.
+        holder: Who trains it, if somebody does.
+    """
+
+    id: str
+    state: State
+    reason: str = ""
+    epoch: int | None = None
+    epochs: int | None = None
+    top1: float | None = None
+    loss: float | None = None
+    images_per_s: float | None = None
+    eta_s: float | None = None
+    holder: str | None = None
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain data."""
+        return asdict(self)
+
+
+def read_status(run_dir: RunDir) -> Status:
+    """Status of a run that has no valid record yet."""
+    figures = _figures(run_dir)
+    holder = read_holder(run_dir)
+    if holder and holder.alive is not False:
+        return Status(run_dir.id, "running", f"held by {holder}", **figures, holder=str(holder))
+    figures["eta_s"] = None
+    attempts = read_attempts(run_dir)
+    if run_dir.record.exists():
+        reason = f"{run_dir.record} is damaged; it will be made again"
+        return Status(run_dir.id, "interrupted", reason, **figures)
+    if not attempts:
+        return Status(run_dir.id, "new", "new", **figures)
+    last = attempts[-1]
+    reason = str(last.get("reason", ""))
+    if last.get("event") == "end" and last.get("outcome") == "failed":
+        return Status(run_dir.id, "failed", reason or "failed without a reason", **figures)
+    killed = last.get("event") == "start"
+    return Status(run_dir.id, "interrupted", "killed" if killed else reason or "interrupted", **figures)
+
+
+def _figures(run_dir: RunDir) -> dict[str, Any]:
+    """Epoch, loss and accuracy; damaged or foreign content counts as absent, it is only for the eye."""
+    try:
+        progress = read_json(run_dir.progress)
+    except LedgerError:
+        progress = {}
+    progress = progress if isinstance(progress, dict) else {}
+    metrics = read_jsonl(run_dir.metrics)
+    epochs = _number(progress.get("epochs"))
+    epoch = _number(metrics[-1].get("epoch")) if metrics else None
+    tested = [row["test_top1"] for row in metrics if _number(row.get("test_top1")) is not None]
+    return {
+        "epoch": int(epoch) + 1 if epoch is not None else 0 if progress else None,
+        "epochs": int(epochs) if epochs is not None else None,
+        "top1": _number(tested[-1]) if tested else _number(progress.get("top1")),
+        "loss": _number(progress.get("loss")),
+        "images_per_s": _number(progress.get("images_per_s")),
+        "eta_s": _number(progress.get("eta_s")),
+    }
+
+
+def _number(value: Any) -> float | None:
+    return float(value) if isinstance(value, int | float) and not isinstance(value, bool) else None

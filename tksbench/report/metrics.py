@@ -35,7 +35,7 @@ def summarize(logits: ArrayLike, labels: ArrayLike) -> dict[str, Any]:
         [0, 1]; ``aurc_logit``, ``aurc_softmax`` and the excess ``eaurc_logit``, ``eaurc_softmax`` times 10^3;
         ``top1_prefix``, ``top1_step``: [T], percent; ``first_step_recall``: [C], percent, None for a class
         without test samples; ``top1_halves``: percent on the even and on the odd test samples (see
-        `stats.split_half_optimism`).
+        `stats.best_epoch_optimism`).
 
     Raises:
         MetricError: Shapes do not fit, labels lie outside [0, C), or a logit is not finite.
@@ -74,7 +74,7 @@ def correct(logits_mean: ArrayLike, target: ArrayLike) -> Mask:
 
 
 def topk_accuracy(logits_mean: ArrayLike, target: ArrayLike, k: int) -> float:
-    """Percentage of samples with their class among the `k` highest mean logits [N, C]; ties by class index."""
+    """Percentage of samples with their class among the `k` highest mean logits [N, C]; ties by index."""
     scores, true = np.asarray(logits_mean), np.asarray(target)
     own = np.take_along_axis(scores, true[:, None], axis=1)
     tied_before = (scores == own) & (np.arange(scores.shape[1]) < true[:, None])
@@ -98,8 +98,8 @@ def aurc(logits_mean: ArrayLike, target: ArrayLike, confidence: Confidence = "lo
     Args:
         logits_mean: Logits averaged over time, [N, C].
         target: True classes, [N].
-        confidence: ``"logit"``: the highest mean logit, as in the authors' code (Brain-Cog, ``calc_aurc`` in
-            ``braincog/utils.py``); ``"softmax"``: the highest softmax probability (Geifman et al., ICLR 2019).
+        confidence: ``"logit"``: the highest mean logit, as in the authors' code (``calc_aurc`` in Brain-Cog
+            ``braincog/utils.py``); ``"softmax"``: the highest probability (Geifman et al., ICLR 2019).
 
     Returns:
         AURC x 10^3, between 0 and 1000.
@@ -108,8 +108,8 @@ def aurc(logits_mean: ArrayLike, target: ArrayLike, confidence: Confidence = "lo
         MetricError: `confidence` is neither of the two.
 
     Example:
-        >>> aurc([[3.0, 0.0], [2.0, 0.0], [1.0, 0.0]], [0, 0, 1])
-        111.11111111111111
+        >>> round(aurc([[3.0, 0.0], [2.0, 0.0], [1.0, 0.0]], [0, 0, 1]), 1)
+        111.1
     """
     return 1e3 * float(_risks(logits_mean, target, confidence).mean())
 
@@ -128,7 +128,7 @@ def excess_aurc(logits_mean: ArrayLike, target: ArrayLike, confidence: Confidenc
 
 
 def calibration_error(logits_mean: ArrayLike, target: ArrayLike, bins: int = 15) -> float:
-    """Expected calibration error in [0, 1]: L1 over equal bins of the top softmax probability (Guo et al. 2017).
+    """Expected calibration error in [0, 1]: L1 over equal bins of the top probability (Guo et al. 2017).
 
     A bin is open below and closed above, as in torchmetrics 0.10.3, which the authors' requirements pin.
     """
@@ -195,9 +195,7 @@ def _checked(logits: ArrayLike, labels: ArrayLike) -> tuple[Floats, Ints]:
             f"expected {len(steps)} integers, one a sample"
         )
     if target.min() < 0 or target.max() >= steps.shape[2]:
-        raise MetricError(
-            f"labels run from {target.min()} to {target.max()}: expected 0 to {steps.shape[2] - 1}"
-        )
+        raise MetricError(f"labels run from {target.min()} to {target.max()}: expected 0 to {steps.shape[2] - 1}")
     bad = int(np.count_nonzero(~np.isfinite(steps)))
     if bad:
         raise MetricError(f"{bad} of {steps.size} test logits are not finite: the training has diverged")

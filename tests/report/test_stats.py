@@ -1,0 +1,130 @@
+"""Statistics against published values, scipy, and simulation."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pytest
+from scipy import stats as scipy_stats
+
+from tksbench.report import stats
+
+
+def test_prediction_interval_published_value() -> None:
+    # Hahn and Meeker (1991), circuit pack voltages: mean 50.10, sd 1.31, n = 5, one future reading: [46.1, 54.1]
+    interval = stats.prediction_interval([51.4, 49.5, 48.7, 49.3, 51.6])
+    assert interval == pytest.approx((46.1, 54.1), abs=0.06)
+    assert 54.0 in interval
+    assert 54.5 not in interval
+
+
+def test_wilson_interval_published_values() -> None:
+    # Newcombe, Statistics in Medicine 17 (1998) 857-872, table I, method 3
+    assert stats.wilson_interval(81 / 263, 263) == pytest.approx((0.2553, 0.3662), abs=5e-5)
+    assert stats.wilson_interval(15 / 148, 148) == pytest.approx((0.0624, 0.1605), abs=5e-5)
+    assert stats.wilson_interval(0 / 20, 20) == pytest.approx((0.0, 0.1611), abs=5e-5)
+    assert stats.wilson_interval(1 / 29, 29) == pytest.approx((0.0061, 0.1718), abs=5e-5)
+
+
+def test_paired_difference_equals_scipy() -> None:
+    a, b = [94.1, 95.0, 94.4, 94.9], [93.8, 94.2, 94.3, 94.1]
+    expected = scipy_stats.ttest_rel(a, b)
+    difference = stats.paired_difference(a, b)
+    assert difference.p == pytest.approx(expected.pvalue)
+    assert difference.interval == pytest.approx(tuple(expected.confidence_interval()))
+    assert difference.mean == pytest.approx(0.5)
+
+
+def test_paired_difference_without_spread() -> None:
+    assert stats.paired_difference([1.0, 2.0], [1.0, 2.0]).p == 1.0
+    assert stats.paired_difference([2.0, 3.0], [1.0, 2.0]).p == 0.0
+
+
+@pytest.mark.parametrize(("only_a", "only_b"), [(0, 0), (1, 0), (5, 5), (12, 3), (3, 12), (200, 150)])
+def test_mcnemar_equals_the_binomial_test(only_a: int, only_b: int) -> None:
+    a = np.array([True] * only_a + [False] * only_b + [True, False])
+    b = np.array([False] * only_a + [True] * only_b + [True, False])
+    expected = scipy_stats.binomtest(only_a, only_a + only_b).pvalue if only_a + only_b else 1.0
+    assert stats.mcnemar_exact(a, b)[:2] == (only_a, only_b)
+    assert stats.mcnemar_exact(a, b).p == pytest.approx(expected)
+
+
+def test_holm_published_example() -> None:
+    # p.adjust(c(0.01, 0.02, 0.03, 0.04), "holm") in R
+    assert stats.holm([0.04, 0.01, 0.03, 0.02]) == pytest.approx([0.06, 0.04, 0.06, 0.06])
+    assert stats.holm([0.9, 0.8]) == [1.0, 1.0]
+    assert stats.holm([]) == []
+
+
+def test_mean_does_not_depend_on_the_order_of_records() -> None:
+    values = [0.1, 1e8, 0.7, -1e8, 94.37, 93.11]
+    assert stats.mean_sd(values) == stats.mean_sd(values[::-1])
+
+
+@pytest.mark.parametrize("n", [3, 5])
+def test_prediction_interval_covers_one_further_run(n: int) -> None:
+    draws = np.random.default_rng(n).normal(94, 0.3, (10_000, n + 1))
+    covered = np.mean([row[n] in stats.prediction_interval(row[:n].tolist()) for row in draws])
+    assert 0.93 < covered < 0.97
+
+
+@pytest.mark.parametrize(("p", "n"), [(0.832, 1000), (0.957, 10_000), (0.84, 870)])
+def test_wilson_interval_covers_the_true_accuracy(p: float, n: int) -> None:
+    hits = np.random.default_rng(n).binomial(n, p, 10_000)
+    intervals = {k: stats.wilson_interval(k / n, n) for k in set(hits.tolist())}
+    assert 0.93 < np.mean([p in intervals[k] for k in hits.tolist()]) < 0.97
+
+
+def test_paired_interval_covers_the_true_difference() -> None:
+    rng = np.random.default_rng(3)
+    seed_effect = rng.normal(0, 1, (10_000, 3))
+    a = 95 + seed_effect + rng.normal(0, 0.2, (10_000, 3))
+    b = 94 + seed_effect + rng.normal(0, 0.2, (10_000, 3))
+    covered = [1.0 in stats.paired_difference(x, y).interval for x, y in zip(a.tolist(), b.tolist(), strict=True)]
+    assert 0.93 < np.mean(covered) < 0.97
+
+
+def test_mcnemar_keeps_its_level() -> None:
+    discordant, rng = 60, np.random.default_rng(4)
+    only_a = rng.binomial(discordant, 0.5, 10_000)
+    p_of = {
+        k: stats.mcnemar_exact([True] * k + [False] * (discordant - k), [False] * k + [True] * (discordant - k)).p
+        for k in set(only_a.tolist())
+    }
+    assert np.mean([p_of[k] < 0.05 for k in only_a.tolist()]) <= 0.05
+
+
+def test_best_epoch_optimism_is_what_picking_gains() -> None:
+    # Equally good epochs on 1,000 samples that err independently: the true optimism is the mean excess of the maximum.
+    rng, epochs, n, p = np.random.default_rng(5), 30, 1000, 0.83
+    halves = rng.binomial(n // 2, p, (2000, 2, epochs)) / (n / 2) * 100
+    true = (halves.mean(axis=1).max(axis=1) - 100 * p).mean()
+    estimated = np.mean([stats.best_epoch_optimism(a, b) for a, b in halves])
+    assert estimated == pytest.approx(true, rel=0.05)
+
+
+def test_best_epoch_optimism_ignores_that_one_half_is_easier() -> None:
+    curve = [10.0, 50.0, 90.0]
+    assert stats.best_epoch_optimism(curve, [x - 5 for x in curve]) == pytest.approx(0)
+
+
+def test_aurc_is_part_of_the_statistics_contract() -> None:
+    assert stats.aurc([[2.0, 0.0], [1.0, 0.0]], [1, 0], confidence="logit") == pytest.approx(750)
+
+
+@pytest.mark.parametrize(
+    "call",
+    [
+        lambda: stats.mean_sd([]),
+        lambda: stats.prediction_interval([1.0]),
+        lambda: stats.wilson_interval(0.5, 0),
+        lambda: stats.wilson_interval(math.nan, 10),
+        lambda: stats.paired_difference([1.0, 2.0], [1.0]),
+        lambda: stats.mcnemar_exact([True], [True, False]),
+        lambda: stats.best_epoch_optimism([], []),
+    ],
+)
+def test_too_little_to_go_by_is_a_named_error(call: object) -> None:
+    with pytest.raises(stats.StatsError):
+        call()  # type: ignore[operator]

@@ -5,8 +5,8 @@ folder that holds the data set's own folder: `<data root>` for the real set, `<d
 
     load(spec: DataSpec, T: int, seed: int, root: Path) -> Data   # spec.source: is root a miniature's?
     verify(name: str, root: Path) -> list[FileStatus]             # of the real set
-    make_miniature(name: str, root: Path) -> None                 # writes root/<info.folder>; root is an empty
-                                            # temporary folder, `ensure_miniature` moves the result into place
+    make_miniature(name: str, root: Path) -> None                 # writes root/<info.folder>; root is an
+                                      # empty temporary folder, `ensure_miniature` moves the result into place
 """
 
 from __future__ import annotations
@@ -140,9 +140,7 @@ def data_root() -> Path:
         return Path("data")
     root = Path(named).expanduser()
     if not root.is_dir():
-        raise DataError(
-            f"TKSBENCH_DATA={named}: no such folder; create it, or unset the variable to use ./data"
-        )
+        raise DataError(f"TKSBENCH_DATA={named}: no such folder; create it, or unset the variable to use ./data")
     return root
 
 

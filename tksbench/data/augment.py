@@ -1,0 +1,136 @@
+"""The paper's image transforms (paper.md 5.1, 5.2, 5.5).
+
+timm and torchvision do the work on single images. What has to be fast (crop, flip and normalisation of CIFAR
+batches) is done here on whole uint8 batches; the tests compare it with torchvision's functions bit for bit.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, cast
+
+import numpy as np
+import torch
+from PIL import Image, ImageOps
+from timm.data.auto_augment import rand_augment_transform
+from timm.data.random_erasing import RandomErasing
+from timm.data.transforms_factory import create_transform
+from torchvision import transforms
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from numpy.typing import NDArray
+
+    ImageTransform = Callable[[Image.Image], torch.Tensor]
+
+IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
+CIFAR10_MEAN, CIFAR10_STD = (0.4914, 0.4822, 0.4465), (0.2023, 0.1994, 0.2010)
+
+
+def cifar_normalisation(train: bool, norm: str) -> tuple[tuple[float, ...], tuple[float, ...]]:
+    """Mean and standard deviation for CIFAR-10 and CIFAR-100.
+
+    "official": the authors' loader trains with ImageNet's constants and tests with CIFAR-10's (paper.md 5.1).
+    "consistent": CIFAR-10's constants for both, which removes the mismatch and changes nothing else.
+    """
+    return (IMAGENET_MEAN, IMAGENET_STD) if train and norm == "official" else (CIFAR10_MEAN, CIFAR10_STD)
+
+
+def crop_and_flip(
+    images: NDArray[np.uint8], top: NDArray[np.int64], left: NDArray[np.int64], flip: NDArray[np.bool_], pad: int
+) -> NDArray[np.uint8]:
+    """Crop each image of a zero-padded batch at its own place and mirror some.
+
+    Args:
+        images: uint8 [B, C, H, W].
+        top: Upper edge of the crop in the padded image, 0..2*pad, [B].
+        left: Left edge, [B].
+        flip: Whether to mirror left-right after the crop, [B].
+        pad: Zero pixels added on each side.
+
+    Returns:
+        uint8 [B, C, H, W].
+    """
+    height, width = images.shape[2:]
+    padded = np.pad(images, ((0, 0), (0, 0), (pad, pad), (pad, pad)))
+    windows = np.lib.stride_tricks.sliding_window_view(padded, (height, width), axis=(2, 3))
+    out = windows[np.arange(len(images)), :, top, left]
+    out[flip] = out[flip][..., ::-1]
+    return out
+
+
+def normalise(images: NDArray[np.uint8], mean: tuple[float, ...], std: tuple[float, ...]) -> torch.Tensor:
+    """Scale uint8 images to [0, 1] and standardise each channel.
+
+    Args:
+        images: uint8 [B, C, H, W].
+        mean: Mean of each channel, in units of the full range.
+        std: Standard deviation of each channel.
+
+    Returns:
+        float32 [B, C, H, W], equal to torchvision's ToTensor and Normalize bit for bit.
+    """
+    scaled = torch.from_numpy(images).to(torch.float32).div_(255)
+    centred = scaled.sub_(torch.tensor(mean).view(-1, 1, 1))
+    return centred.div_(torch.tensor(std).view(-1, 1, 1))
+
+
+def rand_augment(size: int) -> Callable[[Image.Image], Image.Image]:
+    """The RandAugment of the strong recipe: two of 15 operations, each with probability 0.5, magnitude N(9, 0.5).
+
+    Bicubic where an operation interpolates, ImageNet's mean colour where it uncovers (timm's own settings for
+    "rand-m9-mstd0.5-inc1"; paper.md 5.1).
+    """
+    hparams = {
+        "translate_const": int(size * 0.45),
+        "img_mean": tuple(min(255, round(255 * value)) for value in IMAGENET_MEAN),
+        "interpolation": Image.Resampling.BICUBIC,
+    }
+    chosen: Any = rand_augment_transform("rand-m9-mstd0.5-inc1", hparams)
+    for operation in chosen.ops:
+        if operation.name == "PosterizeIncreasing":
+            operation.aug_fn = posterize
+    return cast("Callable[[Image.Image], Image.Image]", chosen)
+
+
+def posterize(image: Image.Image, bits: int, **options: object) -> Image.Image:
+    """Keep the upper bits of each channel; 0 bits give a black image.
+
+    At the clipped magnitude of 10 (2 % of the draws) timm asks for 0 bits. Pillow's bit mask is then empty and
+    the image black, as it was when the authors trained; newer releases raise an error instead.
+    """
+    return Image.new(image.mode, image.size) if bits == 0 else ImageOps.posterize(image, bits)
+
+
+def random_erasing() -> Callable[[torch.Tensor], torch.Tensor]:
+    """Erase one box in place with probability 0.25: area 2-33 %, aspect 0.3-3.3, a normal number a pixel."""
+    erasing: Any = RandomErasing
+    return cast("Callable[[torch.Tensor], torch.Tensor]", erasing(0.25, mode="pixel", device="cpu"))
+
+
+def imagenet_transform(train: bool, size: int) -> ImageTransform:
+    """ImageNet's transform by timm (paper.md 5.2).
+
+    Training: random resized crop (scale 0.08-1, ratio 3/4-4/3, bilinear or bicubic at random), flip, colour
+    jitter 0.4. Test: bicubic resize of the short side to size/0.875, centre crop. No auto-augment or erasing.
+    """
+    options: dict[str, Any] = {"input_size": size, "mean": IMAGENET_MEAN, "std": IMAGENET_STD}
+    if train:
+        options |= {"is_training": True, "color_jitter": 0.4, "auto_augment": None, "interpolation": "random"}
+        options |= {"scale": (0.08, 1.0), "ratio": (3 / 4, 4 / 3), "hflip": 0.5, "re_prob": 0.0}
+    else:
+        options |= {"is_training": False, "interpolation": "bicubic", "crop_pct": 0.875}
+    return cast("ImageTransform", create_transform(**options))
+
+
+def finegrained_transform(train: bool, size: int) -> ImageTransform:
+    """Transform of the fine-grained sets by torchvision (paper.md 5.5): full images, no boxes, no auto-augment.
+
+    Training: RandomResizedCrop and flip. Test: resize of the short side to size/0.875, centre crop.
+    """
+    if train:
+        geometry = [transforms.RandomResizedCrop(size), transforms.RandomHorizontalFlip()]
+    else:
+        geometry = [transforms.Resize(int(size / 0.875)), transforms.CenterCrop(size)]
+    tail = [transforms.ToTensor(), transforms.Normalize(IMAGENET_MEAN, IMAGENET_STD)]
+    return cast("ImageTransform", transforms.Compose([*geometry, *tail]))

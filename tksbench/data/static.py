@@ -1,0 +1,144 @@
+"""The two kinds of static split: arrays in memory (CIFAR) and lists of image files (all others)."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+from PIL import Image
+
+from tksbench.data import augment
+from tksbench.data.base import Split, balanced_subset
+from tksbench.data.errors import DataError
+from tksbench.data.rng import draw_bits, preserved_globals, seed_globals, to_uniform
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from pathlib import Path
+
+    from numpy.typing import NDArray
+
+    from tksbench.data.augment import ImageTransform
+    from tksbench.data.base import Batch, Key
+
+
+class ArraySplit(Split):
+    """Small images held in memory as one uint8 array and augmented batch by batch."""
+
+    def __init__(
+        self,
+        images: NDArray[np.uint8],
+        labels: NDArray[np.int64],
+        *,
+        augmentation: str,
+        mean: tuple[float, ...],
+        std: tuple[float, ...],
+        seed: int,
+        subset: int | None = None,
+    ) -> None:
+        """Keep the images.
+
+        Args:
+            images: uint8 [N, 3, H, W].
+            labels: int64 [N].
+            augmentation: "strong", "plain" or "none".
+            mean: Mean subtracted from each channel, in units of the full range.
+            std: Standard deviation each channel is divided by.
+            seed: The run's seed.
+            subset: Keep the first so many in a class-balanced order; None for all.
+        """
+        if subset is not None:
+            order = balanced_subset(labels, subset)
+            images, labels = images[order], labels[order]
+        self.images, self.labels = images, labels
+        self._augmentation, self._mean, self._std, self._seed = augmentation, mean, std, seed
+        self._pad = images.shape[-1] // 8
+        self._rand_augment = augment.rand_augment(images.shape[-1])
+        self._erase = augment.random_erasing()
+
+    def __getitems__(self, keys: Sequence[Key]) -> Batch:
+        """Read one batch; see `Split`."""
+        indices = np.fromiter((index for _, index in keys), dtype=np.int64, count=len(keys))
+        labels = torch.from_numpy(self.labels[indices])
+        images = self.images[indices]
+        if self._augmentation == "none":
+            return augment.normalise(images, self._mean, self._std), labels
+        bits = draw_bits(self._seed, keys, len(self), 5)
+        uniform = to_uniform(bits[:, :3])
+        top, left = (uniform[:, :2] * (2 * self._pad + 1)).astype(np.int64).T
+        images = augment.crop_and_flip(images, top, left, uniform[:, 2] < 0.5, self._pad)
+        if self._augmentation == "plain":
+            return augment.normalise(images, self._mean, self._std), labels
+        with preserved_globals():
+            images = self._colour(images, bits[:, 3])
+            batch = augment.normalise(images, self._mean, self._std)
+            for image, seed in zip(batch, bits[:, 4].tolist(), strict=True):
+                seed_globals(seed)
+                self._erase(image)
+        return batch, labels
+
+    def _colour(self, images: NDArray[np.uint8], seeds: NDArray[np.uint64]) -> NDArray[np.uint8]:
+        """Apply RandAugment to uint8 [B, 3, H, W]."""
+        pixels = np.ascontiguousarray(images.transpose(0, 2, 3, 1))
+        for image, seed in zip(pixels, seeds.tolist(), strict=True):
+            seed_globals(seed)
+            image[:] = np.asarray(self._rand_augment(Image.fromarray(image)))
+        return np.ascontiguousarray(pixels.transpose(0, 3, 1, 2))
+
+
+class FileSplit(Split):
+    """Images read from files one by one, transformed by timm or torchvision."""
+
+    def __init__(
+        self,
+        paths: Sequence[str | Path],
+        labels: NDArray[np.int64],
+        *,
+        transform: ImageTransform,
+        seed: int,
+        subset: int | None = None,
+    ) -> None:
+        """Keep the list.
+
+        Args:
+            paths: N image files.
+            labels: int64 [N].
+            transform: From an RGB image to float32 [3, H, W]; may draw from the global generators.
+            seed: The run's seed.
+            subset: Keep the first so many in a class-balanced order; None for all.
+        """
+        order = balanced_subset(labels, subset)
+        # An array of fixed-width strings: workers share it without touching a million reference counts.
+        self.paths = np.array([str(paths[index]) for index in order])
+        self.labels = labels[order]
+        self._transform, self._seed = transform, seed
+
+    def __getitems__(self, keys: Sequence[Key]) -> Batch:
+        """Read one batch; see `Split`.
+
+        Raises:
+            DataError: A file is absent or is not an image that can be decoded.
+        """
+        seeds = draw_bits(self._seed, keys, len(self), 1)[:, 0].tolist()
+        images = []
+        with preserved_globals():
+            for (_, index), seed in zip(keys, seeds, strict=True):
+                image = read_rgb(self.paths[index])
+                seed_globals(seed)
+                images.append(self._transform(image))
+        indices = [index for _, index in keys]
+        return torch.stack(images), torch.from_numpy(self.labels[indices])
+
+
+def read_rgb(path: str) -> Image.Image:
+    """Decode an image; greyscale, palette and CMYK are converted to RGB.
+
+    Raises:
+        DataError: The file is absent or cannot be decoded.
+    """
+    try:
+        with Image.open(path) as image:
+            return image.convert("RGB")
+    except (OSError, ValueError, Image.DecompressionBombError) as error:
+        raise DataError(f"{path}: cannot be read as an image ({error}); restore the file") from error

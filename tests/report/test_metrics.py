@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
 from tksbench.report import metrics
+from tksbench.runs.record import Metrics
 
 
 def ranked(errors: list[int]) -> tuple[np.ndarray, np.ndarray]:
@@ -92,11 +93,15 @@ def test_summary_is_consistent_and_json_ready(logits: np.ndarray, seed: int) -> 
     labels = np.random.default_rng(seed).integers(0, 6, 12)
     summary = metrics.summarize(logits, labels)
     assert summary["top1"] == summary["top1_prefix"][-1] <= summary["top5"]
-    assert summary["top1"] == pytest.approx(sum(summary["top1_halves"]) / 2)
-    assert summary["eaurc_softmax"] >= -1e-9
+    assert all(metrics.excess_aurc(logits.mean(axis=1), labels, kind) >= -1e-9 for kind in ("logit", "softmax"))
     assert 0 <= summary["ece"] <= 1
     values = [v for value in summary.values() for v in (value if isinstance(value, list) else [value])]
     assert all(value is None or type(value) is float for value in values)
+
+
+def test_summary_has_the_fields_of_a_record() -> None:
+    summary = metrics.summarize(np.zeros((3, 2, 4)), np.array([0, 1, 2]))
+    assert Metrics.model_validate({"epoch": 0, **summary}).top1 == pytest.approx(100 / 3)
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,144 @@
+"""One cell: the paper's number, ours, both error bars, and the verdict."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, NamedTuple
+
+from tksbench.report.stats import Interval, mean_sd, prediction_interval, wilson_interval
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping, Sequence
+
+    from tksbench.recipe import Run
+    from tksbench.report.evidence import Evidence
+    from tksbench.report.groups import Candidate
+    from tksbench.report.paper import Metric, Row
+    from tksbench.runs.record import Record
+
+    Estimate = Callable[[Run], float]  # GPU-hours that training a run takes
+
+MIN_RUNS = 3  # below, a standard deviation says too little for a verdict
+_FIELDS: dict[Metric, str] = {"top1": "top1", "top5": "top5", "aurc": "aurc_logit"}  # AURC as the authors code it
+
+
+class Summary(NamedTuple):
+    """Mean over seeds and sample standard deviation (None for one seed), in the metric's unit."""
+
+    mean: float
+    sd: float | None
+
+
+@dataclass(frozen=True)
+class Ours:
+    """Our runs of one cell, all of one protocol.
+
+    Attributes:
+        candidate: The protocol shown: scale and data.
+        records: One a seed, by seed.
+        best: At the epoch that is best on the test set, as the authors' code reports.
+        last: At the last epoch.
+        prediction: 95 % interval of one further run's best epoch; None below two runs.
+        test: 95 % Wilson interval of `best` on this many test samples; None for AURC, which is no proportion.
+    """
+
+    candidate: Candidate
+    records: tuple[Record, ...]
+    best: Summary
+    last: Summary
+    prediction: Interval | None
+    test: Interval | None
+
+
+@dataclass(frozen=True)
+class Cell:
+    """A row of the paper with what we have to say to it."""
+
+    row: Row
+    ours: Ours | None
+    verdict: str
+
+
+def build_cell(row: Row, protocols: Sequence[Candidate], evidence: Evidence, estimate: Estimate | None = None) -> Cell:
+    """Fill one of the paper's rows.
+
+    The scale shown is the one closest to the paper that has records; scales and data sources never mix.
+
+    Args:
+        row: The paper's number, its own or cited.
+        protocols: Candidates for the row's run, best first; none if no recipe names the run.
+        evidence: Records and states.
+        estimate: GPU-hours of a run, for cells that are not run.
+    """
+    if row.cell is None:
+        return Cell(row, None, "cited")
+    by_group = group_records((*evidence.published, *evidence.local))
+    for candidate in protocols:
+        if candidate.group in by_group:
+            ours = summarize_runs(row.metric, candidate, by_group[candidate.group])
+            return Cell(row, ours, verdict(row.value, ours))
+    return Cell(row, None, _missing(protocols, evidence.states, estimate))
+
+
+def group_records(records: Sequence[Record]) -> dict[str, list[Record]]:
+    """Records by group, each group by seed."""
+    groups: dict[str, list[Record]] = {}
+    for record in sorted(records, key=lambda one: one.seed):
+        groups.setdefault(record.group, []).append(record)
+    return groups
+
+
+def summarize_runs(metric: Metric, candidate: Candidate, records: Sequence[Record]) -> Ours:
+    """Means, spreads and both error bars of one metric over the seeds of one protocol."""
+    best = [float(getattr(record.metrics.best, _FIELDS[metric])) for record in records]
+    last = [float(getattr(record.metrics.last, _FIELDS[metric])) for record in records]
+    summary = Summary(*mean_sd(best))
+    test = None
+    if metric != "aurc":
+        low, high = wilson_interval(summary.mean / 100, records[0].test.n)
+        test = Interval(100 * low, 100 * high)
+    return Ours(
+        candidate=candidate,
+        records=tuple(records),
+        best=summary,
+        last=Summary(*mean_sd(last)),
+        prediction=prediction_interval(best) if len(best) > 1 else None,
+        test=test,
+    )
+
+
+def verdict(paper: float | None, ours: Ours) -> str:
+    """Judge the best-epoch mean against the paper's number, which is one run of unknown seed.
+
+    `reproduced`: the paper's number lies in the 95 % prediction interval of one further run of ours; `above` and
+    `below` say where ours lies otherwise. Only the paper's own protocol, with three seeds or more, is judged.
+    """
+    n = len(ours.records)
+    if ours.candidate.scale != "paper":
+        return f"not comparable (scale {ours.candidate.scale})"
+    if paper is None:
+        return "not comparable (paper value unknown)"
+    if n < MIN_RUNS or ours.prediction is None:
+        return f"undecided (n={n})"
+    if paper in ours.prediction:
+        return "reproduced"
+    return "above" if ours.best.mean > paper else "below"
+
+
+def _missing(protocols: Sequence[Candidate], states: Mapping[str, str], estimate: Estimate | None) -> str:
+    for candidate in protocols:
+        if candidate.group in states:
+            return states[candidate.group]
+    if not protocols:
+        return "not run (no recipe)"
+    if estimate is None:
+        return "not run"
+    return f"not run (about {_rounded(estimate(protocols[0].run))} GPU-h)"
+
+
+def _rounded(hours: float) -> str:
+    """Two significant digits: an estimate has no more."""
+    if hours >= 10:
+        digits = len(str(int(hours))) - 2
+        return f"{int(round(hours, -digits)):,}"
+    return f"{hours:.1f}" if hours >= 0.1 else f"{hours:.1g}"

@@ -1,0 +1,117 @@
+"""What is at hand to fill the cells with: published records, this machine's own, and the state of unfinished runs."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING
+
+from tksbench.errors import TksbenchError
+from tksbench.runs.record import unpack_correct
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from tksbench.runs import Ledger, Status
+    from tksbench.runs.record import Record
+
+_REASON_LENGTH = 60
+_STATE_ORDER = ("running", "failed", "interrupted")  # what a cell says when its seeds are in several states
+
+
+@dataclass(frozen=True)
+class Evidence:
+    """Records and states that tables are built from.
+
+    Attributes:
+        published: Valid records of results/records.
+        local: Valid records of finished runs on this machine that are not published.
+        states: "running 62 %", "failed (reason)", "interrupted 40 %" by group, of unfinished runs here.
+        problems: One message for each record that was refused.
+    """
+
+    published: tuple[Record, ...] = ()
+    local: tuple[Record, ...] = ()
+    states: dict[str, str] = field(default_factory=dict)
+    problems: tuple[str, ...] = ()
+
+    def of_groups(self, groups: Iterable[str]) -> Evidence:
+        """The part that concerns these groups: what one table is built from."""
+        wanted = set(groups)
+        return replace(
+            self,
+            published=tuple(record for record in self.published if record.group in wanted),
+            local=tuple(record for record in self.local if record.group in wanted),
+            states={group: state for group, state in sorted(self.states.items()) if group in wanted},
+        )
+
+    def stamp(self) -> str:
+        """What a table file says of evidence that is not published: JSON without a double hyphen, "" if none."""
+        if not self.local and not self.states:
+            return ""
+        plain = {"runs": [record.id for record in self.local], "states": self.states}
+        return json.dumps(plain, sort_keys=True).replace("--", "-\\u002d")  # an HTML comment may not hold one
+
+    def restamped(self, stamp: str) -> tuple[Evidence, list[str]]:
+        """Evidence as it was when a file with this stamp was built, and the local runs that are gone since."""
+        plain = json.loads(stamp) if stamp else {"runs": [], "states": {}}
+        at_hand = {record.id: record for record in (*self.local, *self.published)}
+        published = {record.id for record in self.published}
+        local = tuple(at_hand[run] for run in plain["runs"] if run in at_hand and run not in published)
+        gone = [str(run) for run in plain["runs"] if run not in at_hand]
+        return replace(self, local=local, states=plain["states"]), gone
+
+
+def gather(ledger: Ledger) -> Evidence:
+    """Read all records and states under a results folder; what is no valid record is named in `problems`."""
+    problems: list[str] = []
+    published: list[Record] = []
+    local: list[Record] = []
+    for record in ledger.records(problems):
+        doubt = inconsistency(record)
+        if doubt:
+            problems.append(f"record {record.id} ({record.name}, seed {record.seed}): {doubt}")
+        elif ledger.published(record.id).exists():
+            published.append(record)
+        else:
+            local.append(record)
+    return Evidence(tuple(published), tuple(local), _states(ledger), tuple(problems))
+
+
+def inconsistency(record: Record) -> str | None:
+    """Why a record's metrics cannot be true, or None: accuracies must follow from the stored right and wrong samples."""
+    for choice in ("last", "best"):
+        metrics = getattr(record.metrics, choice)
+        right = sum(unpack_correct(getattr(record.test, f"correct_{choice}"), record.test.n))
+        counted = 100 * right / record.test.n
+        for name, stated in (("top1", metrics.top1), ("top1_prefix", metrics.top1_prefix[-1])):
+            if abs(stated - counted) > 1e-6:
+                return f"metrics.{choice}.{name} says {stated}, but {right} of {record.test.n} samples are right"
+        if metrics.top5 < metrics.top1:
+            return f"metrics.{choice}.top5 {metrics.top5} is below top1 {metrics.top1}"
+    if record.metrics.best.top1 < record.metrics.last.top1:
+        return f"best epoch ({record.metrics.best.top1}) is worse than the last ({record.metrics.last.top1})"
+    return None
+
+
+def _states(ledger: Ledger) -> dict[str, str]:
+    by_group: dict[str, list[Status]] = {}
+    for run_dir in ledger.run_dirs():
+        status = ledger.status(run_dir.id)
+        if status.state in _STATE_ORDER:
+            try:
+                group = ledger.load_run(run_dir).group
+            except TksbenchError:
+                continue  # a run.json that cannot be read belongs to no cell; the launcher speaks of it
+            by_group.setdefault(group, []).append(status)
+    return {group: _describe(statuses) for group, statuses in by_group.items()}
+
+
+def _describe(statuses: list[Status]) -> str:
+    status = min(statuses, key=lambda one: _STATE_ORDER.index(one.state))
+    if status.state == "failed":
+        reason = " ".join(status.reason.split())
+        return f"failed ({reason if len(reason) <= _REASON_LENGTH else reason[: _REASON_LENGTH - 1] + '…'})"
+    if not status.epochs:
+        return status.state
+    return f"{status.state} {100 * (status.epoch or 0) // status.epochs} %"

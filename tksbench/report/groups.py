@@ -1,0 +1,69 @@
+"""From a run's name, as tables use it, to the groups of records that may stand in its cell."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from tksbench.errors import TksbenchError
+from tksbench.recipe import SCALES, Run, expand, load_recipe
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+    from pathlib import Path
+
+
+class ReportError(TksbenchError):
+    """Recipes, records or names from which no table can be made."""
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """One protocol under which a named run may have been trained: its seeds share one group.
+
+    Attributes:
+        group: Hash of the spec without its seed.
+        scale: The recipe's scale.
+        source: "real" data or the "miniature".
+        run: The first seed's run.
+        rank: Position when candidates of one name compete; the smallest with records is shown.
+    """
+
+    group: str
+    scale: str
+    source: str
+    run: Run
+    rank: int
+
+
+def candidates(recipes: Iterable[Path]) -> dict[str, list[Candidate]]:
+    """All protocols of all recipes, by run name, the one closest to the paper first.
+
+    Scales rank paper, budget, mini, smoke, then any others by name; real data go before a miniature. Runs trained
+    with command-line overrides are in no group of these, so that they never enter a cell.
+
+    Raises:
+        RecipeError: A recipe is wrong.
+        ReportError: Two recipes give one name at one scale to different protocols.
+    """
+    found: dict[str, dict[tuple[str, str], Candidate]] = {}
+    for path in sorted(recipes):
+        recipe = load_recipe(path)
+        scales = recipe.root.get("scales")
+        for scale in scales.plain() if scales else ("paper",):
+            for has_real in (lambda _: True, lambda _: False):
+                for run in expand(recipe, scale, seeds=1, has_real=has_real):
+                    _add(found.setdefault(run.name, {}), run)
+    return {name: sorted(by_scale.values(), key=lambda c: (c.rank, c.scale)) for name, by_scale in found.items()}
+
+
+def _add(by_scale: dict[tuple[str, str], Candidate], run: Run) -> None:
+    source = run.spec.data.source
+    rank = 2 * (SCALES.index(run.scale) if run.scale in SCALES else len(SCALES)) + (source == "miniature")
+    candidate = Candidate(run.group, run.scale, source, run, rank)
+    other = by_scale.setdefault((run.scale, source), candidate)
+    if other.group != run.group:
+        raise ReportError(
+            f"{run.recipe} and {other.run.recipe} both have a run '{run.name}' at scale {run.scale}, but not the same: "
+            "rename one, or make them equal"
+        )

@@ -1,0 +1,8 @@
+"""The science in plain PyTorch: neurons, networks, losses. Importing it registers the networks with timm."""
+
+from __future__ import annotations
+
+from tksbench.snn import cost, losses, neuron, registry, resnet, sew, vgg
+from tksbench.snn.errors import SnnError
+
+__all__ = ["SnnError", "cost", "losses", "neuron", "registry", "resnet", "sew", "vgg"]

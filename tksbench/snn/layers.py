@@ -1,0 +1,162 @@
+"""What all networks share: the time-folded layout, the direct-coded encoder, the readout of features.
+
+Inside a network, tensors are [T * B, C, H, W] with time outermost, so convolutions and batch norms see the
+samples of all time steps at once (the authors' --layer-by-layer mode, paper.md 3) and only the neuron loops
+over time. No operation here depends on the memory format: channels-last stays channels-last.
+"""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from tksbench.snn.errors import SnnError
+from tksbench.snn.neuron import LIF, Backend, split_time
+
+
+def scale_channels(channels: int, width: float) -> int:
+    """Channels of a layer at a width factor: a multiple of 4 where that leaves any, at least 1.
+
+    All channel counts of the paper are multiples of 4, so `width` = 1 is exact.
+    """
+    scaled = channels * width
+    return 4 * round(scaled / 4) if scaled >= 4 else max(1, round(scaled))
+
+
+def conv(in_channels: int, out_channels: int, kernel: int, stride: int = 1) -> nn.Conv2d:
+    """A convolution without bias that keeps the size at stride 1 (paper.md 4: all have bias=False)."""
+    return nn.Conv2d(in_channels, out_channels, kernel, stride, padding=kernel // 2, bias=False)
+
+
+def kaiming_init(model: nn.Module) -> None:
+    """Kaiming-normal convolutions, fan-out, ReLU gain (sew_resnet.py; batch norms keep weight 1, bias 0)."""
+    for module in model.modules():
+        if isinstance(module, nn.Conv2d):
+            nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
+
+
+def batch_norm_repeated(norm: nn.BatchNorm2d, x: Tensor, repeats: int) -> Tensor:
+    """Normalise `x` [B, C, H, W] as a batch in which every sample occurs `repeats` times, without making it.
+
+    Mean and biased variance of the repeated batch are those of `x`. Only the running variance differs: its
+    update is unbiased, by n/(n-1) with n the number of elements, which here is `repeats` times as many.
+
+    Returns:
+        [B, C, H, W]: the output that each of the repeats would have.
+    """
+    if not (norm.training and norm.track_running_stats) or repeats == 1:
+        return norm(x)  # type: ignore[no-any-return]
+    if type(norm) is not nn.BatchNorm2d or norm.momentum is None:
+        # Synchronised batch norm counts the elements of all processes: give it the real batch.
+        return norm(x.repeat(repeats, 1, 1, 1))[: x.shape[0]]  # type: ignore[no-any-return]
+    assert norm.running_var is not None and norm.num_batches_tracked is not None  # noqa: S101
+    n = x.numel() // x.shape[1]
+    # A buffer of zeros receives momentum * unbiased variance; autograd may keep it, so it is not changed after.
+    update = torch.zeros_like(norm.running_var)
+    out = F.batch_norm(
+        x, norm.running_mean, update, norm.weight, norm.bias, training=True, momentum=norm.momentum, eps=norm.eps
+    )
+    with torch.no_grad():
+        correction = (n - 1) / n * (repeats * n) / (repeats * n - 1)
+        norm.running_var.mul_(1.0 - norm.momentum).add_(update, alpha=correction)
+        norm.num_batches_tracked.add_(1)
+    return out
+
+
+class ConvNormLIF(nn.Module):
+    """Convolution, batch norm, LIF; as a network's first layer it is the direct encoder of a static image."""
+
+    def __init__(
+        self, in_channels: int, out_channels: int, kernel: int, stride: int = 1, *, backend: Backend = "auto"
+    ) -> None:
+        """Build the three layers."""
+        super().__init__()
+        self.conv = conv(in_channels, out_channels, kernel, stride)
+        self.bn = nn.BatchNorm2d(out_channels)
+        self.lif = LIF(backend=backend)
+
+    def forward(self, x: Tensor, steps: int, repeats: int = 1) -> Tensor:
+        """Return spikes [steps * B, C', H', W'].
+
+        Args:
+            x: [steps * B, C, H, W]; or, with `repeats` = steps, [B, C, H, W], the same at every step.
+            steps: Number of time steps.
+            repeats: How often `x` is to be repeated over time. It is convolved and normalised once.
+        """
+        current = batch_norm_repeated(self.bn, self.conv(x), repeats)
+        if repeats == 1:
+            return self.lif(current, steps)  # type: ignore[no-any-return]
+        return self.lif(current.expand(repeats, *current.shape)).flatten(0, 1)  # type: ignore[no-any-return]
+
+
+class SpikingNetwork(nn.Module):
+    """Base of the networks: input handling, output layout, features. A subclass defines `classify`."""
+
+    def __init__(self, num_classes: int, T: int, in_chans: int, width: float) -> None:
+        """Check and store what all networks have in common.
+
+        Args:
+            num_classes: Number of classes C.
+            T: Number of time steps over which a static image is repeated; event frames bring their own.
+            in_chans: Channels of the input.
+            width: Factor on every channel count; 1 is the paper's network.
+
+        Raises:
+            SnnError: If a number is out of range.
+        """
+        super().__init__()
+        for option, value in (("num_classes", num_classes), ("T", T), ("in_chans", in_chans)):
+            if value < 1:
+                raise SnnError(f"{type(self).__name__}: {option} is {value}; it must be at least 1")
+        if not 0.0 < width < math.inf:
+            raise SnnError(f"{type(self).__name__}: width is {width}; it must be above 0")
+        self.num_classes = num_classes
+        self.T = T
+        self.in_chans = in_chans
+        self.width = width
+
+    def classify(self, x: Tensor, steps: int, repeats: int) -> Tensor:
+        """Return logits [steps * B, num_classes] of `x`, which is as in `ConvNormLIF.forward`."""
+        raise NotImplementedError
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Return the raw outputs of every time step, [T, B, num_classes].
+
+        Args:
+            x: Static images [B, C, H, W], repeated over T steps (direct coding), or frames [B, T', C, H, W],
+                for which T' need not be the network's T.
+
+        Raises:
+            SnnError: If the shape or type of `x` does not fit the network.
+        """
+        self._check_input(x)
+        if x.dim() == 4:
+            logits = self.classify(x, self.T, self.T)
+            return split_time(logits, self.T)
+        steps = x.shape[1]
+        return split_time(self.classify(x.transpose(0, 1).flatten(0, 1), steps, 1), steps)
+
+    def forward_features(self, x: Tensor) -> Tensor:
+        """Return the time-mean of the last LIF layer's spikes, flattened, [B, F] (Fig. 5; train_main.py:1033)."""
+        last = [module for module in self.modules() if isinstance(module, LIF)][-1]
+        caught: list[Tensor] = []
+        # A hook, so that the ordinary forward pass stores nothing and stays free of side outputs.
+        handle = last.register_forward_hook(lambda _module, _inputs, spikes: caught.append(spikes))
+        try:
+            steps = self(x).shape[0]
+        finally:
+            handle.remove()
+        return split_time(caught[0], steps).mean(0).flatten(1)
+
+    def _check_input(self, x: Tensor) -> None:
+        name = type(self).__name__
+        if x.dim() not in (4, 5) or x.shape[-3] != self.in_chans or 0 in x.shape:
+            raise SnnError(
+                f"{name}: the input has shape {list(x.shape)}; it must be [B, {self.in_chans}, H, W] (static) or "
+                f"[B, T, {self.in_chans}, H, W] (frames), none of them 0"
+            )
+        if not x.is_floating_point():
+            raise SnnError(f"{name}: the input has type {x.dtype}; convert it to floating point first")

@@ -1,0 +1,124 @@
+"""Frames of a whole data set in one memory-mapped file, keyed by everything that shapes them.
+
+The file is an ordinary .npy with 32 more bytes at its end: the SHA-256 of all before them. It is written under a
+name of its own and moved into place, so that two processes may build it at once.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import tempfile
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from tksbench.data.errors import DataError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping, Sequence
+
+    from numpy.typing import NDArray
+
+CACHE_VERSION = 1
+_DIGEST_BYTES = 32
+
+
+def cache_folder(root: Path) -> Path:
+    """The folder of all frame caches: `TKSBENCH_CACHE`, else `cache` in the data set's root."""
+    named = os.environ.get("TKSBENCH_CACHE")
+    return Path(named).expanduser() if named else root / "cache"
+
+
+def cache_key(folder: Path, files: Sequence[str], settings: Mapping[str, Any]) -> str:
+    """Hash what shapes the frames: each file's name, size and time of change, and all settings.
+
+    Args:
+        folder: The data set's folder.
+        files: Recordings relative to it, in order.
+        settings: JSON values: framing, sensor, size, reader versions and so on.
+
+    Returns:
+        16 hexadecimal digits.
+    """
+    stats = [(folder / name).stat() for name in files]
+    listing = [(name, stat.st_size, stat.st_mtime_ns) for name, stat in zip(files, stats, strict=True)]
+    text = json.dumps([CACHE_VERSION, listing, dict(settings)], sort_keys=True)
+    return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+def open_or_build(path: Path, rows: Iterable[NDArray[Any]], shape: tuple[int, ...], dtype: type[np.generic]) -> str:
+    """Make sure that a cache is there and sound; build it where it is absent, or rebuild it where it is damaged.
+
+    Args:
+        path: The cache file.
+        rows: The frames of each recording, made only when they are needed.
+        shape: Shape of the whole array; its first entry is the number of rows.
+        dtype: Type of the array.
+
+    Returns:
+        The SHA-256 of the file (hexadecimal).
+
+    Raises:
+        DataError: The cache cannot be written.
+    """
+    digest = sound_digest(path)
+    if digest is not None:
+        return digest
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        handle, name = tempfile.mkstemp(prefix=f".{path.stem}-", suffix=".tmp", dir=path.parent)
+    except OSError as error:
+        raise DataError(
+            f"{path.parent}: the frame cache cannot be written ({error.strerror}); "
+            "set TKSBENCH_CACHE to a folder you own"
+        ) from error
+    building = Path(name)
+    try:
+        os.close(handle)
+        digest = _write(building, rows, shape, np.dtype(dtype))
+        building.replace(path)
+    except OSError as error:
+        raise DataError(f"{path}: the frame cache cannot be written: {error.strerror}") from error
+    finally:
+        building.unlink(missing_ok=True)
+    return digest
+
+
+def open_frames(path: Path) -> NDArray[Any]:
+    """Map the array of a cache that `open_or_build` has seen, read-only."""
+    frames: NDArray[Any] = np.load(path, mmap_mode="r", allow_pickle=False)
+    return frames
+
+
+def sound_digest(path: Path) -> str | None:
+    """Return the checksum of a cache file, or None where it is absent or does not match its checksum."""
+    if not path.is_file() or path.stat().st_size <= _DIGEST_BYTES:
+        return None
+    digest = hashlib.sha256()
+    left = path.stat().st_size - _DIGEST_BYTES
+    with path.open("rb") as file:
+        while chunk := file.read(min(left, 1 << 20)):
+            digest.update(chunk)
+            left -= len(chunk)
+        return digest.hexdigest() if file.read() == digest.digest() else None
+
+
+def _write(path: Path, rows: Iterable[NDArray[Any]], shape: tuple[int, ...], dtype: np.dtype[Any]) -> str:
+    """Write the array and its checksum; returns the checksum."""
+    digest = hashlib.sha256()
+    with path.open("w+b") as file:
+        header = {"descr": np.lib.format.dtype_to_descr(dtype), "fortran_order": False, "shape": shape}
+        np.lib.format.write_array_header_1_0(file, header)
+        file.seek(0)
+        digest.update(file.read())
+        for row in rows:
+            raw = np.ascontiguousarray(row, dtype=dtype).tobytes()
+            digest.update(raw)
+            file.write(raw)
+        file.write(digest.digest())
+        file.flush()
+        os.fsync(file.fileno())
+    return digest.hexdigest()

@@ -137,7 +137,7 @@ def make_dvs_cifar10(root: Path) -> None:
         folder.mkdir(parents=True)
         numbers = [*range(TRAIN_PER_CLASS), *range(900, 900 + TEST_PER_CLASS)]
         for number, events in zip(numbers, record(_digits(label), DVS128, rng), strict=True):
-            write_aedat2(folder / f"cifar10_{name}_{number}.aedat", _moved(events, 128 - DVS128.side, rng))
+            write_aedat2(folder / f"cifar10_{name}_{number}.aedat", _moved(events, (20, 36), rng))
 
 
 def make_ncaltech101(root: Path) -> None:
@@ -147,7 +147,7 @@ def make_ncaltech101(root: Path) -> None:
         folder = root / "Caltech101" / name
         folder.mkdir(parents=True)
         for number, events in enumerate(record(_digits(label), CALTECH_ATIS, rng), start=1):
-            write_atis(folder / f"image_{number:04d}.bin", _moved(events, 120, rng))
+            write_atis(folder / f"image_{number:04d}.bin", _moved(events, (0, 120), rng))
 
 
 def make_nmnist(root: Path) -> None:
@@ -196,9 +196,9 @@ def _weights(corner: NDArray[np.float64], camera: Camera) -> NDArray[np.float32]
     return np.maximum(np.float32(0), 1 - distance)
 
 
-def _moved(events: Events, room: int, rng: np.random.Generator) -> Events:
-    """Put a recording somewhere on a sensor that is `room` pixels larger."""
-    row, column = rng.integers(0, room + 1, size=2)
+def _moved(events: Events, between: tuple[int, int], rng: np.random.Generator) -> Events:
+    """Move a recording right and down, each by so many pixels."""
+    row, column = rng.integers(*between, size=2, endpoint=True)
     return Events(events.x + column, events.y + row, events.t, events.p)
 
 

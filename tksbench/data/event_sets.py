@@ -1,0 +1,324 @@
+"""The event data sets DVS-CIFAR10, N-Caltech101 and N-MNIST: recordings on disk to frames for the trainer.
+
+Layouts under the data root (paper.md 5.3, 5.4): `CIFAR10DVS/<class>/cifar10_<class>_<n>.aedat`,
+`Caltech101/<class>/image_<nnnn>.bin`, `n_mnist/{Train,Test}/<digit>/<nnnnn>.bin`.
+"""
+
+from __future__ import annotations
+
+import os
+from collections import Counter
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+import numpy as np
+
+from tksbench.data import miniature_events
+from tksbench.data.base import Data, Split, balanced_subset
+from tksbench.data.errors import DataError
+from tksbench.data.event_splits import Listing, list_recordings, read_manifest, split_by_rule
+from tksbench.data.events import read_aedat2, read_aedat4, read_atis, to_frames
+from tksbench.data.frame_cache import cache_folder, cache_key, open_frames, open_or_build
+from tksbench.data.registry import FileStatus, info
+from tksbench.data.rng import draw_bits, to_uniform
+from tksbench.errors import TksbenchError
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    import torch
+    from numpy.typing import NDArray
+
+    from tksbench.data.base import Batch, Key
+    from tksbench.data.framing import Events
+    from tksbench.recipe import DataSpec
+
+FRAMES_VERSION = 1
+PATTERNS = {"dvs_cifar10": "*/*.aedat", "ncaltech101": "*/*.bin", "nmnist": "*/*/*.bin"}
+_DVS_SIDE = 128
+_NMNIST_SIDE = 34
+
+
+@dataclass(frozen=True)
+class FrameMaker:
+    """All that turns a recording into frames; every field is part of the cache's key.
+
+    Attributes:
+        name: Data set.
+        T: Frames a recording.
+        by: What the bins share: "time" or "count".
+        size: Height and width of the frames.
+        overflow: The rule for row 240 of ATIS files.
+        repair: Whether faulty recordings are repaired instead of refused.
+    """
+
+    name: str
+    T: int
+    by: Literal["time", "count"]
+    size: int
+    overflow: bool = True
+    repair: bool = False
+    version: int = FRAMES_VERSION
+
+    @property
+    def counts(self) -> bool:
+        """Whether frames are kept as counts, of the sensor's own size, instead of being resized."""
+        return self.name == "nmnist" and self.size == _NMNIST_SIDE
+
+    def read(self, path: Path) -> Events:
+        """Read one recording, moved to its bounding box where the authors do so (N-Caltech101)."""
+        if self.name == "dvs_cifar10":
+            reader = read_aedat4 if path.suffix == ".aedat4" else read_aedat2
+            return reader(path, repair=self.repair)
+        if self.name == "ncaltech101":
+            return read_atis(path, self.overflow, repair=self.repair).to_corner()
+        return read_atis(path, self.overflow, height=_NMNIST_SIDE, width=_NMNIST_SIDE, repair=self.repair)
+
+    def frames(self, path: Path) -> NDArray[Any]:
+        """Read one recording as frames [T, 2, size, size]: counts, or float32 where they are resized."""
+        events = self.read(path)
+        side = {"dvs_cifar10": _DVS_SIDE, "nmnist": _NMNIST_SIDE}.get(self.name)
+        height, width = (side, side) if side else (events.height, events.width)
+        counts = to_frames(events, self.T, height, width, self.by)
+        if not self.counts:
+            return resize(counts, self.size)
+        if counts.dtype != np.int16 and counts.max() >= 2**15:
+            raise DataError(f"{path}: a pixel counts {counts.max()} events in one frame, more than 16 bits hold")
+        return counts
+
+
+def resize(counts: NDArray[Any], size: int) -> NDArray[np.float32]:
+    """Resize frames [T, 2, H, W] to [T, 2, size, size]: bilinear, corners aligned, no antialiasing (paper.md 5.3)."""
+    import torch
+
+    frames = torch.from_numpy(counts.astype(np.float32))
+    resized = torch.nn.functional.interpolate(frames, size=(size, size), mode="bilinear", align_corners=True)
+    return np.asarray(resized.numpy(), dtype=np.float32)
+
+
+class FrameSplit(Split):
+    """Frames of one half of an event set, mapped from their cache; pickled without them."""
+
+    def __init__(self, cache: Path, labels: NDArray[np.int64], *, augmented: bool, balanced: bool, seed: int) -> None:
+        """Open the frames.
+
+        Args:
+            cache: File of frames [N, T, 2, S, S].
+            labels: Class of each recording, int64 [N].
+            augmented: Whether to crop, flip and rotate.
+            balanced: Whether training draws classes equally often.
+            seed: The run's seed.
+        """
+        self.cache, self.labels, self.augmented, self.balanced, self.seed = cache, labels, augmented, balanced, seed
+
+    @cached_property
+    def frames(self) -> NDArray[Any]:
+        """The frames [N, T, 2, S, S], memory-mapped."""
+        return open_frames(self.cache)
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Leave the mapped frames out: a worker process opens them itself."""
+        return {key: value for key, value in self.__dict__.items() if key != "frames"}
+
+    def __getitems__(self, keys: Sequence[Key]) -> Batch:
+        """Read one batch; see `Split`."""
+        import torch
+
+        from tksbench.data.event_augment import DRAWS, augment_frames
+
+        indices = np.fromiter((index for _, index in keys), dtype=np.int64, count=len(keys))
+        frames: torch.Tensor = torch.from_numpy(np.asarray(self.frames[indices], dtype=np.float32))
+        if self.augmented:
+            uniforms = to_uniform(draw_bits(self.seed, keys, len(self), DRAWS))
+            frames = augment_frames(frames, torch.from_numpy(uniforms))
+        return frames, torch.from_numpy(self.labels[indices])
+
+
+def load(spec: DataSpec, T: int, seed: int, root: Path) -> Data:
+    """Load an event set; its frames are made once and kept in the frame cache.
+
+    Args:
+        spec: The data part of a run's specification.
+        T: Frames a recording.
+        seed: The run's seed.
+        root: Folder that holds CIFAR10DVS, Caltech101 or n_mnist.
+
+    Raises:
+        DataError: Recordings are missing or unexpected, or the specification cannot be met.
+        EventFileError: A recording is malformed (`TKSBENCH_REPAIR=1` repairs what can be repaired).
+    """
+    if spec.augment not in ("dvs", "none"):
+        raise DataError(f"data.augment={spec.augment}: {spec.name} has dvs or none")
+    entry = info(spec.name)
+    folder = root / entry.folder
+    listing = find_listing(spec.name, spec.split, folder, complete=spec.source != "miniature")
+    classes = _classes(spec.name, listing)
+    repair = os.environ.get("TKSBENCH_REPAIR", "") not in ("", "0")
+    maker = FrameMaker(spec.name, T, spec.framing, spec.image_size or entry.size, repair=repair)
+    manifest = {f"{entry.folder} ({spec.split} split)": f"sha256:{listing.sha256}"}
+    splits = []
+    for part, files, subset in (("train", listing.train, spec.train_subset), ("test", listing.test, spec.test_subset)):
+        labels = np.array([classes.index(_class_of(name)) for name in files], dtype=np.int64)
+        order = balanced_subset(labels, subset)
+        chosen = [files[index] for index in order]
+        cache, digest = _cached(maker, folder, chosen, cache_folder(root) / f"{spec.name}-{part}")
+        manifest[f"{entry.folder} {part} frames"] = f"sha256:{digest}"
+        splits.append(
+            FrameSplit(
+                cache,
+                labels[order],
+                augmented=part == "train" and spec.augment == "dvs",
+                balanced=part == "train" and spec.name == "ncaltech101",
+                seed=seed,
+            )
+        )
+    return Data(splits[0], splits[1], len(classes), manifest)
+
+
+def find_listing(name: str, split: str, folder: Path, *, complete: bool) -> Listing:
+    """List the recordings on disk and split them.
+
+    Args:
+        name: Data set.
+        split: "natural" or, for dvs_cifar10, "tebn".
+        folder: The data set's folder.
+        complete: Whether the whole published set must be there (false for a miniature).
+
+    Raises:
+        DataError: No such split, or recordings are missing or unexpected.
+    """
+    found = _recordings(name, folder)
+    if name == "nmnist":
+        if split != "natural":
+            raise DataError(f"nmnist: no split {split!r}; it has only its own, Train and Test on disk")
+        parts = [tuple(n for n in found if n.startswith(f"{part}/")) for part in ("Train", "Test")]
+        listing = Listing(parts[0], parts[1])
+    elif name == "ncaltech101":
+        listing = _ncaltech101_listing(split, found, folder, complete)
+    else:
+        listing = _dvs_cifar10_listing(split, found, folder, complete)
+    if not (listing.train and listing.test):
+        raise DataError(f"{folder}: found {len(listing.train)} training and {len(listing.test)} test recordings")
+    return listing
+
+
+def verify(name: str, root: Path) -> list[FileStatus]:
+    """Read every recording of a real event set and compare its listing with the published one.
+
+    Args:
+        name: Data set.
+        root: The data root.
+
+    Returns:
+        One status for each class folder, and one for the listing as a whole.
+    """
+    entry = info(name)
+    folder = root / entry.folder
+    if not folder.is_dir():
+        return [FileStatus(entry.folder, "missing", "no such folder")]
+    maker = FrameMaker(name, entry.T, "time", entry.size)
+    found = _recordings(name, folder)
+    faults: dict[str, str] = {}
+    for recording in found:
+        try:
+            maker.read(folder / recording)
+        except TksbenchError as error:
+            faults.setdefault(recording.rpartition("/")[0], str(error))
+    counts = Counter(recording.rpartition("/")[0] for recording in found)
+    statuses = [
+        FileStatus(
+            f"{entry.folder}/{part}", "corrupt" if part in faults else "ok", faults.get(part, f"{count} recordings")
+        )
+        for part, count in counts.items()
+    ]
+    return [*statuses, _listing_status(name, folder)]
+
+
+def make_miniature(name: str, root: Path) -> None:
+    """Write the miniature of an event set below a folder, in the layout and format of the real one."""
+    makers = {
+        "dvs_cifar10": miniature_events.make_dvs_cifar10,
+        "ncaltech101": miniature_events.make_ncaltech101,
+        "nmnist": miniature_events.make_nmnist,
+    }
+    makers[name](root)
+
+
+def _recordings(name: str, folder: Path) -> tuple[str, ...]:
+    """List a set's recordings; of CIFAR10-DVS the .aedat4 release is taken where the original is absent."""
+    found = list_recordings(folder, PATTERNS[name])
+    return found or (list_recordings(folder, "*/*.aedat4") if name == "dvs_cifar10" else ())
+
+
+def _dvs_cifar10_listing(split: str, found: tuple[str, ...], folder: Path, complete: bool) -> Listing:
+    """Keep of the committed manifest what is on disk; refuse files that it does not know."""
+    manifest = read_manifest("dvs_cifar10", split)
+    suffix = Path(found[0]).suffix if found else ".aedat"
+    there = {name.removesuffix(suffix) + ".aedat" for name in found}
+    unknown = sorted(there.difference(manifest.train, manifest.test))
+    if unknown:
+        raise DataError(f"{folder}: {len(unknown)} files are not of the published set, such as {unknown[0]}")
+    missing = [name for name in (*manifest.train, *manifest.test) if name not in there]
+    if missing and complete:
+        total = len(manifest.train) + len(manifest.test)
+        raise DataError(f"{folder}: {len(missing)} of {total} recordings are missing, the first {missing[0]}")
+    halves = (
+        [n.removesuffix(".aedat") + suffix for n in part if n in there] for part in (manifest.train, manifest.test)
+    )
+    return Listing(*(tuple(half) for half in halves))
+
+
+def _ncaltech101_listing(split: str, found: tuple[str, ...], folder: Path, complete: bool) -> Listing:
+    """Split by rule; a complete set must have the published number of recordings in each class.
+
+    The manifest's file numbers are derived (no published list could be had), so numbers with gaps are no error;
+    the record holds the SHA-256 of the list that was used.
+    """
+    manifest = read_manifest("ncaltech101", split)
+    counts, expected = (Counter(map(_class_of, names)) for names in (found, (*manifest.train, *manifest.test)))
+    unknown = sorted(set(counts) - set(expected))
+    if unknown:
+        raise DataError(f"{folder}: {unknown[0]} is no class of N-Caltech101")
+    wrong = [label for label in sorted(expected) if counts[label] != expected[label]]
+    if wrong and complete:
+        numbers = f"{wrong[0]} holds {counts[wrong[0]]} recordings instead of {expected[wrong[0]]}"
+        raise DataError(f"{folder}: {len(wrong)} classes are not complete, such as {numbers}")
+    return split_by_rule(found)
+
+
+def _listing_status(name: str, folder: Path) -> FileStatus:
+    """Say whether the listing is the published one."""
+    entry = info(name)
+    try:
+        listing = find_listing(name, "natural", folder, complete=True)
+    except DataError as error:
+        return FileStatus(entry.folder, "missing", str(error))
+    sizes = (len(listing.train), len(listing.test))
+    if sizes != (entry.n_train, entry.n_test):
+        detail = f"{sizes[0]} + {sizes[1]} recordings of {entry.n_train} + {entry.n_test}"
+        return FileStatus(entry.folder, "missing", detail)
+    derived = name == "nmnist" or listing == read_manifest(name, "natural")
+    note = "" if derived else "; its file numbers have gaps, unlike the committed manifest's"
+    return FileStatus(entry.folder, "ok", f"{sizes[0]} + {sizes[1]} recordings, sha256 {listing.sha256}{note}")
+
+
+def _classes(name: str, listing: Listing) -> list[str]:
+    """Class names in the order of their labels: ASCII order (paper.md 5.4)."""
+    if name == "nmnist":
+        return [str(digit) for digit in range(10)]
+    return sorted({_class_of(recording) for recording in (*listing.train, *listing.test)})
+
+
+def _class_of(recording: str) -> str:
+    """The class folder of a recording."""
+    return recording.split("/")[-2]
+
+
+def _cached(maker: FrameMaker, folder: Path, files: Sequence[str], stem: Path) -> tuple[Path, str]:
+    """Make sure that the frames of these recordings are cached; returns the file and its SHA-256."""
+    path = stem.with_name(f"{stem.name}-{cache_key(folder, files, maker.__dict__)}.npy")
+    shape = (len(files), maker.T, 2, maker.size, maker.size)
+    rows = (maker.frames(folder / name) for name in files)
+    return path, open_or_build(path, rows, shape, np.int16 if maker.counts else np.float32)

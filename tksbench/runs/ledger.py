@@ -104,7 +104,7 @@ class Ledger:
         if done is None:
             return read_status(self.run_dir(run))
         reason = "record committed" if done.published else "finished here"
-        return Status(run, "done", reason, epoch=done.epochs, epochs=done.epochs, top1=done.top1)
+        return Status(run, "done", reason, epoch=done.epochs, epochs=done.epochs, percent=100.0, top1=done.top1)
 
     def records(self, problems: list[str] | None = None) -> list[Record]:
         """All valid records, by id; a run's published record goes before its local one.

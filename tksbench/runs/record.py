@@ -34,7 +34,8 @@ class Metrics(_Part):
     """Test-set metrics after one epoch, all from the per-step logits.
 
     Accuracies are in percent, AURC is x 10^3 (unit of the paper's Table 3), epochs count from 0;
-    `top1_prefix[k - 1]` uses the first k steps, `top1_step[t]` step t alone.
+    `top1_prefix[k - 1]` uses the first k steps, `top1_step[t]` step t alone; `top1_halves` are the even and
+    the odd test samples alone.
     """
 
     epoch: Count
@@ -44,6 +45,9 @@ class Metrics(_Part):
     ece: float
     aurc_logit: float
     aurc_softmax: float
+    eaurc_logit: float
+    eaurc_softmax: float
+    top1_halves: list[Percent]
     top1_prefix: list[Percent]
     top1_step: list[Percent]
     first_step_recall: list[float | None]
@@ -55,7 +59,9 @@ class Curve(_Part):
     epoch: list[Count]
     lr: list[float]
     train_loss: list[float]
+    train_top1: list[Percent]
     test_top1: list[Percent | None]
+    test_top1_halves: list[list[Percent] | None]
 
 
 class MetricsByChoice(_Part):

@@ -26,6 +26,7 @@ class Status:
         reason: One line for the user.
         epoch: Epochs finished.
         epochs: Epochs in all.
+        percent: Share of the training steps taken.
         top1: Newest test accuracy in percent.
         loss: Newest training loss.
         images_per_s: Training speed.
@@ -38,6 +39,7 @@ class Status:
     reason: str = ""
     epoch: int | None = None
     epochs: int | None = None
+    percent: float | None = None
     top1: float | None = None
     loss: float | None = None
     images_per_s: float | None = None
@@ -81,14 +83,25 @@ def _figures(run_dir: RunDir) -> dict[str, Any]:
     epochs = _number(progress.get("epochs"))
     epoch = _number(metrics[-1].get("epoch")) if metrics else None
     tested = [row["test_top1"] for row in metrics if _number(row.get("test_top1")) is not None]
+    finished = int(epoch) + 1 if epoch is not None else 0 if progress else None
     return {
-        "epoch": int(epoch) + 1 if epoch is not None else 0 if progress else None,
+        "epoch": finished,
         "epochs": int(epochs) if epochs is not None else None,
+        "percent": _percent(progress, finished),
         "top1": _number(tested[-1]) if tested else _number(progress.get("top1")),
         "loss": _number(progress.get("loss")),
         "images_per_s": _number(progress.get("images_per_s")),
         "eta_s": _number(progress.get("eta_s")),
     }
+
+
+def _percent(progress: dict[str, Any], finished: int | None) -> float | None:
+    epochs, steps, step = (_number(progress.get(key)) for key in ("epochs", "steps", "step"))
+    if not epochs or finished is None:
+        return None
+    running = _number(progress.get("epoch"))
+    part = step / steps if step and steps and running is not None and running >= finished else 0.0
+    return min(100.0, 100.0 * (finished + min(part, 1.0)) / epochs)
 
 
 def _number(value: Any) -> float | None:

@@ -1,0 +1,218 @@
+"""`python -m tksbench.launch`: the command line of the launcher."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import shlex
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NoReturn
+
+from tksbench.launch.errors import LaunchError
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from rich.console import Console
+
+    from tksbench.launch.local import Summary
+    from tksbench.launch.plan import Item
+    from tksbench.recipe import Run
+    from tksbench.runs import Ledger, Status
+
+FAILED, BAD_INPUT, INTERRUPTED = 1, 2, 130
+
+_ABOUT = """\
+Train what the recipes ask for and is not trained yet. A finished run is never trained twice; after
+Ctrl-C, a crash or kill -9 the same command goes on from the last checkpoint. Several launchers may
+work on one results folder at once."""
+_EXAMPLES = """\
+examples:
+  python -m tksbench.launch recipes/cifar10.yaml --plan
+  python -m tksbench.launch recipes/cifar10.yaml --scale mini --only '*/tks'
+  python -m tksbench.launch recipes/*.yaml --scale budget --seeds 3 --budget 20
+  python -m tksbench.launch recipes/cifar10.yaml optim.epochs=100 method.detach=true
+  python -m tksbench.launch --status
+
+TKSBENCH_DATA names the data root (else data/), TKSBENCH_RESULTS the results (else results/).
+exit status: 0 done, 1 a run failed, 2 bad input or missing data, 130 interrupted"""
+
+
+class _Parser(argparse.ArgumentParser):
+    def error(self, message: str) -> NoReturn:
+        raise LaunchError(f"{message} (see --help)")
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Obey a command line.
+
+    Args:
+        argv: Arguments without the program's name; None takes the process's own.
+
+    Returns:
+        The exit status.
+
+    Raises:
+        TksbenchError: For anything that the user can put right; nothing has been written then.
+    """
+    words = sys.argv[1:] if argv is None else argv
+    options = _parse(words)
+    from tksbench.runs import Ledger
+
+    ledger = Ledger()
+    if options.status and not options.recipes:
+        return _status(_known_runs(ledger, options.only), ledger, options.json)
+    from tksbench.launch.plan import collect_runs, make_plan
+
+    runs = collect_runs(options.recipes, options.scale, options.seeds, options.overrides, options.only)
+    if options.status:
+        return _status(runs, ledger, options.json)
+    items = make_plan(runs, ledger, budget=options.budget)
+    if not options.plan:
+        return _execute(items, ledger, words)
+    if options.json:
+        _print_json([item.to_json() for item in items])
+    else:
+        from tksbench.launch.show import print_plan
+
+        print_plan(_console(), items)
+    return 0
+
+
+def _parse(words: Sequence[str]) -> argparse.Namespace:
+    """Parse and check what needs no recipe."""
+    parser = _Parser(
+        prog="python -m tksbench.launch",
+        description=_ABOUT,
+        epilog=_EXAMPLES,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
+    )
+    parser.add_argument(
+        "words", nargs="*", metavar="RECIPE | KEY=VALUE", help="recipe files, and values laid over them"
+    )
+    parser.add_argument("--scale", default="paper", help="paper (default), budget, mini or smoke")
+    parser.add_argument("--only", metavar="GLOB", help="only runs whose name matches, for example '*/tks'")
+    parser.add_argument("--seeds", type=int, metavar="N", help="seeds a cell, first seeds of all cells first")
+    parser.add_argument("--plan", action="store_true", help="show what would be done, why, and its cost; do nothing")
+    parser.add_argument("--budget", type=float, metavar="GPU_HOURS", help="leave out what does not fit")
+    parser.add_argument("--status", action="store_true", help="show how the runs stand; without a recipe, all of them")
+    parser.add_argument("--json", action="store_true", help="with --plan or --status: print JSON")
+    options = parser.parse_intermixed_args(words)
+    is_override = [("=" in word and not Path(word).exists()) for word in options.words]
+    options.overrides = [word for word, override in zip(options.words, is_override, strict=True) if override]
+    options.recipes = [word for word, override in zip(options.words, is_override, strict=True) if not override]
+    _check(options)
+    return options
+
+
+def _check(options: argparse.Namespace) -> None:
+    if options.seeds is not None and not 1 <= options.seeds <= 1000:
+        raise LaunchError(f"--seeds {options.seeds}: expected a number from 1 to 1000")
+    if options.budget is not None and not 0 <= options.budget < float("inf"):
+        raise LaunchError(f"--budget {options.budget}: expected GPU-hours, 0 or more")
+    if options.plan and options.status:
+        raise LaunchError("--plan and --status exclude each other")
+    if options.json and not (options.plan or options.status):
+        raise LaunchError("--json goes with --plan or --status")
+    if not options.recipes and (options.overrides or not options.status):
+        raise LaunchError("no recipe named, for example: python -m tksbench.launch recipes/cifar10.yaml --plan")
+
+
+def _execute(items: Sequence[Item], ledger: Ledger, words: Sequence[str]) -> int:
+    from tksbench.launch.local import LocalExecutor, Summary
+    from tksbench.launch.slots import find_gpus
+    from tksbench.launch.view import make_view, title
+
+    console = _console()
+    blocked = [item for item in items if item.action == "blocked"]
+    busy = [item for item in items if item.action in ("run", "wait")]
+    view = make_view(console)
+    try:
+        for item in items:
+            if item.action == "skip":
+                view.event("skip", f"{title(item.run)}: {item.reason}")
+        summary = Summary()
+        if busy:
+            gpus = find_gpus() if any(item.run.execution.device != "cpu" for item in busy) else []
+            summary = LocalExecutor(ledger, gpus, view).execute(busy)
+        for item in blocked:
+            view.event("blocked", f"{title(item.run)}: {item.reason}")
+    finally:
+        view.close()
+    _print_end(console, summary, len(items), len(blocked), words)
+    if summary.failed:
+        return FAILED
+    if summary.stopped or summary.interrupted:
+        return INTERRUPTED
+    return BAD_INPUT if blocked else 0
+
+
+def _print_end(console: Console, summary: Summary, total: int, blocked: int, words: Sequence[str]) -> None:
+    counts = {
+        "trained": len(summary.done),
+        "failed": len(summary.failed),
+        "interrupted": len(summary.interrupted),
+        "blocked": blocked,
+    }
+    told = ", ".join(f"{count} {word}" for word, count in counts.items() if count) or "nothing was left to do"
+    line = f"{total} run{'' if total == 1 else 's'} asked for: {told}"
+    if summary.stopped or summary.interrupted:
+        line += f"\ngo on with: python -m tksbench.launch {shlex.join(words)}"
+    console.print(line, markup=False, highlight=False, soft_wrap=True)
+
+
+def _known_runs(ledger: Ledger, only: str | None) -> list[Run]:
+    """All runs prepared in this results folder; directories that are none are passed over."""
+    from fnmatch import fnmatchcase
+
+    from tksbench.errors import TksbenchError
+
+    runs = []
+    for run_dir in ledger.run_dirs():
+        try:
+            run = ledger.load_run(run_dir)
+        except TksbenchError as error:
+            sys.stderr.write(f"tksbench: warning: {error}\n")
+            continue
+        if only is None or fnmatchcase(run.name, only):
+            runs.append(run)
+    return sorted(runs, key=lambda run: (run.name, run.scale, run.seed))
+
+
+def _status(runs: Sequence[Run], ledger: Ledger, as_json: bool) -> int:
+    rows: list[tuple[Run, Status]] = [(run, ledger.status(run.id)) for run in runs]
+    if as_json:
+        heads = [{"name": run.name, "scale": run.scale, "seed": run.seed, "recipe": run.recipe} for run in runs]
+        _print_json(
+            [{"id": run.id, **head, **status.to_json()} for (run, status), head in zip(rows, heads, strict=True)]
+        )
+    else:
+        from tksbench.launch.show import print_status
+
+        print_status(_console(), rows)
+    return 0
+
+
+def _print_json(rows: list[dict[str, Any]]) -> None:
+    sys.stdout.write(json.dumps(rows, indent=1, allow_nan=False) + "\n")
+
+
+def _console() -> Console:
+    from rich.console import Console
+
+    return Console(highlight=False)
+
+
+if __name__ == "__main__":
+    from tksbench.cli import run_command
+
+    try:
+        code = run_command(main)
+        sys.stdout.flush()
+    except BrokenPipeError:  # `... --plan | head`: the reader has seen enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        code = 0
+    sys.exit(code)

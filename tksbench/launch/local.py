@@ -1,0 +1,314 @@
+"""Trains runs on this machine: one child process a run, on slots, each run once however many launchers work.
+
+The ledger decides, not the child's exit status: a run is done when its record is there. A child whose
+launcher dies gets the same signal as at Ctrl-C, saves, and leaves.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections import Counter, deque
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from tksbench.launch.slots import Slot, lock_slot
+from tksbench.launch.view import Active, duration, title
+from tksbench.runs import read_holder
+from tksbench.runs.lease import BEAT_S
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+    from pathlib import Path
+    from types import FrameType
+
+    from tksbench.launch.plan import Item
+    from tksbench.launch.view import View
+    from tksbench.recipe import Run
+    from tksbench.runs import Ledger, RunDir, Status
+
+INTERRUPTED = 3  # exit status of a trainer that saved after a signal
+HELD = 4  # exit status of a trainer that found somebody else's lease
+_POLL_S = 0.2
+_WAIT_POLL_S = 1.0
+_SILENT_S = 3 * BEAT_S  # silence of a holder elsewhere after which a trainer is sent to look more closely
+_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+_PR_SET_PDEATHSIG = 1  # linux/prctl.h
+
+
+def trainer_command(run_dir: RunDir) -> list[str]:
+    """The command that trains the run of a directory."""
+    return [sys.executable, "-m", "tksbench.train", str(run_dir.path)]
+
+
+@dataclass
+class Summary:
+    """How it ended: runs by outcome."""
+
+    done: list[Run] = field(default_factory=list)
+    failed: list[Run] = field(default_factory=list)
+    interrupted: list[Run] = field(default_factory=list)
+    stopped: bool = False
+
+
+@dataclass
+class _Job:
+    run: Run
+    run_dir: RunDir
+    slot: Slot
+    process: subprocess.Popen[bytes]
+    lock: int
+    log_start: int
+    started: float
+
+
+@dataclass
+class _Waiting:
+    """A run that somebody else trains: what its lease said, and since when we have seen that unchanged."""
+
+    run: Run
+    raw: bytes = b""
+    since: float = 0.0
+    looked: float = float("-inf")
+
+
+class LocalExecutor:
+    """Runs the items of a plan.
+
+    Args:
+        ledger: Where results go.
+        gpus: Entries for CUDA_VISIBLE_DEVICES, one slot each; without any, all runs go to the CPU.
+        view: Is told what happens.
+        command: Makes the command line of a run's trainer.
+        lock_folder: Where GPU locks lie, see `lock_slot`.
+    """
+
+    def __init__(
+        self,
+        ledger: Ledger,
+        gpus: Sequence[str],
+        view: View,
+        command: Callable[[RunDir], list[str]] = trainer_command,
+        lock_folder: Path | None = None,
+    ) -> None:
+        self._ledger = ledger
+        self._slots = [*(Slot(gpu) for gpu in gpus), Slot()]
+        self._view = view
+        self._command = command
+        self._lock_folder = lock_folder
+        self._queue: deque[Run] = deque()
+        self._waiting: list[_Waiting] = []
+        self._jobs: list[_Job] = []
+        self._signals = 0
+        self._forwarded = 0
+        self._active: list[Active] = []
+        self._summary = Summary()
+
+    def execute(self, items: Sequence[Item]) -> Summary:
+        """Train the plan's "run" items in order and see its "wait" items to their end.
+
+        The first signal (Ctrl-C, SIGTERM, SIGHUP) is passed on to the children, which save and leave;
+        the second kills them.
+
+        Raises:
+            LedgerError: If the results folder cannot be written; children are told to save and leave.
+        """
+        self._queue.extend(item.run for item in items if item.action == "run")
+        self._waiting.extend(_Waiting(item.run) for item in items if item.action == "wait")
+        for waiting in self._waiting:
+            self._view.event("note", f"{title(waiting.run)}: waiting for whoever trains it")
+        previous = {number: signal.signal(number, self._on_signal) for number in _SIGNALS}
+        try:
+            while self._step():
+                time.sleep(_POLL_S)
+        finally:
+            self._send(signal.SIGINT)
+            for job in self._jobs:
+                job.process.wait()
+            for number, handler in previous.items():
+                signal.signal(number, handler)
+        self._summary.stopped = self._signals > 0
+        return self._summary
+
+    def _step(self) -> bool:
+        """One round; False when nothing is left to do."""
+        self._pass_signals_on()
+        self._reap()
+        if self._signals == 0:
+            self._look_at_waiting()
+            self._start_next()
+        self._show()
+        return bool(self._jobs or (self._signals == 0 and (self._queue or self._waiting)))
+
+    def _on_signal(self, number: int, frame: FrameType | None) -> None:
+        self._signals += 1
+
+    def _pass_signals_on(self) -> None:
+        if self._signals > self._forwarded == 0:
+            self._view.event("note", "stopping: each run saves first (a second Ctrl-C kills them)")
+            self._send(signal.SIGINT)
+        elif self._signals > self._forwarded:
+            for job in self._jobs:
+                os.killpg(job.process.pid, signal.SIGKILL)  # its data-loading processes too
+        self._forwarded = self._signals
+
+    def _send(self, number: int) -> None:
+        for job in self._jobs:
+            job.process.send_signal(number)
+
+    def _start_next(self) -> None:
+        """Start queued runs, in order, wherever a slot that suits them is free."""
+        for run in list(self._queue):
+            if len(self._jobs) == len(self._slots):
+                return
+            status = self._ledger.status(run.id)  # another launcher may have been faster
+            if status.state in ("done", "running"):
+                self._queue.remove(run)
+                self._settle_elsewhere(run, status)
+                continue
+            for slot in self._free_slots(run):
+                lock = lock_slot(slot, self._lock_folder)
+                if lock is not None:
+                    self._queue.remove(run)
+                    self._jobs.append(self._spawn(run, slot, lock))
+                    break
+
+    def _free_slots(self, run: Run) -> list[Slot]:
+        busy = [job.slot for job in self._jobs]
+        on_gpu = run.execution.device != "cpu" and len(self._slots) > 1
+        return [slot for slot in self._slots if slot not in busy and (slot.gpu is not None) == on_gpu]
+
+    def _spawn(self, run: Run, slot: Slot, lock: int) -> _Job:
+        try:
+            run_dir = self._ledger.prepare(run)
+            with run_dir.log.open("ab") as log:
+                log_start = log.tell()
+                process = subprocess.Popen(  # noqa: S603 - our own interpreter and module, no shell
+                    self._command(run_dir),
+                    stdin=subprocess.DEVNULL,
+                    stdout=log,
+                    stderr=subprocess.STDOUT,
+                    env={**os.environ, **slot.environment(), "PYTHONUNBUFFERED": "1"},
+                    start_new_session=True,  # Ctrl-C reaches the launcher alone, which passes it on once
+                    preexec_fn=_die_with(os.getpid()),
+                    pass_fds=(lock,) if lock >= 0 else (),
+                )
+        finally:
+            if lock >= 0:
+                os.close(lock)
+        self._view.event("note", f"{title(run)}: started on {slot}")
+        return _Job(run, run_dir, slot, process, lock, log_start, time.monotonic())
+
+    def _reap(self) -> None:
+        for job in list(self._jobs):
+            code = job.process.poll()
+            if code is not None:
+                self._jobs.remove(job)
+                self._settle(job, code)
+
+    def _settle(self, job: _Job, code: int) -> None:
+        """Decide what the end of a child means."""
+        status = self._ledger.status(job.run.id)
+        took = duration(time.monotonic() - job.started)
+        if status.state == "done":
+            self._done(job.run, status, took)
+        elif status.state == "running" or code == HELD:
+            self._waiting.append(_Waiting(job.run, looked=time.monotonic()))
+        elif self._signals or code in (INTERRUPTED, -signal.SIGINT):
+            self._summary.interrupted.append(job.run)
+            self._view.event("interrupted", f"{title(job.run)}: the same command goes on from what it saved")
+        else:
+            log = _last_line(job.run_dir.log, job.log_start)
+            self._failed(job.run, status.reason if status.state == "failed" else _explain(code, log))
+
+    def _settle_elsewhere(self, run: Run, status: Status) -> None:
+        if status.state == "done":
+            self._done(run, status, "trained by another launcher")
+        else:
+            self._waiting.append(_Waiting(run))
+            self._view.event("note", f"{title(run)}: {status.reason}; waiting for it")
+
+    def _done(self, run: Run, status: Status, how: str) -> None:
+        self._summary.done.append(run)
+        accuracy = "" if status.top1 is None else f"top-1 {status.top1:.2f} % after the last epoch, "
+        self._view.event("done", f"{title(run)}: {accuracy}{how}")
+
+    def _failed(self, run: Run, reason: str) -> None:
+        self._summary.failed.append(run)
+        self._view.event("failed", f"{title(run)}: {reason}\n  log: {self._ledger.run_dir(run.id).log}")
+
+    def _look_at_waiting(self) -> None:
+        now = time.monotonic()
+        for waiting in list(self._waiting):
+            if now - waiting.looked < _WAIT_POLL_S:
+                continue
+            waiting.looked = now
+            status = self._ledger.status(waiting.run.id)
+            if status.state == "running" and not self._silent(waiting, now):
+                continue
+            self._waiting.remove(waiting)
+            if status.state == "done":
+                self._done(waiting.run, status, "trained by another launcher")
+            elif status.state == "failed":
+                self._failed(waiting.run, status.reason)
+            else:  # its holder left or died: take it over
+                self._queue.appendleft(waiting.run)
+
+    def _silent(self, waiting: _Waiting, now: float) -> bool:
+        """Whether a holder on another machine has shown no sign of life for a while, by our own clock."""
+        holder = read_holder(self._ledger.run_dir(waiting.run.id))
+        if holder is None or holder.raw != waiting.raw:
+            waiting.raw, waiting.since = holder.raw if holder else b"", now
+        return holder is not None and holder.alive is None and now - waiting.since >= _SILENT_S
+
+    def _show(self) -> None:
+        status = self._ledger.status
+        here = [Active(job.run, str(job.slot), status(job.run.id)) for job in self._jobs]
+        elsewhere = [Active(waiting.run, "other", status(waiting.run.id)) for waiting in self._waiting]
+        counts = Counter(
+            {
+                "done": len(self._summary.done),
+                "failed": len(self._summary.failed),
+                "interrupted": len(self._summary.interrupted),
+                "running": len(self._jobs),
+                "elsewhere": len(self._waiting),
+                "to go": len(self._queue),
+            }
+        )
+        self._view.update([*here, *elsewhere], counts)
+
+
+def _die_with(parent: int) -> Callable[[], None]:
+    """What a child does before it becomes the trainer: ask for SIGINT when its launcher dies."""
+    libc: Any = ctypes.CDLL(None, use_errno=True)
+
+    def prepare() -> None:
+        if hasattr(libc, "prctl"):
+            libc.prctl(_PR_SET_PDEATHSIG, signal.SIGINT)
+            if os.getppid() != parent:  # it died just before
+                os._exit(INTERRUPTED)
+
+    return prepare
+
+
+def _explain(code: int, log: str) -> str:
+    if code < 0:
+        name = signal.Signals(-code).name
+        return f"killed by {name}" + (" (out of memory?)" if name == "SIGKILL" else "")
+    return f"ended with status {code}: {log or 'its log is empty'}" if code else "ended without a record"
+
+
+def _last_line(log: Path, start: int) -> str:
+    """The last line that this attempt wrote, shortened: where a traceback has its message."""
+    try:
+        with log.open("rb") as file:
+            file.seek(max(start, log.stat().st_size - 20_000))
+            lines = file.read().decode(errors="replace").split("\n")
+    except OSError:
+        return ""
+    lines = [line.strip() for line in lines if line.strip()]
+    return lines[-1][:300] if lines else ""

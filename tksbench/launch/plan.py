@@ -1,0 +1,195 @@
+"""What would be done and why: a pure function of recipes, ledger and data root."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from dataclasses import dataclass, replace
+from fnmatch import fnmatchcase
+from functools import cache
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+from tksbench.launch.cost import estimate_gpu_hours
+from tksbench.launch.errors import LaunchError
+from tksbench.recipe import expand, load_recipe, suggest
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from tksbench.recipe import Run
+    from tksbench.runs import Ledger, Status
+
+Action = Literal["run", "skip", "wait", "blocked"]
+
+
+@dataclass(frozen=True)
+class Item:
+    """One run of a plan.
+
+    Attributes:
+        run: The run.
+        action: "run" it, "skip" it (done, or over the budget), "wait" for whoever trains it, or "blocked".
+        reason: Why, in one line.
+        gpu_hours: What is still to be spent, 0 for a run that is done or asks for a CPU; None if unknown.
+        cost_source: Where `gpu_hours` comes from.
+        status: What the ledger says.
+    """
+
+    run: Run
+    action: Action
+    reason: str
+    gpu_hours: float | None
+    cost_source: Literal["records", "model", "none", "unknown"]
+    status: Status
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain data: the contract of `--plan --json`."""
+        run, status = self.run, self.status
+        return {
+            "id": run.id,
+            "name": run.name,
+            "scale": run.scale,
+            "action": self.action,
+            "reason": self.reason,
+            "gpu_hours": self.gpu_hours,
+            "cost_source": self.cost_source,
+            "seed": run.seed,
+            "recipe": run.recipe,
+            "state": status.state,
+            "epoch": status.epoch,
+            "epochs": run.spec.optim.epochs,
+            "top1": status.top1,
+        }
+
+
+def collect_runs(
+    recipes: Sequence[str],
+    scale: str,
+    seeds: int | None = None,
+    overrides: Sequence[str] = (),
+    only: str | None = None,
+    has_real: Callable[[str], bool] | None = None,
+) -> list[Run]:
+    """All runs that the recipes ask for, each once, breadth first: every cell's first seed before any second.
+
+    Args:
+        recipes: Paths of recipe files.
+        scale: Name of a scale that each recipe has.
+        seeds: Seeds a cell; None takes the recipes' own numbers.
+        overrides: `key=value` words.
+        only: Shell pattern that a run's name has to match.
+        has_real: Whether a data set's real files are there; None looks under the data root.
+
+    Raises:
+        RecipeError: Anything wrong in a recipe or an override.
+        LaunchError: `only` matches nothing.
+    """
+    present = cache(has_real or _has_real)
+    runs: dict[str, Run] = {}
+    for path in recipes:
+        for run in expand(load_recipe(_tidy(path)), scale, seeds, overrides, present):
+            runs.setdefault(run.id, run)
+    chosen = [run for run in runs.values() if only is None or fnmatchcase(run.name, only)]
+    if not chosen and only is not None:
+        hint = suggest(only, {run.name for run in runs.values()})
+        raise LaunchError(f"--only '{only}' matches no run at scale {scale}; {hint}")
+    turns: dict[tuple[str, str], int] = defaultdict(int)
+    ranked = []
+    for run in chosen:
+        ranked.append((turns[run.recipe, run.name], run))
+        turns[run.recipe, run.name] += 1
+    return [run for _, run in sorted(ranked, key=lambda pair: pair[0])]
+
+
+def make_plan(
+    runs: Sequence[Run],
+    ledger: Ledger,
+    has_real: Callable[[str], bool] | None = None,
+    budget: float | None = None,
+) -> list[Item]:
+    """Decide for each run what to do.
+
+    Args:
+        runs: In order of importance, see `collect_runs`.
+        ledger: The results so far.
+        has_real: As in `collect_runs`.
+        budget: GPU-hours that may be spent: in the order of `runs`, each run that still fits is kept.
+    """
+    present = cache(has_real or _has_real)
+    spent = _hours_by_group(ledger)
+    items = [_item(run, ledger.status(run.id), spent.get(run.group), present) for run in runs]
+    return items if budget is None else _cut(items, budget)
+
+
+def _item(run: Run, status: Status, known_hours: float | None, has_real: Callable[[str], bool]) -> Item:
+    if status.state == "done":
+        return Item(run, "skip", status.reason, 0.0, "none", status)
+    if status.state == "running":
+        return Item(run, "wait", status.reason, 0.0, "none", status)
+    hours, source = _hours(run, status, known_hours)
+    if run.spec.data.source == "real" and not has_real(run.spec.data.name):
+        return Item(run, "blocked", _missing(run.spec.data.name), hours, source, status)
+    return Item(run, "run", _why_run(run, status), hours, source, status)
+
+
+def _hours(
+    run: Run, status: Status, known: float | None
+) -> tuple[float | None, Literal["records", "model", "none", "unknown"]]:
+    """GPU-hours still to be spent on a run, and where the figure comes from."""
+    if run.execution.device == "cpu":
+        return 0.0, "none"
+    hours = known if known is not None else estimate_gpu_hours(run.spec)
+    if hours is None:
+        return None, "unknown"
+    left = 1 - min(status.epoch or 0, run.spec.optim.epochs) / run.spec.optim.epochs
+    return hours * left, "model" if known is None else "records"
+
+
+def _why_run(run: Run, status: Status) -> str:
+    after = f"resume after epoch {status.epoch} of {run.spec.optim.epochs}" if status.epoch else "start again"
+    if status.state == "failed":
+        return f"failed before ({status.reason}); {after}"
+    if status.state == "interrupted":
+        return f"{status.reason}; {after}"
+    return "new"
+
+
+def _missing(name: str) -> str:
+    from tksbench.data.registry import data_root
+
+    return f"data set {name} is not under {data_root()}/: python -m tksbench.data prepare {name}"
+
+
+def _has_real(name: str) -> bool:
+    from tksbench.data.registry import DATASETS, has_real
+
+    return name not in DATASETS or has_real(name)  # "module:attr" from outside: its own loader will tell
+
+
+def _hours_by_group(ledger: Ledger) -> dict[str, float]:
+    """Mean GPU-hours of the finished runs of each group (same spec, any seed) that used a GPU."""
+    hours: dict[str, list[float]] = defaultdict(list)
+    for head in ledger.all_finished():
+        if head.gpu_hours > 0:
+            hours[head.group].append(head.gpu_hours)
+    return {group: sum(values) / len(values) for group, values in hours.items()}
+
+
+def _cut(items: Sequence[Item], budget: float) -> list[Item]:
+    left, kept = budget, []
+    for item in items:
+        if item.action != "run":
+            kept.append(item)
+        elif item.gpu_hours is None or item.gpu_hours > left:
+            need = "of unknown cost" if item.gpu_hours is None else f"needs {item.gpu_hours:.2g} GPU-hours"
+            kept.append(replace(item, action="skip", reason=f"over the budget: {need}, {max(left, 0):.2g} left"))
+        else:
+            left -= item.gpu_hours
+            kept.append(item)
+    return kept
+
+
+def _tidy(path: str) -> str:
+    """The path from the working directory where it lies under it: records tell it to other people."""
+    absolute = Path(path).absolute()
+    return str(absolute.relative_to(Path.cwd())) if absolute.is_relative_to(Path.cwd()) else path

@@ -1,0 +1,79 @@
+"""Where runs go on this machine: one at a time on each GPU, one at a time on the CPU."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import re
+import shutil
+import subprocess
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+
+_NVIDIA_SMI_S = 20  # seconds; the first call after boot loads the driver
+
+
+@dataclass(frozen=True)
+class Slot:
+    """A place for one run at a time: `gpu` is one entry of CUDA_VISIBLE_DEVICES, None for the CPU."""
+
+    gpu: str | None = None
+
+    def __str__(self) -> str:
+        return "CPU" if self.gpu is None else f"GPU {self.gpu}"
+
+    def environment(self) -> dict[str, str]:
+        """What the job's environment says about devices."""
+        if self.gpu is None:
+            return {"CUDA_VISIBLE_DEVICES": ""}
+        return {"CUDA_VISIBLE_DEVICES": self.gpu, "CUDA_DEVICE_ORDER": "PCI_BUS_ID"}
+
+
+def find_gpus() -> list[str]:
+    """The GPUs that CUDA_VISIBLE_DEVICES allows, else all that nvidia-smi lists; none on other machines."""
+    allowed = os.environ.get("CUDA_VISIBLE_DEVICES")
+    if allowed is not None:
+        names = [name.strip() for name in allowed.split(",")]
+        return [name for name in names if name and name not in ("-1", "NoDevFiles")]
+    tool = shutil.which("nvidia-smi")
+    if tool is None:
+        return []
+    command = [tool, "--query-gpu=index", "--format=csv,noheader"]
+    try:
+        listing = subprocess.run(  # noqa: S603 - fixed words, no shell
+            command, capture_output=True, text=True, timeout=_NVIDIA_SMI_S, check=True
+        ).stdout
+    except (OSError, subprocess.SubprocessError):
+        return []
+    return [line.strip() for line in listing.splitlines() if line.strip().isdecimal()]
+
+
+def lock_slot(slot: Slot, folder: Path | None = None) -> int | None:
+    """Reserve a GPU against other launchers of the same user on this machine.
+
+    The lock belongs to the open file: passed on to the job, it ends with the job, however that ends.
+
+    Args:
+        slot: The slot; the CPU is shared and needs no lock.
+        folder: Where lock files lie; None takes a folder under the system's temporary one.
+
+    Returns:
+        A file descriptor to pass to the job and then close, -1 where nothing has to be (or can be)
+        locked, or None if the slot is taken.
+    """
+    if slot.gpu is None:
+        return -1
+    folder = folder or Path(tempfile.gettempdir()) / f"tksbench-{os.getuid()}"
+    name = re.sub(r"[^A-Za-z0-9-]", "_", slot.gpu)
+    try:
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        descriptor = os.open(folder / f"gpu-{name}.lock", os.O_CREAT | os.O_RDWR | os.O_NOFOLLOW, 0o600)
+    except OSError:
+        return -1  # a convenience only: the lease keeps runs apart, this keeps GPUs from being shared
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        os.close(descriptor)
+        return None
+    return descriptor

@@ -1,0 +1,163 @@
+"""What the user sees while runs are trained: a live table on a terminal, plain lines elsewhere."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Protocol
+
+from rich.console import Group
+from rich.live import Live
+from rich.table import Table
+from rich.text import Text
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from rich.console import Console
+
+    from tksbench.recipe import Run
+    from tksbench.runs import Status
+
+_LIVE_S = 0.5  # seconds between redraws
+_LINE_S = 10.0  # seconds between two plain lines about the same run
+
+STYLES = {"done": "green", "failed": "bold red", "interrupted": "yellow", "blocked": "yellow", "note": "cyan"}
+
+
+@dataclass(frozen=True)
+class Active:
+    """A run being trained, here (`where` is its slot) or by somebody else."""
+
+    run: Run
+    where: str
+    status: Status
+
+
+class View(Protocol):
+    """Told by the executor what happens."""
+
+    def event(self, kind: str, text: str) -> None:
+        """Something happened: `kind` is a key of `STYLES`."""
+        ...
+
+    def update(self, active: Sequence[Active], counts: Mapping[str, int]) -> None:
+        """How things stand; called several times a second."""
+        ...
+
+    def close(self) -> None:
+        """The last call."""
+        ...
+
+
+class PlainView:
+    """Lines for log files and pipes: every event, and each run's newest epoch at most every ten seconds."""
+
+    def __init__(self, console: Console) -> None:
+        self._console = console
+        self._told: dict[str, tuple[int, float]] = {}
+
+    def event(self, kind: str, text: str) -> None:
+        """Print it."""
+        self._line(f"{kind}: {text}")
+
+    def update(self, active: Sequence[Active], counts: Mapping[str, int]) -> None:
+        """Print a line for each run that has finished another epoch."""
+        for item in active:
+            epoch = item.status.epoch or 0
+            told, when = self._told.get(item.run.id, (0, float("-inf")))
+            if epoch > told and time.monotonic() - when >= _LINE_S:
+                self._told[item.run.id] = (epoch, time.monotonic())
+                self._line(f"{title(item.run)}: {', '.join(_figures(item.status))}")
+
+    def close(self) -> None:
+        """Nothing is left to do."""
+
+    def _line(self, text: str) -> None:
+        self._console.print(text, markup=False, highlight=False, soft_wrap=True)
+
+
+class LiveView:
+    """A table of what is being trained, redrawn in place; events scroll by above it."""
+
+    def __init__(self, console: Console) -> None:
+        self._live = Live(console=console, auto_refresh=False, transient=True)
+        self._live.start()
+        self._drawn = float("-inf")
+
+    def event(self, kind: str, text: str) -> None:
+        """Print it above the table."""
+        line = Text.assemble((f"{kind:>11} ", STYLES.get(kind, "")), text)
+        self._live.console.print(line, soft_wrap=True)
+
+    def update(self, active: Sequence[Active], counts: Mapping[str, int]) -> None:
+        """Redraw, unless that was done just now."""
+        if time.monotonic() - self._drawn < _LIVE_S:
+            return
+        self._drawn = time.monotonic()
+        summary = ", ".join(f"{number} {word}" for word, number in counts.items() if number)
+        self._live.update(Group(live_table(active), Text(summary, style="bold")), refresh=True)
+
+    def close(self) -> None:
+        """Take the table away."""
+        self._live.update(Text(""), refresh=True)
+        self._live.stop()
+
+
+def make_view(console: Console) -> View:
+    """The view that suits the console."""
+    return LiveView(console) if console.is_terminal else PlainView(console)
+
+
+def live_table(active: Sequence[Active]) -> Table:
+    """Runs in training, readable at 80 columns."""
+    table = Table(box=None, padding=(0, 1, 0, 0), header_style="dim")
+    table.add_column("run", overflow="fold", ratio=1)
+    for name in ("seed", "epoch", "loss", "top-1", "images/s", "ETA", "on"):
+        table.add_column(name, justify="right", no_wrap=True)
+    for item in active:
+        status = item.status
+        epochs = item.run.spec.optim.epochs
+        table.add_row(
+            item.run.name,
+            str(item.run.seed),
+            f"{status.epoch or 0}/{epochs}",
+            number(status.loss, "{:.3f}"),
+            number(status.top1, "{:.2f}"),
+            number(status.images_per_s, "{:.0f}"),
+            duration(status.eta_s),
+            item.where,
+        )
+    return table
+
+
+def title(run: Run) -> str:
+    """What a run is called in messages."""
+    return f"{run.name} seed {run.seed}"
+
+
+def duration(seconds: float | None) -> str:
+    """A time span for people: `5 s`, `12 min`, `3 h 20 min`; empty if unknown.
+
+    >>> duration(12_000)
+    '3 h 20 min'
+    """
+    if seconds is None or seconds < 0:
+        return ""
+    if seconds < 60:
+        return f"{seconds:.0f} s"
+    minutes = round(seconds / 60)
+    return f"{minutes} min" if minutes < 60 else f"{minutes // 60} h {minutes % 60:02d} min"
+
+
+def number(value: float | None, form: str) -> str:
+    """A figure, or nothing where none is known."""
+    return "" if value is None else form.format(value)
+
+
+def _figures(status: Status) -> list[str]:
+    words = [f"epoch {status.epoch or 0}/{status.epochs or '?'}"]
+    words += [f"loss {status.loss:.3f}"] if status.loss is not None else []
+    words += [f"top-1 {status.top1:.2f} %"] if status.top1 is not None else []
+    words += [f"{status.images_per_s:.0f} images/s"] if status.images_per_s is not None else []
+    return words + ([f"ETA {duration(status.eta_s)}"] if status.eta_s is not None else [])

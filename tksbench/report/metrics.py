@@ -32,8 +32,10 @@ def summarize(logits: ArrayLike, labels: ArrayLike) -> dict[str, Any]:
 
     Returns:
         ``top1``, ``top5`` in percent; ``loss``: mean cross-entropy of the mean logits in nats; ``ece`` in
-        [0, 1]; ``aurc_logit``, ``aurc_softmax`` times 10^3; ``top1_prefix``, ``top1_step``: [T], percent;
-        ``first_step_recall``: [C], percent, None for a class without test samples.
+        [0, 1]; ``aurc_logit``, ``aurc_softmax`` and the excess ``eaurc_logit``, ``eaurc_softmax`` times 10^3;
+        ``top1_prefix``, ``top1_step``: [T], percent; ``first_step_recall``: [C], percent, None for a class
+        without test samples; ``top1_halves``: percent on the even and on the odd test samples (see
+        `stats.best_epoch_optimism`).
 
     Raises:
         MetricError: Shapes do not fit, labels lie outside [0, C), or a logit is not finite.
@@ -44,16 +46,20 @@ def summarize(logits: ArrayLike, labels: ArrayLike) -> dict[str, Any]:
     """
     steps, target = _checked(logits, labels)
     mean = mean_logits(steps)
+    right = correct(mean, target)
     return {
-        "top1": _percent(correct(mean, target)),
+        "top1": _percent(right),
         "top5": topk_accuracy(mean, target, k=5),
         "loss": cross_entropy(mean, target),
         "ece": calibration_error(mean, target),
         "aurc_logit": aurc(mean, target, "logit"),
         "aurc_softmax": aurc(mean, target, "softmax"),
+        "eaurc_logit": excess_aurc(mean, target, "logit"),
+        "eaurc_softmax": excess_aurc(mean, target, "softmax"),
         "top1_prefix": prefix_accuracy(steps, target),
         "top1_step": step_accuracy(steps, target),
         "first_step_recall": first_step_recall(steps, target),
+        "top1_halves": [_percent(half) if half.size else 0.0 for half in (right[::2], right[1::2])],
     }
 
 

@@ -1,0 +1,169 @@
+"""Checkpoints: one safetensors file each, checked before it is believed, the two newest kept.
+
+Nothing in a checkpoint can run code. The file's name tells its place in the run, its header holds a
+SHA-256 over all tensors and the state, and it appears under its name only when it is complete.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save
+
+from tksbench.runs.files import write_bytes
+from tksbench.train.errors import CheckpointError
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from torch import Tensor, nn
+
+KEEP = 2
+_NAME = re.compile(r"^epoch(\d{5})-step(\d{7})\.safetensors$")
+
+
+@dataclass
+class State:
+    """Where a run stands, besides its tensors. Everything is plain data.
+
+    Attributes:
+        run: The run's id.
+        epoch: Epoch in training, from 0.
+        step: Steps of it that are done.
+        losses: Loss of each of those steps.
+        correct: Training samples classified correctly in those steps.
+        seen: Training samples in those steps.
+        best: Test metrics of the best epoch so far, with its number; None before the first evaluation.
+        best_sha256: Of the file with that epoch's logits.
+        images: Training samples since the run began.
+        seconds: Time spent on them, evaluation not counted.
+    """
+
+    run: str
+    epoch: int = 0
+    step: int = 0
+    losses: list[float] = field(default_factory=list)
+    correct: int = 0
+    seen: int = 0
+    best: dict[str, Any] | None = None
+    best_sha256: str = ""
+    images: int = 0
+    seconds: float = 0.0
+
+
+def tensors_of(model: nn.Module, optimizer: torch.optim.Optimizer) -> dict[str, Tensor]:
+    """All tensors that a run goes on from, by name."""
+    out = {f"model/{name}": tensor for name, tensor in model.state_dict().items()}
+    for index, entry in optimizer.state_dict()["state"].items():
+        for key, value in entry.items():
+            out[f"optimizer/{index}/{key}"] = value
+    return {name: tensor.detach().cpu().contiguous() for name, tensor in out.items()}
+
+
+def digest(tensors: dict[str, Tensor]) -> str:
+    """SHA-256 over names, types, shapes and contents."""
+    total = hashlib.sha256()
+    for name in sorted(tensors):
+        tensor = tensors[name].detach().cpu().contiguous()
+        total.update(f"{name} {tensor.dtype} {list(tensor.shape)}\n".encode())
+        total.update(tensor.reshape(-1).view(torch.uint8).numpy().data)
+    return total.hexdigest()
+
+
+def weights_digest(model: nn.Module) -> str:
+    """SHA-256 of parameters and buffers: equal for two runs that ended with the same network."""
+    return digest(dict(model.state_dict()))
+
+
+def save_checkpoint(folder: Path, state: State, model: nn.Module, optimizer: torch.optim.Optimizer) -> Path:
+    """Write a checkpoint atomically and remove all but the newest two.
+
+    Raises:
+        OSError: If the disk is full or read-only; the checkpoints before it are untouched.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    tensors = tensors_of(model, optimizer)
+    words = json.dumps(vars(state), sort_keys=True)
+    check = hashlib.sha256((words + digest(tensors)).encode()).hexdigest()
+    path = folder / f"epoch{state.epoch:05d}-step{state.step:07d}.safetensors"
+    write_bytes(path, save(tensors, metadata={"state": words, "sha256": check}))
+    for old in list_checkpoints(folder)[KEEP:]:
+        old.unlink(missing_ok=True)
+    return path
+
+
+def list_checkpoints(folder: Path) -> list[Path]:
+    """Checkpoints of a run, newest first."""
+    found = [path for path in folder.iterdir() if _NAME.match(path.name)] if folder.is_dir() else []
+    return sorted(found, key=lambda path: path.name, reverse=True)
+
+
+def read_checkpoint(path: Path, run: str) -> tuple[State, dict[str, Tensor]]:
+    """Read a checkpoint and make sure that it is whole and of this run.
+
+    Raises:
+        CheckpointError: If it is cut, altered or of another run; the message names the file.
+    """
+    try:
+        with safe_open(path, framework="pt") as file:
+            header = file.metadata() or {}
+            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - no mapping
+        words = header["state"]
+        if hashlib.sha256((words + digest(tensors)).encode()).hexdigest() != header["sha256"]:
+            raise CheckpointError(f"{path}: its checksum does not match: the file was altered or damaged")
+        state = State(**json.loads(words))
+    except (SafetensorError, OSError, KeyError, TypeError, ValueError) as error:
+        raise CheckpointError(f"{path}: no whole checkpoint ({error})") from None
+    if state.run != run:
+        raise CheckpointError(f"{path}: belongs to run {state.run}, not to {run}")
+    return state, tensors
+
+
+def newest(folder: Path, run: str) -> tuple[State, dict[str, Tensor], list[str]] | None:
+    """The newest checkpoint that is whole, and what was wrong with newer ones.
+
+    Returns:
+        State, tensors, and a message for each damaged file that was passed over; None if there is no
+        checkpoint at all.
+
+    Raises:
+        CheckpointError: If there are checkpoints, none of them whole.
+    """
+    damaged: list[str] = []
+    paths = list_checkpoints(folder)
+    for path in paths:
+        try:
+            return *read_checkpoint(path, run), damaged
+        except CheckpointError as error:
+            damaged.append(str(error))
+    if paths:
+        message = "; ".join(damaged)
+        raise CheckpointError(f"{message}; remove {folder} to train the run from its beginning")
+    return None
+
+
+def restore(tensors: dict[str, Tensor], model: nn.Module, optimizer: torch.optim.Optimizer) -> None:
+    """Put a checkpoint's tensors back.
+
+    Raises:
+        CheckpointError: If they do not fit the model.
+    """
+    own = {name.removeprefix("model/"): t for name, t in tensors.items() if name.startswith("model/")}
+    try:
+        model.load_state_dict(own)
+    except RuntimeError as error:
+        raise CheckpointError(f"the checkpoint does not fit the model: {str(error).splitlines()[0]}") from None
+    saved = optimizer.state_dict()
+    entries: dict[int, dict[str, Tensor]] = {}
+    for name, tensor in tensors.items():
+        if name.startswith("optimizer/"):
+            _, index, key = name.split("/", 2)
+            entries.setdefault(int(index), {})[key] = tensor
+    saved["state"] = entries
+    optimizer.load_state_dict(saved)

@@ -1,0 +1,58 @@
+"""One pass over the test half, from which every metric derives."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
+
+    from numpy.typing import NDArray
+    from torch import nn
+
+    from tksbench.data.base import Batch
+
+
+def per_step_logits(
+    model: nn.Module,
+    batches: Iterable[Batch],
+    device: torch.device,
+    autocast: Callable[[], Any],
+    at_batch: Callable[[], None],
+) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
+    """The network's raw outputs on the whole test half, each sample once.
+
+    Args:
+        model: Maps a batch of images to logits [T, B, C]; put into evaluation mode and back.
+        batches: Images and labels [B].
+        device: Where the model is.
+        autocast: Context of the forward pass.
+        at_batch: Called after each batch; may raise to stop.
+
+    Returns:
+        Logits [N, T, C] and labels [N], in the order of the batches.
+    """
+    logits, labels = [], []
+    training = model.training
+    model.eval()
+    try:
+        with torch.inference_mode():
+            for images, target in batches:
+                with autocast():
+                    out = model(to_device(images, device))
+                logits.append(out.float().transpose(0, 1).cpu().numpy())
+                labels.append(target.numpy())
+                at_batch()
+    finally:
+        model.train(training)
+    return np.concatenate(logits), np.concatenate(labels)
+
+
+def to_device(images: torch.Tensor, device: torch.device) -> torch.Tensor:
+    """Move a batch, channels last where it is one of static images."""
+    if images.dim() == 4:
+        return images.to(device=device, memory_format=torch.channels_last, non_blocking=True)
+    return images.to(device=device, non_blocking=True)

@@ -1,0 +1,289 @@
+"""The training loop: resumable at every step, with the same weights to the bit.
+
+Order of samples and augmentation are functions of (seed, epoch, index), the learning rate of the epoch,
+so a checkpoint holds tensors and a few counters and no random state. What is logged for an epoch is
+written when the epoch is over; a resumed run first drops the rows that it is about to write again.
+"""
+
+from __future__ import annotations
+
+import io
+import logging
+import math
+import signal
+import time
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+from torch.utils.data import DataLoader
+
+from tksbench.data.registry import info
+from tksbench.report.metrics import summarize
+from tksbench.runs.files import append_jsonl, read_jsonl, sha256_file, write_bytes, write_json, write_jsonl
+from tksbench.train import build
+from tksbench.train.checkpoint import State, newest, restore, save_checkpoint
+from tksbench.train.errors import CheckpointError, Diverged, Interrupted
+from tksbench.train.evaluate import per_step_logits, to_device
+from tksbench.train.schedule import TestBatches, TrainBatches, cosine, steps_per_epoch
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+    from pathlib import Path
+
+    from numpy.typing import NDArray
+
+    from tksbench.data.base import Batch, Data, Split
+    from tksbench.recipe import Run
+    from tksbench.runs.paths import RunDir
+
+log = logging.getLogger("tksbench.train")
+PROGRESS_S = 1.0  # seconds between two updates of the live view
+
+
+class Trainer:
+    """One run on one device.
+
+    Args:
+        run: What to train.
+        run_dir: Where its files are.
+        data: Its data set.
+        device: Where to train it.
+        stopping: Asked at every step boundary; true means save and stop.
+        guard: Called before anything is written; raises if the run belongs to another process by now.
+    """
+
+    def __init__(
+        self,
+        run: Run,
+        run_dir: RunDir,
+        data: Data,
+        device: torch.device,
+        stopping: Callable[[], bool] = lambda: False,
+        guard: Callable[[], None] = lambda: None,
+    ) -> None:
+        self.run, self.dir, self.data, self.device = run, run_dir, data, device
+        self.stopping, self.guard = stopping, guard
+        spec = run.spec
+        self.epochs = spec.optim.epochs
+        self.steps = steps_per_epoch(len(data.train), spec.optim)
+        self.model = build.build_model(spec, data.num_classes, info(spec.data.name).in_chans, device)
+        self.optimizer = build.build_optimizer(spec, self.model)
+        self.scheduler = cosine(self.optimizer, spec.optim)
+        self.loss = build.build_loss(spec, self.steps)
+        self.autocast = build.autocast(spec.numerics, device)
+        self.state = State(run.id)
+        self.last: dict[str, Any] | None = None
+        self._pending: list[torch.Tensor] = []
+        self._correct = torch.zeros((), dtype=torch.int64, device=device)
+        self._saved_at = self._shown_at = time.monotonic()
+
+    def resume(self) -> None:
+        """Go on from the newest whole checkpoint, if there is one.
+
+        Raises:
+            CheckpointError: If there are checkpoints, but none can be used.
+        """
+        found = newest(self.dir.checkpoints, self.run.id)
+        if found is not None:
+            self.state, tensors, damaged = found
+            for message in damaged:
+                log.warning("%s; going on from the one before it", message)
+            restore(tensors, self.model, self.optimizer)
+            self._correct.fill_(self.state.correct)
+            log.info("resumed at epoch %d, step %d", self.state.epoch, self.state.step)
+        for path in (self.dir.metrics, self.dir.losses):
+            rows = read_jsonl(path)
+            kept = [row for row in rows if row["epoch"] < self.state.epoch]
+            if path.exists():
+                write_jsonl(path, kept)
+
+    def fit(self) -> None:
+        """Train to the last epoch.
+
+        Raises:
+            Interrupted: If `stopping` said so; the state is saved.
+            Diverged: If the loss is no finite number.
+        """
+        self.model.train()
+        batches = iter(self._train_loader())
+        while self.state.epoch < self.epochs:
+            self.scheduler.step(self.state.epoch)
+            while self.state.step < self.steps:
+                self._step(*next(batches))
+                self._boundary()
+            self._end_epoch()
+        self.save()
+
+    def evaluate(self) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
+        """Per-step test logits [N, T, C] and labels [N] of the network as it is.
+
+        Raises:
+            Interrupted: As `fit`.
+        """
+        batches = self._loader(self.data.test, TestBatches(self.data.test, self.run.spec.evaluation.batch_size))
+        return per_step_logits(self.model, batches, self.device, self.autocast, self._stop_if_asked)
+
+    def save(self) -> None:
+        """Write a checkpoint of this moment."""
+        self.guard()
+        self._collect()
+        save_checkpoint(self.dir.checkpoints, self.state, self.model, self.optimizer)
+        self._saved_at = time.monotonic()
+
+    def _step(self, images: torch.Tensor, labels: torch.Tensor) -> None:
+        started = time.monotonic()
+        images, labels = to_device(images, self.device), labels.to(self.device, non_blocking=True)
+        with self.autocast():
+            logits = self.model(images)
+        loss = self.loss(logits, labels, self.state.epoch, self.state.step)
+        loss.backward()  # type: ignore[no-untyped-call]
+        self.optimizer.step()
+        self.optimizer.zero_grad(set_to_none=True)
+        self._pending.append(loss.detach())
+        self._correct += (logits.detach().mean(0).argmax(-1) == labels).sum()
+        self.state.step += 1
+        self.state.seen += len(labels)
+        self.state.images += len(labels)
+        self.state.seconds += time.monotonic() - started
+
+    def _boundary(self) -> None:
+        """Between two steps: stop, save or show, whichever is due."""
+        self._stop_if_asked()
+        now = time.monotonic()
+        if now - self._saved_at >= self.run.execution.checkpoint_minutes * 60:
+            self.save()
+        if now - self._shown_at >= PROGRESS_S:
+            self._shown_at = now
+            self._collect()
+            self._show()
+
+    def _stop_if_asked(self) -> None:
+        if self.stopping():
+            self.save()
+            raise Interrupted(f"at epoch {self.state.epoch}, step {self.state.step}")
+
+    def _collect(self) -> None:
+        """Fetch the losses of the last steps from the device; one wait for all of them."""
+        if not self._pending:
+            return
+        values = torch.stack(self._pending).double().cpu().tolist()
+        first = self.state.step - len(values)
+        for offset, value in enumerate(values):
+            if not math.isfinite(value):
+                place = f"epoch {self.state.epoch}, step {first + offset}"
+                raise Diverged(f"the loss is {value} at {place}; the checkpoints before it are kept")
+        self.state.losses += values
+        self.state.correct = int(self._correct)
+        self._pending.clear()
+
+    def _end_epoch(self) -> None:
+        self._collect()
+        state, epoch = self.state, self.state.epoch
+        row: dict[str, Any] = {
+            "epoch": epoch,
+            "lr": self.optimizer.param_groups[0]["lr"],
+            "alpha": self.loss.alpha(epoch, 0),
+            "train_loss": sum(state.losses) / len(state.losses),
+            "train_top1": 100.0 * state.correct / state.seen,
+            "test_loss": None,
+            "test_top1": None,
+            "test_top1_halves": None,
+        }
+        if (epoch + 1) % self.run.spec.evaluation.every == 0 or epoch + 1 == self.epochs:
+            metrics = self._test(epoch)
+            row |= {f"test_{key}": metrics[key] for key in ("loss", "top1", "top1_halves")}
+        self.guard()
+        append_jsonl(self.dir.losses, {"epoch": epoch, "loss": state.losses})
+        append_jsonl(self.dir.metrics, row)
+        tested = "" if row["test_top1"] is None else f", test {row['test_top1']:.2f} %"
+        log.info("epoch %d of %d: loss %.4f%s", epoch + 1, self.epochs, row["train_loss"], tested)
+        self.state = replace(state, epoch=epoch + 1, step=0, losses=[], correct=0, seen=0)
+        self._correct.zero_()
+        self._show()
+
+    def _test(self, epoch: int) -> dict[str, Any]:
+        """Evaluate, and keep the logits if this is the best epoch so far (the first of equals)."""
+        logits, labels = self.evaluate()
+        metrics = {"epoch": epoch, **summarize(logits, labels)}
+        if self.state.best is None or metrics["top1"] > self.state.best["top1"]:
+            self.state.best = metrics
+            self.guard()
+            write_array(self.dir.logits_best, logits)
+            self.state.best_sha256 = sha256_file(self.dir.logits_best)
+        if epoch + 1 == self.epochs:
+            self.guard()
+            write_array(self.dir.logits_last, logits)
+            write_array(self.dir.labels, labels)
+            self.last = metrics
+        return metrics
+
+    def results(self) -> tuple[dict[str, Any], dict[str, Any], NDArray[np.bool_], NDArray[np.bool_]]:
+        """Metrics of the last and of the best epoch, and which test samples each had right [N].
+
+        Raises:
+            CheckpointError: If the best epoch's logits on disk are not those that were written.
+        """
+        if self.last is None:  # resumed after the last epoch
+            self._test(self.epochs - 1)
+        assert self.last is not None and self.state.best is not None  # noqa: S101 - the last epoch is always tested
+        if sha256_file(self.dir.logits_best) != self.state.best_sha256:
+            raise CheckpointError(f"{self.dir.logits_best}: altered since epoch {self.state.best['epoch']} wrote it")
+        labels = np.load(self.dir.labels)
+        right = [np.load(path).mean(1).argmax(-1) == labels for path in (self.dir.logits_last, self.dir.logits_best)]
+        return self.last, self.state.best, right[0], right[1]
+
+    def _show(self) -> None:
+        """Rewrite the live view's file; it may be lost, so it need not reach the disk."""
+        state = self.state
+        rate = state.images / state.seconds if state.seconds else None
+        left = (self.epochs - state.epoch) * self.steps - state.step
+        view = {
+            "epoch": state.epoch,
+            "epochs": self.epochs,
+            "step": state.step,
+            "steps": self.steps,
+            "loss": state.losses[-1] if state.losses else None,
+            "top1": state.best["top1"] if state.best else None,
+            "images_per_s": rate,
+            "eta_s": left * self.run.spec.optim.batch_size / rate if rate else None,
+            "updated": time.time(),
+        }
+        write_json(self.dir.progress, view, durable=False)
+
+    def _train_loader(self) -> Iterator[Batch]:
+        batches = TrainBatches(
+            self.data.train, self.run.spec.optim, self.run.spec.seed, self.state.epoch, self.state.step
+        )
+        return iter(self._loader(self.data.train, batches))
+
+    def _loader(self, split: Split, batches: Any) -> Any:
+        workers = self.run.execution.workers
+        if workers == 0:
+            return map(split.__getitems__, batches)
+        return DataLoader(
+            split,
+            batch_sampler=batches,
+            collate_fn=_identity,
+            num_workers=workers,
+            worker_init_fn=_quiet,
+            pin_memory=self.device.type == "cuda",
+        )
+
+
+def write_array(path: Path, array: NDArray[Any]) -> None:
+    """Write a .npy file atomically."""
+    buffer = io.BytesIO()
+    np.save(buffer, array, allow_pickle=False)
+    write_bytes(path, buffer.getvalue())
+
+
+def _identity(batch: Any) -> Any:
+    return batch
+
+
+def _quiet(_worker: int) -> None:
+    """Workers inherit the trainer's handlers; only the trainer may act on a signal."""
+    for name in (signal.SIGINT, signal.SIGTERM, signal.SIGUSR2):
+        signal.signal(name, signal.SIG_IGN if name != signal.SIGTERM else signal.SIG_DFL)

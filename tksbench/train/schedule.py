@@ -1,0 +1,108 @@
+"""Learning rate and order of samples: functions of the epoch alone, so that a resumed run needs no state."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+from timm.scheduler.cosine_lr import CosineLRScheduler
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    import torch
+    from numpy.typing import NDArray
+
+    from tksbench.data.base import Key, Split
+    from tksbench.recipe import OptimSpec
+
+
+def cosine(optimizer: torch.optim.Optimizer, spec: OptimSpec) -> CosineLRScheduler:
+    """The authors' schedule: call `.step(epoch)` before each epoch, counted from 0.
+
+    Linear from `warmup_lr` over the warm-up epochs, then a cosine evaluated at the epoch itself (the
+    warm-up is no prefix), ending at `min_lr` (train_main.py:222-235; paper.md 6). The first epoch is
+    thus trained at `warmup_lr`. Cool-down epochs are not executed there, hence not here.
+    """
+    return CosineLRScheduler(
+        optimizer,
+        t_initial=spec.epochs,
+        lr_min=spec.min_lr,
+        warmup_t=spec.warmup_epochs,
+        warmup_lr_init=spec.warmup_lr,
+        warmup_prefix=False,
+    )
+
+
+def epoch_order(split: Split, seed: int, epoch: int) -> NDArray[np.int64]:
+    """The samples of one epoch in training order, [N]; the same for every process and after every resume.
+
+    A balanced split draws N samples with replacement, each class equally often on average
+    (datasets.py:770-794 in the authors' code); any other is shuffled.
+    """
+    labels = split.labels
+    rng = np.random.Generator(np.random.Philox(key=np.array([seed, epoch], dtype=np.uint64)))
+    if not split.balanced:
+        return rng.permutation(len(labels))
+    weight = 1.0 / np.bincount(labels)[labels]
+    return rng.choice(len(labels), size=len(labels), p=weight / weight.sum())
+
+
+class TrainBatches:
+    """A batch sampler over all remaining epochs: lists of (epoch, index), B at a time.
+
+    One iterator for the whole run keeps the loader's workers alive and fetching across epoch borders.
+    """
+
+    def __init__(self, split: Split, spec: OptimSpec, seed: int, epoch: int = 0, step: int = 0) -> None:
+        """Start at a step of an epoch.
+
+        Args:
+            split: Training half.
+            spec: Batch size, number of epochs, drop_last.
+            seed: The run's seed.
+            epoch: Epoch to start with.
+            step: Batches of that epoch that are done already.
+        """
+        self.split, self.spec, self.seed = split, spec, seed
+        self.epoch, self.step = epoch, step
+        self.per_epoch = steps_per_epoch(len(split), spec)
+
+    def __iter__(self) -> Iterator[list[Key]]:
+        """Yield the keys of each batch in training order."""
+        size = self.spec.batch_size
+        for epoch in range(self.epoch, self.spec.epochs):
+            order = epoch_order(self.split, self.seed, epoch).tolist()
+            first = self.step if epoch == self.epoch else 0
+            for step in range(first, self.per_epoch):
+                yield [(epoch, index) for index in order[step * size : (step + 1) * size]]
+
+    def __len__(self) -> int:
+        """Number of batches left."""
+        return (self.spec.epochs - self.epoch) * self.per_epoch - self.step
+
+
+class TestBatches:
+    """A batch sampler over the test half in its own order, the last batch as short as it comes."""
+
+    __test__ = False  # not a pytest class
+
+    def __init__(self, split: Split, batch_size: int) -> None:
+        """Store what to iterate over."""
+        self.split, self.batch_size = split, batch_size
+
+    def __iter__(self) -> Iterator[list[Key]]:
+        """Yield the keys of each batch."""
+        total = len(self.split)
+        for start in range(0, total, self.batch_size):
+            yield [(0, index) for index in range(start, min(start + self.batch_size, total))]
+
+    def __len__(self) -> int:
+        """Number of batches."""
+        return -(-len(self.split) // self.batch_size)
+
+
+def steps_per_epoch(samples: int, spec: OptimSpec) -> int:
+    """Optimizer steps in an epoch; at least one, with or without drop_last."""
+    full, rest = divmod(samples, spec.batch_size)
+    return max(1, full + (rest > 0 and not spec.drop_last))

@@ -1,0 +1,82 @@
+"""What a finished run tells: the parts of its record."""
+
+from __future__ import annotations
+
+import platform
+from typing import TYPE_CHECKING, Any, cast
+
+import torch
+
+from tksbench.runs.attempts import now, read_attempts
+from tksbench.runs.files import read_jsonl, sha256_file
+from tksbench.runs.provenance import collect_provenance, cpu_name, rerun_command
+from tksbench.runs.record import pack_correct
+from tksbench.snn.cost import measure_cost
+from tksbench.train.checkpoint import weights_digest
+from tksbench.train.evaluate import to_device
+
+if TYPE_CHECKING:
+    from tksbench.recipe import Run
+    from tksbench.runs.paths import RunDir
+    from tksbench.snn.layers import SpikingNetwork
+    from tksbench.train.loop import Trainer
+
+COST_SAMPLES = 32  # test samples over which spike rates are averaged
+
+
+def record_parts(run: Run, run_dir: RunDir, trainer: Trainer) -> dict[str, Any]:
+    """All parts of the record of a run whose training is over."""
+    last, best, right_last, right_best = trainer.results()
+    rows = read_jsonl(run_dir.metrics)
+    columns = ("epoch", "lr", "train_loss", "train_top1", "test_top1", "test_top1_halves")
+    log = read_attempts(run_dir)
+    started = next((row["time"] for row in log if row.get("event") == "start"), now())
+    files = (run_dir.logits_last, run_dir.logits_best, run_dir.labels, run_dir.metrics, run_dir.losses)
+    identity = {key: getattr(run, key) for key in ("id", "group", "name", "recipe", "scale", "seed")}
+    return {
+        **identity,
+        "spec": run.spec.model_dump(mode="json"),
+        "overrides": list(run.overrides),
+        "metrics": {
+            "last": last,
+            "best": best,
+            "curve": {column: [row[column] for row in rows] for column in columns},
+        },
+        "test": {
+            "n": len(right_last),
+            "correct_last": pack_correct(right_last.tolist()),
+            "correct_best": pack_correct(right_best.tolist()),
+        },
+        "attempts": log,
+        "cost": _cost(trainer),
+        "provenance": collect_provenance(
+            command=rerun_command(run),
+            started=started,
+            finished=now(),
+            devices=_devices(trainer.device),
+            data=trainer.data.manifest,
+            threads=torch.get_num_threads(),
+        ),
+        "weights_sha256": weights_digest(trainer.model),
+        "files": {path.name: sha256_file(path) for path in files},
+    }
+
+
+def _devices(device: torch.device) -> list[str]:
+    return [torch.cuda.get_device_name(device)] if device.type == "cuda" else []
+
+
+def _cost(trainer: Trainer) -> dict[str, Any]:
+    """Time of training over all attempts that left a checkpoint, and the network's own cost."""
+    state, device = trainer.state, trainer.device
+    hours = state.seconds / 3600
+    keys = [(0, index) for index in range(min(COST_SAMPLES, len(trainer.data.test)))]
+    sample = to_device(trainer.data.test.__getitems__(keys)[0], device)
+    return {
+        "hours": hours,
+        "gpu_hours": hours if device.type == "cuda" else 0.0,
+        "images_per_s": state.images / state.seconds if state.seconds else None,
+        "device": (_devices(device) or [cpu_name() or platform.machine()])[0],
+        "parameters": sum(parameter.numel() for parameter in trainer.model.parameters()),
+        "snn": measure_cost(cast("SpikingNetwork", trainer.model), sample),
+    }

@@ -43,7 +43,7 @@ def _digits() -> tuple[NDArray[np.uint8], NDArray[np.int64]]:
 def _pool(digit: int, train: bool) -> NDArray[np.uint8]:
     """All real images of one digit that belong to one split (every fifth is a test image), uint8 [n, 8, 8]."""
     images, labels = _digits()
-    own = images[labels == digit]
+    own: NDArray[np.uint8] = images[labels == digit]
     return own[np.flatnonzero((np.arange(len(own)) % 5 == 0) != train)]
 
 

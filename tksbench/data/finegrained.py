@@ -1,0 +1,254 @@
+"""CUB-200-2011, Stanford Dogs and Stanford Cars from their official layouts and lists (paper.md 5.5)."""
+
+from __future__ import annotations
+
+from pathlib import PurePosixPath
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from tksbench.data.errors import DataError
+from tksbench.data.files import read_file, sha256_of_listing
+from tksbench.data.registry import FileStatus, info
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from numpy.typing import NDArray
+
+    from tksbench.data.base import Data
+    from tksbench.recipe import DataSpec
+
+# The images of one split: paths relative to the data set's folder, and the class 0..C-1 of each.
+Listing = list[tuple[str, int]]
+
+
+def _safe(folder: str, file: str, source: Path) -> str:
+    """Join a listed name to its folder; refuse one that would lead out of it."""
+    name = PurePosixPath(file)
+    if name.is_absolute() or ".." in name.parts:
+        raise DataError(f"{source}: lists {file!r}, which leads out of {folder}/")
+    return f"{folder}/{file}" if folder else file
+
+
+def _read_columns(path: Path) -> dict[str, str]:
+    """Read a CUB list: an id and a value a line."""
+    columns = {}
+    for number, line in enumerate(read_file(path).decode("utf-8", "replace").splitlines(), start=1):
+        key, _, value = line.strip().partition(" ")
+        if not value:
+            raise DataError(f"{path}:{number}: {line!r} is not 'id value'")
+        columns[key] = value
+    return columns
+
+
+def _whole(value: str, allowed: range, path: Path, key: str) -> int:
+    if not (value.isascii() and value.isdigit() and int(value) in allowed):
+        raise DataError(f"{path}: image {key}: {value!r} is not in {allowed.start}..{allowed.stop - 1}")
+    return int(value)
+
+
+def cub_lists(folder: Path) -> tuple[Listing, Listing]:
+    """Read the lists of CUB-200-2011: images.txt, image_class_labels.txt, train_test_split.txt.
+
+    Args:
+        folder: CUB_200_2011.
+
+    Returns:
+        Training and test listing, in the order of images.txt.
+
+    Raises:
+        DataError: A list is absent, malformed, or the three disagree about which images there are.
+    """
+    sources = [folder / f"{stem}.txt" for stem in ("images", "image_class_labels", "train_test_split")]
+    files, labels, flags = (_read_columns(path) for path in sources)
+    for path, column in zip(sources[1:], (labels, flags), strict=True):
+        if odd := files.keys() ^ column.keys():
+            raise DataError(f"{path}: differs from {sources[0].name} in image {min(odd)}")
+    splits: tuple[Listing, Listing] = ([], [])
+    for key, file in files.items():
+        is_train = _whole(flags[key], range(2), sources[2], key)
+        label = _whole(labels[key], range(1, info("cub").num_classes + 1), sources[1], key) - 1
+        splits[0 if is_train else 1].append((_safe("images", file, sources[0]), label))
+    return splits
+
+
+def _load_mat(path: Path, *keys: str) -> list[NDArray[Any]]:
+    """Read variables of a MATLAB file as 1-D arrays."""
+    from scipy.io import loadmat
+
+    read_file(path)  # a clear message for a file that is not there
+    try:
+        content = loadmat(path, squeeze_me=True)
+    except Exception as error:  # a damaged file can raise nearly anything
+        raise DataError(f"{path}: not a readable MATLAB file: {error}; restore it from the archive") from error
+    if missing := [key for key in keys if key not in content]:
+        raise DataError(f"{path}: holds no variable {missing[0]!r}; is it another file of the data set?")
+    return [np.atleast_1d(content[key]) for key in keys]
+
+
+def _listing(name: str, folder: str, files: Any, labels: Any, source: Path) -> Listing:
+    classes, found = info(name).num_classes, []
+    if len(files) != len(labels):
+        raise DataError(f"{source}: {len(files)} files but {len(labels)} labels")
+    for file, label in zip(files, labels, strict=True):
+        if not (np.ndim(label) == 0 and np.isreal(label) and 1 <= label <= classes):
+            raise DataError(f"{source}: {file}: class {label} is not in 1..{classes}")
+        found.append((_safe(folder, str(file), source), int(label) - 1))
+    return found
+
+
+def dogs_lists(folder: Path) -> tuple[Listing, Listing]:
+    """Read train_list.mat and test_list.mat of Stanford Dogs.
+
+    Args:
+        folder: StanfordDogs.
+
+    Returns:
+        Training and test listing, in the order of the lists.
+
+    Raises:
+        DataError: A list is absent or malformed.
+    """
+    sources = folder / "train_list.mat", folder / "test_list.mat"
+    train, test = (_load_mat(path, "file_list", "labels") for path in sources)
+    return (
+        _listing("dogs", "Images", train[0], train[1], sources[0]),
+        _listing("dogs", "Images", test[0], test[1], sources[1]),
+    )
+
+
+def cars_lists(folder: Path) -> tuple[Listing, Listing]:
+    """Read the lists of Stanford Cars, in either packaging.
+
+    The split packaging has cars_train/, cars_test/, devkit/cars_train_annos.mat and
+    cars_test_annos_withlabels.mat; the joint one has car_ims/ and cars_annos.mat, whose field `test` is the same
+    split under other file names.
+
+    Args:
+        folder: stanford_cars.
+
+    Returns:
+        Training and test listing, in the order of the lists.
+
+    Raises:
+        DataError: A list is absent or malformed.
+    """
+    joint = folder / "cars_annos.mat"
+    if joint.is_file() and not (folder / "devkit").exists():
+        records = _annotations(joint, "relative_im_path", "class", "test")
+        train, test = records[records["test"] == 0], records[records["test"] == 1]
+        return (
+            _listing("cars", "", train["relative_im_path"], train["class"], joint),
+            _listing("cars", "", test["relative_im_path"], test["class"], joint),
+        )
+    sources = folder / "devkit" / "cars_train_annos.mat", folder / "cars_test_annos_withlabels.mat"
+    train, test = (_annotations(path, "fname", "class") for path in sources)
+    return (
+        _listing("cars", "cars_train", train["fname"], train["class"], sources[0]),
+        _listing("cars", "cars_test", test["fname"], test["class"], sources[1]),
+    )
+
+
+def _annotations(path: Path, *fields: str) -> NDArray[Any]:
+    (records,) = _load_mat(path, "annotations")
+    names = records.dtype.names or ()
+    if missing := [field for field in fields if field not in names]:
+        raise DataError(f"{path}: annotations have no field {missing[0]!r}, only {', '.join(names) or 'none'}")
+    return records
+
+
+_LISTS = {"cub": cub_lists, "dogs": dogs_lists, "cars": cars_lists}
+
+
+def check_counts(name: str, folder: Path, train: Listing, test: Listing) -> None:
+    """Compare a real set's lists with the official numbers of images and classes.
+
+    Raises:
+        DataError: They differ.
+    """
+    entry = info(name)
+    found = len(train), len(test), len({label for _, label in train})
+    expected = entry.n_train, entry.n_test, entry.num_classes
+    if found != expected:
+        raise DataError(
+            f"{folder}: the lists give {found[0]} training and {found[1]} test images of {found[2]} classes; "
+            f"{entry.title} has {expected[0]}, {expected[1]} and {expected[2]}"
+        )
+
+
+def load(spec: DataSpec, T: int, seed: int, root: Path) -> Data:
+    """Load a fine-grained data set.
+
+    Args:
+        spec: The data part of a run's specification.
+        T: Ignored: a static image is repeated by the network.
+        seed: The run's seed.
+        root: Folder that holds CUB_200_2011, StanfordDogs or stanford_cars.
+
+    Raises:
+        DataError: A list is missing or malformed, or a real set's counts are not the official ones.
+    """
+    from tksbench.data.augment import finegrained_transform
+    from tksbench.data.base import Data
+    from tksbench.data.static import FileSplit
+
+    if spec.augment not in ("finegrained", "none"):
+        raise DataError(f"data.augment={spec.augment}: {spec.name} has finegrained or none")
+    entry = info(spec.name)
+    folder, size = root / entry.folder, spec.image_size or entry.size
+    train, test = _LISTS[spec.name](folder)
+    if spec.source != "miniature":
+        check_counts(spec.name, folder, train, test)
+    splits, manifest = [], {}
+    for part, listing, n in (("train", train, spec.train_subset), ("test", test, spec.test_subset)):
+        lines = (f"{file} {label}" for file, label in listing)
+        manifest[f"{folder.name}/{part}"] = f"sha256:{sha256_of_listing(lines)}"
+        splits.append(
+            FileSplit(
+                [folder / file for file, _ in listing],
+                np.array([label for _, label in listing], dtype=np.int64),
+                transform=finegrained_transform(part == "train" and spec.augment == "finegrained", size),
+                seed=seed,
+                subset=n,
+            )
+        )
+    classes = 1 + max(label for _, label in train) if spec.source == "miniature" else entry.num_classes
+    return Data(splits[0], splits[1], classes, manifest)
+
+
+def verify(name: str, root: Path) -> list[FileStatus]:
+    """Check the lists, their counts, and that every listed image is there and not empty (none is decoded)."""
+    entry = info(name)
+    folder = root / entry.folder
+    if not folder.is_dir():
+        return [FileStatus(entry.folder, "missing", f"{entry.n_train} + {entry.n_test} images and their lists")]
+    try:
+        train, test = _LISTS[name](folder)
+        check_counts(name, folder, train, test)
+    except DataError as error:
+        absent = isinstance(error.__cause__, FileNotFoundError)
+        return [FileStatus(f"{entry.folder} lists", "missing" if absent else "corrupt", str(error))]
+    found = [FileStatus(f"{entry.folder} lists", "ok", f"{len(train)} + {len(test)}, {entry.num_classes} classes")]
+    for part, listing in (("train", train), ("test", test)):
+        absent_files = [file for file, _ in listing if not _present(folder / file)]
+        detail = f"{len(listing) - len(absent_files)} of {len(listing)} images"
+        if absent_files:
+            detail += f"; the first that is absent or empty: {absent_files[0]}"
+        found.append(FileStatus(f"{entry.folder} {part}", "missing" if absent_files else "ok", detail))
+    return found
+
+
+def _present(path: Path) -> bool:
+    try:
+        return path.stat().st_size > 0
+    except OSError:
+        return False
+
+
+def make_miniature(name: str, root: Path) -> None:
+    """Write a small CUB, Dogs or Cars of scikit-learn's digits in the original layout."""
+    from tksbench.data import miniature
+
+    makers = {"cub": miniature.make_cub, "dogs": miniature.make_dogs, "cars": miniature.make_cars}
+    makers[name](root / info(name).folder)

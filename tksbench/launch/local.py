@@ -1,7 +1,8 @@
 """Trains runs on this machine: one child process a run, on slots, each run once however many launchers work.
 
 The ledger decides, not the child's exit status: a run is done when its record is there. A child whose
-launcher dies gets the same signal as at Ctrl-C, saves, and leaves.
+launcher dies gets the same signal as at Ctrl-C, saves, and leaves. That signal is SIGTERM: shells let
+background jobs ignore SIGINT, and children inherit that until they have installed their own handler.
 """
 
 from __future__ import annotations
@@ -126,7 +127,7 @@ class LocalExecutor:
             while self._step():
                 time.sleep(_POLL_S)
         finally:
-            self._send(signal.SIGINT)
+            self._send(signal.SIGTERM)
             for job in self._jobs:
                 job.process.wait()
             for number, handler in previous.items():
@@ -150,7 +151,7 @@ class LocalExecutor:
     def _pass_signals_on(self) -> None:
         if self._signals > self._forwarded == 0:
             self._view.event("note", "stopping: each run saves first (a second Ctrl-C kills them)")
-            self._send(signal.SIGINT)
+            self._send(signal.SIGTERM)
         elif self._signals > self._forwarded:
             for job in self._jobs:
                 os.killpg(job.process.pid, signal.SIGKILL)  # its data-loading processes too
@@ -218,7 +219,7 @@ class LocalExecutor:
             self._done(job.run, status, took)
         elif status.state == "running" or code == HELD:
             self._waiting.append(_Waiting(job.run, looked=time.monotonic()))
-        elif self._signals or code in (INTERRUPTED, -signal.SIGINT):
+        elif self._signals or code in (INTERRUPTED, -signal.SIGTERM):
             self._summary.interrupted.append(job.run)
             self._view.event("interrupted", f"{title(job.run)}: the same command goes on from what it saved")
         else:
@@ -283,12 +284,12 @@ class LocalExecutor:
 
 
 def _die_with(parent: int) -> Callable[[], None]:
-    """What a child does before it becomes the trainer: ask for SIGINT when its launcher dies."""
+    """What a child does before it becomes the trainer: ask for SIGTERM when its launcher dies."""
     libc: Any = ctypes.CDLL(None, use_errno=True)
 
     def prepare() -> None:
         if hasattr(libc, "prctl"):
-            libc.prctl(_PR_SET_PDEATHSIG, signal.SIGINT)
+            libc.prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
             if os.getppid() != parent:  # it died just before
                 os._exit(INTERRUPTED)
 

@@ -30,24 +30,28 @@ _SOURCES = {
 def print_plan(console: Console, items: Sequence[Item]) -> None:
     """The plan, then what it comes to."""
     table = Table(box=None, padding=(0, 1, 0, 0), header_style="dim")
-    table.add_column("action", no_wrap=True)
-    table.add_column("run", overflow="fold")
+    for name in ("action", "run"):
+        table.add_column(name, no_wrap=True)
     table.add_column("seed", justify="right", no_wrap=True)
     table.add_column("GPU-h", justify="right", no_wrap=True)
     table.add_column("reason", overflow="fold")
     for item in items:
         style = _ACTION_STYLES[item.action]
         hours = "?" if item.cost_source == "unknown" else _hours(item.gpu_hours)
-        table.add_row(f"[{style}]{item.action}[/]", item.run.name, str(item.run.seed), hours, _plain(item.reason))
+        blocked = item.action == "blocked"
+        reason = f"{item.run.spec.data.name} is missing" if blocked else item.reason
+        table.add_row(f"[{style}]{item.action}[/]", item.run.name, str(item.run.seed), hours, _plain(reason))
     console.print(table)
+    for reason in dict.fromkeys(item.reason for item in items if item.action == "blocked"):
+        console.print(reason, markup=False, soft_wrap=True)
     console.print(_totals(items), highlight=False, soft_wrap=True)
 
 
 def print_status(console: Console, rows: Sequence[tuple[Run, Status]]) -> None:
     """State of each run, then how many there are of each state."""
     table = Table(box=None, padding=(0, 1, 0, 0), header_style="dim")
-    table.add_column("state", no_wrap=True)
-    table.add_column("run", overflow="fold")
+    for name in ("state", "run"):
+        table.add_column(name, no_wrap=True)
     for name in ("scale", "seed", "epoch", "top-1", "ETA"):
         table.add_column(name, justify="right", no_wrap=True)
     table.add_column("reason", overflow="fold")
@@ -64,13 +68,12 @@ def print_status(console: Console, rows: Sequence[tuple[Run, Status]]) -> None:
 
 def _totals(items: Sequence[Item]) -> str:
     actions = Counter[str](item.action for item in items)
-    to_run = [item for item in items if item.action == "run"]
-    total = sum(item.gpu_hours or 0.0 for item in to_run)
-    sources = sorted({item.cost_source for item in to_run} - {"none"})
-    told = f" ({'; '.join(_SOURCES[source] for source in sources)})" if sources else ""
-    counted = ", ".join(f"{actions[name]} {name}" for name in _ACTION_STYLES if actions[name]) or "nothing to do"
-    cost = f"; about {_hours(total)} GPU-hours to run{told}" if to_run and sources else ""
-    return f"{_plural(len(items))}: {counted}{cost}"
+    counted = ", ".join(f"{actions[name]} {name}" for name in _ACTION_STYLES if actions[name])
+    hours = {name: sum(item.gpu_hours or 0.0 for item in items if item.action == name) for name in ("run", "blocked")}
+    sources = sorted({item.cost_source for item in items if item.action in hours} - {"none"})
+    costs = [f"{_hours(value)} GPU-hours {name}" for name, value in hours.items() if value]
+    told = f"\nabout {', '.join(costs)} ({'; '.join(_SOURCES[source] for source in sources)})" if costs else ""
+    return f"{_plural(len(items))}: {counted or 'nothing to do'}{told}"
 
 
 def _plural(count: int) -> str:

@@ -1,0 +1,193 @@
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from typing import TYPE_CHECKING
+
+import pytest
+
+from tksbench.runs import Lease, LeaseHeld, LeaseLost, RunDir, read_holder
+from tksbench.runs.lease import process_start
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+_HOLD = """
+import sys, time
+from pathlib import Path
+from tksbench.runs import Lease, RunDir
+Lease.acquire(RunDir(Path(sys.argv[1])))
+print("held", flush=True)
+time.sleep(60)
+"""
+_COMPETE = """
+import sys, time
+from pathlib import Path
+from tksbench.runs import Lease, LeaseHeld, RunDir
+print("ready", flush=True)
+sys.stdin.readline()
+try:
+    Lease.acquire(RunDir(Path(sys.argv[1])))
+    print("won", flush=True)
+    time.sleep(60)
+except LeaseHeld:
+    print("held", flush=True)
+"""
+
+
+@pytest.fixture
+def run_dir(tmp_path: Path) -> RunDir:
+    return RunDir(tmp_path / "0123456789abcdef")
+
+
+def _child(code: str, run_dir: RunDir) -> subprocess.Popen[str]:
+    command = [sys.executable, "-c", code, str(run_dir.path)]
+    return subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+
+
+def _say(child: subprocess.Popen[str]) -> str:
+    assert child.stdout is not None
+    return child.stdout.readline().strip()
+
+
+def _elsewhere(run_dir: RunDir, **change: object) -> Path:
+    """Make the newest lease look as if it was taken on another machine."""
+    path = max(run_dir.leases.iterdir(), key=lambda path: int(path.stem))
+    path.write_text(json.dumps({**json.loads(path.read_text()), "machine": "another boot", "host": "far", **change}))
+    return path
+
+
+def test_a_live_holder_keeps_others_out(run_dir: RunDir) -> None:
+    with Lease.acquire(run_dir), pytest.raises(LeaseHeld, match=f"process {os.getpid()}"):
+        Lease.acquire(run_dir)
+
+
+def test_a_released_lease_can_be_taken(run_dir: RunDir) -> None:
+    Lease.acquire(run_dir).release()
+    with Lease.acquire(run_dir) as lease:
+        assert lease.number == 2
+
+
+def test_a_killed_holder_is_followed_at_once(run_dir: RunDir) -> None:
+    child = _child(_HOLD, run_dir)
+    assert _say(child) == "held"
+    with pytest.raises(LeaseHeld):
+        Lease.acquire(run_dir)
+    child.kill()
+    child.wait()
+    Lease.acquire(run_dir, takeover_s=1e6).release()
+
+
+def test_a_stopped_holder_counts_as_alive(run_dir: RunDir) -> None:
+    child = _child(_HOLD, run_dir)
+    assert _say(child) == "held"
+    child.send_signal(signal.SIGSTOP)
+    try:
+        with pytest.raises(LeaseHeld):
+            Lease.acquire(run_dir)
+    finally:
+        child.kill()
+        child.wait()
+
+
+def test_a_reused_process_id_does_not_keep_a_lease(run_dir: RunDir) -> None:
+    Lease.acquire(run_dir).release()
+    path = run_dir.leases / "1.json"
+    content = json.loads(path.read_text())
+    path.write_text(json.dumps({**content, "released": False, "started": "1"}))
+    Lease.acquire(run_dir, takeover_s=1e6).release()
+
+
+def test_one_of_many_contenders_for_a_dead_holders_run_wins(run_dir: RunDir) -> None:
+    holder = _child(_HOLD, run_dir)
+    assert _say(holder) == "held"
+    holder.kill()
+    holder.wait()
+    children = [_child(_COMPETE, run_dir) for _ in range(4)]
+    try:
+        assert [_say(child) for child in children] == ["ready"] * 4
+        for child in children:
+            assert child.stdin is not None
+            child.stdin.write("go\n")
+            child.stdin.flush()
+        assert sorted(_say(child) for child in children) == ["held", "held", "held", "won"]
+    finally:
+        for child in children:
+            child.kill()
+            child.wait()
+
+
+def test_a_beating_holder_elsewhere_keeps_its_lease(run_dir: RunDir) -> None:
+    Lease.acquire(run_dir).release()
+    path = _elsewhere(run_dir, released=False)
+    beat = threading.Timer(0.05, _elsewhere, [run_dir], {"released": False, "beat": 7})
+    beat.start()
+    with pytest.raises(LeaseHeld, match="held by far"):
+        Lease.acquire(run_dir, takeover_s=60)
+    beat.join()
+    assert path.name == "1.json"
+
+
+def test_a_silent_holder_elsewhere_is_followed(run_dir: RunDir) -> None:
+    Lease.acquire(run_dir).release()
+    _elsewhere(run_dir, released=False)
+    with Lease.acquire(run_dir, takeover_s=0.05) as lease:
+        assert lease.number == 2
+
+
+def test_a_cut_lease_file_is_watched_like_one_from_elsewhere(run_dir: RunDir) -> None:
+    run_dir.leases.mkdir(parents=True)
+    (run_dir.leases / "1.json").write_bytes(b"")
+    with Lease.acquire(run_dir, takeover_s=0.05) as lease:
+        assert lease.number == 2
+
+
+def test_the_heart_beats(run_dir: RunDir) -> None:
+    with Lease.acquire(run_dir, beat_s=0.01):
+        first = read_holder(run_dir)
+        deadline = time.monotonic() + 10
+        while read_holder(run_dir) == first and time.monotonic() < deadline:
+            time.sleep(0.01)
+        second = read_holder(run_dir)
+        assert first and second and first.raw != second.raw
+        assert len(first.raw) == len(second.raw)
+
+
+def test_a_holder_that_was_followed_notices(run_dir: RunDir) -> None:
+    with Lease.acquire(run_dir) as lease:
+        lease.check()
+        (run_dir.leases / "2.json").touch()
+        with pytest.raises(LeaseLost):
+            lease.check()
+
+
+def test_acquiring_removes_half_written_files(run_dir: RunDir) -> None:
+    run_dir.path.mkdir()
+    leftover = run_dir.path / ".record.json.0123456789ab.tmp"
+    leftover.touch()
+    Lease.acquire(run_dir).release()
+    assert not leftover.exists()
+
+
+def test_a_forked_child_does_not_release_its_parents_lease(run_dir: RunDir) -> None:
+    with Lease.acquire(run_dir) as lease:
+        child = os.fork()
+        if child == 0:
+            lease.release()
+            os._exit(0)
+        os.waitpid(child, 0)
+        holder = read_holder(run_dir)
+        assert holder and holder.alive
+
+
+def test_a_zombie_is_gone() -> None:
+    child = subprocess.Popen([sys.executable, "-c", ""])
+    os.waitid(os.P_PID, child.pid, os.WEXITED | os.WNOWAIT)
+    assert process_start(child.pid) == ""
+    child.wait()
+    assert process_start(os.getpid()).isdecimal()

@@ -1,0 +1,132 @@
+from __future__ import annotations
+
+import subprocess
+import sys
+from typing import TYPE_CHECKING
+
+import pytest
+
+from tksbench.runs import (
+    Lease,
+    Ledger,
+    LedgerError,
+    append_jsonl,
+    attempt_ended,
+    attempt_started,
+    results_root,
+    write_json,
+)
+from tksbench.runs.record import save_record
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from tksbench.recipe import Run
+    from tksbench.runs.record import Record
+
+
+def test_the_results_root_comes_from_the_environment(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TKSBENCH_RESULTS", str(tmp_path))
+    assert results_root() == tmp_path
+    monkeypatch.delenv("TKSBENCH_RESULTS")
+    assert str(results_root()) == "results"
+
+
+def test_a_prepared_run_is_read_back(ledger: Ledger, run: Run) -> None:
+    assert ledger.load_run(ledger.prepare(run)) == run
+
+
+def test_preparing_twice_writes_once(ledger: Ledger, run: Run) -> None:
+    first = ledger.prepare(run).run.stat()
+    second = ledger.prepare(run).run.stat()
+    assert first.st_ino == second.st_ino
+
+
+def test_a_foreign_run_json_is_refused(ledger: Ledger, run: Run) -> None:
+    run_dir = ledger.prepare(run)
+    write_json(run_dir.run, {**run.to_json(), "id": "f" * 16})
+    with pytest.raises(LedgerError, match=f"is not the run {run.id}"):
+        ledger.load_run(run_dir)
+
+
+def test_results_that_cannot_be_written_are_named(tmp_path: Path, run: Run) -> None:
+    (tmp_path / "file").touch()
+    with pytest.raises(LedgerError, match="cannot be made"):
+        Ledger(tmp_path / "file").prepare(run)
+
+
+def test_a_run_never_started_is_new(ledger: Ledger, run: Run) -> None:
+    assert ledger.status(run.id).state == "new"
+    ledger.prepare(run)
+    assert ledger.status(run.id).state == "new"
+
+
+def test_a_held_run_is_running_with_its_figures(ledger: Ledger, run: Run) -> None:
+    run_dir = ledger.prepare(run)
+    with Lease.acquire(run_dir):
+        append_jsonl(run_dir.metrics, {"epoch": 0, "test_top1": 41.5})
+        progress = {"epoch": 1, "epochs": 4, "step": 5, "steps": 10, "loss": 1.5, "images_per_s": 80.0, "eta_s": 9.0}
+        write_json(run_dir.progress, progress)
+        status = ledger.status(run.id)
+    assert (status.state, status.epoch, status.epochs, status.top1, status.eta_s) == ("running", 1, 4, 41.5, 9.0)
+    assert status.percent == pytest.approx(100 * (1 + 0.5) / 4)
+    assert status.holder
+
+
+def test_a_run_whose_trainer_was_killed_is_interrupted(ledger: Ledger, run: Run) -> None:
+    run_dir = ledger.prepare(run)
+    attempt_started(run_dir)
+    assert (ledger.status(run.id).state, ledger.status(run.id).reason) == ("interrupted", "killed")
+
+
+def test_a_failed_run_tells_its_reason_on_one_line(ledger: Ledger, run: Run) -> None:
+    run_dir = ledger.prepare(run)
+    attempt_started(run_dir)
+    attempt_ended(run_dir, "failed", "loss is NaN\nin step 17", epoch=2, step=17)
+    assert (ledger.status(run.id).state, ledger.status(run.id).reason) == ("failed", "loss is NaN in step 17")
+
+
+def test_a_later_attempt_overrides_an_earlier_failure(ledger: Ledger, run: Run) -> None:
+    run_dir = ledger.prepare(run)
+    attempt_ended(run_dir, "failed", "disk full")
+    attempt_started(run_dir)
+    attempt_ended(run_dir, "interrupted", "stopped by a signal")
+    assert ledger.status(run.id).state == "interrupted"
+
+
+def test_a_record_is_being_done(ledger: Ledger, run: Run, record: Record) -> None:
+    save_record(ledger.prepare(run).record, record)
+    status = ledger.status(run.id)
+    assert (status.state, status.reason, status.top1, status.percent) == ("done", "finished here", 50.0, 100.0)
+
+
+def test_a_published_record_is_being_done_without_a_run_directory(ledger: Ledger, record: Record) -> None:
+    ledger.published(record.id).parent.mkdir(parents=True)
+    save_record(ledger.published(record.id), record)
+    assert (ledger.status(record.id).state, ledger.status(record.id).reason) == ("done", "record committed")
+
+
+def test_a_damaged_record_is_not_being_done(ledger: Ledger, run: Run, record: Record) -> None:
+    run_dir = ledger.prepare(run)
+    run_dir.record.write_bytes(record.to_bytes()[:-40])
+    status = ledger.status(run.id)
+    assert status.state == "interrupted"
+    assert "record.json is damaged" in status.reason
+
+
+def test_records_are_listed_once_and_damaged_ones_reported(ledger: Ledger, run: Run, record: Record) -> None:
+    ledger.published(run.id).parent.mkdir(parents=True)
+    save_record(ledger.published(run.id), record)
+    save_record(ledger.prepare(run).record, record)
+    ledger.published("f" * 16).write_text("{}")
+    problems: list[str] = []
+    assert ledger.records(problems) == [record]
+    assert len(problems) == 1
+    assert "f" * 16 in problems[0]
+
+
+def test_the_ledger_imports_neither_torch_nor_numpy() -> None:
+    code = "import sys, tksbench.runs, tksbench.runs.record, tksbench.runs.provenance as p; p.versions();"
+    code += "print([m for m in ('torch', 'numpy', 'pandas') if m in sys.modules])"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"

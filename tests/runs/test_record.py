@@ -1,0 +1,97 @@
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pytest
+
+from tksbench.runs import RecordError
+from tksbench.runs.record import load_record, make_record, pack_correct, save_record, unpack_correct
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+    from tksbench.recipe import Run
+    from tksbench.runs.record import Record
+
+
+def _with(record: Record, path: str, value: Any) -> bytes:
+    """The record's file with one value replaced."""
+    plain = json.loads(record.to_bytes())
+    *folders, last = path.split(".")
+    part = plain
+    for key in folders:
+        part = part[key]
+    part[last] = value
+    return json.dumps(plain).encode()
+
+
+def test_a_record_comes_back_as_it_was(tmp_path: Path, record: Record) -> None:
+    path = tmp_path / f"{record.id}.json"
+    save_record(path, record)
+    assert load_record(path) == record
+    assert path.read_bytes() == load_record(path).to_bytes()
+
+
+def test_the_file_names_its_schema(record: Record) -> None:
+    assert json.loads(record.to_bytes())["schema"] == 1
+
+
+@pytest.mark.parametrize(
+    ("path", "value", "message"),
+    [
+        ("schema", 2, "schema"),
+        ("seed", 43, "seed is 43, but the spec says 42"),
+        ("id", "0" * 16, "the spec hashes to"),
+        ("spec.optim.lr", 0.5, "the spec hashes to"),
+        ("metrics.last.top1", 101.0, "metrics.last.top1"),
+        ("metrics.last.surprise", 1, "metrics.last.surprise"),
+        ("test.n", 9, "holds 8 bits for 9 samples"),
+        ("test.correct_best", "%%%%", "not base64"),
+        ("weights_sha256", "abc", "weights_sha256"),
+    ],
+)
+def test_an_altered_record_is_refused(tmp_path: Path, record: Record, path: str, value: Any, message: str) -> None:
+    file = tmp_path / f"{record.id}.json"
+    file.write_bytes(_with(record, path, value))
+    with pytest.raises(RecordError, match=message) as error:
+        load_record(file)
+    assert str(file) in str(error.value)
+
+
+@pytest.mark.parametrize("share", [0.0, 0.3, 0.9])
+def test_a_cut_record_is_refused(tmp_path: Path, record: Record, share: float) -> None:
+    file = tmp_path / f"{record.id}.json"
+    content = record.to_bytes()
+    file.write_bytes(content[: int(share * len(content))])
+    with pytest.raises(RecordError, match="not a record"):
+        load_record(file)
+
+
+def test_a_record_under_another_runs_name_is_refused(tmp_path: Path, record: Record) -> None:
+    save_record(tmp_path / "ffffffffffffffff.json", record)
+    with pytest.raises(RecordError, match=f"is the record of run {record.id}"):
+        load_record(tmp_path / "ffffffffffffffff.json")
+
+
+def test_nan_makes_no_record(run: Run, parts: Callable[[Run], dict[str, Any]]) -> None:
+    broken = parts(run)
+    broken["metrics"]["last"] = {**broken["metrics"]["last"], "loss": float("nan")}
+    with pytest.raises(RecordError, match=r"metrics\.last\.loss"):
+        make_record(**broken)
+
+
+def test_a_missing_record_is_named(tmp_path: Path) -> None:
+    with pytest.raises(RecordError, match="No such file"):
+        load_record(tmp_path / "record.json")
+
+
+@pytest.mark.parametrize("n", [1, 7, 8, 9, 1000])
+def test_packed_predictions_are_numpys_packbits(n: int) -> None:
+    import base64
+
+    correct = np.random.default_rng(n).random(n) < 0.5
+    assert base64.b64decode(pack_correct(correct.tolist())) == np.packbits(correct).tobytes()
+    assert unpack_correct(pack_correct(correct.tolist()), n) == correct.tolist()

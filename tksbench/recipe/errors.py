@@ -25,12 +25,18 @@ class RecipeError(TksbenchError):
     """A recipe, or an override of one, that cannot be used.
 
     Attributes:
-        problems: All that was found, in the order of the file, without repeats.
+        problems: All that was found, in the order of their lines, without repeats.
     """
 
     def __init__(self, problems: Sequence[Problem]) -> None:
-        self.problems = list(dict.fromkeys(problems))
+        self.problems = sorted(dict.fromkeys(problems), key=_line)
         super().__init__("\n".join(str(problem) for problem in self.problems))
+
+
+def _line(problem: Problem) -> int:
+    """The line a problem is at; sorting is stable, so problems without one keep their order, in front."""
+    line = problem.where.rpartition(":")[2]
+    return int(line) if line.isdecimal() else 0
 
 
 def suggest(wrong: str, known: Iterable[str]) -> str:

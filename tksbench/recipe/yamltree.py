@@ -26,6 +26,8 @@ _BOOL = re.compile(r"^(true|True|TRUE|false|False|FALSE)$")
 _INT = re.compile(r"^[-+]?[0-9]+$")
 _FLOAT = re.compile(r"^[-+]?(\.[0-9]+|[0-9]+(\.[0-9]*)?)([eE][-+]?[0-9]+)?$")
 
+_TAGS = tuple(f"tag:yaml.org,2002:{kind}" for kind in ("map", "seq", "str"))
+
 Scalar = str | int | float | bool | None
 
 
@@ -89,12 +91,12 @@ class _Builder:
         self.nodes += 1
         if depth > MAX_DEPTH or self.nodes > MAX_NODES:
             raise RecipeError([Problem(where, f"nested deeper than {MAX_DEPTH} or more than {MAX_NODES} values")])
+        if node.tag not in _TAGS:
+            raise RecipeError([Problem(where, f"YAML tag {node.tag!r} is not allowed here")])
         if isinstance(node, yaml.MappingNode):
             return Node(self._mapping(node, depth), where)
         if isinstance(node, yaml.SequenceNode):
             return Node([self.build(item, self.at(item), depth + 1) for item in node.value], where)
-        if not node.tag.startswith("tag:yaml.org,2002:str"):
-            raise RecipeError([Problem(where, f"YAML tag {node.tag!r} is not allowed here")])
         plain = isinstance(node, yaml.ScalarNode) and node.style not in ("'", '"', "|", ">")
         return Node(scalar(node.value) if plain else str(node.value), where)
 

@@ -1,0 +1,245 @@
+"""Recipes: overlays, grids, overrides, identity, and what a wrong one says."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from tksbench.recipe import METHODS, RecipeError, Run, RunSpec, expand, group_id, load_recipe, run_id
+from tksbench.recipe.schema import EvalSpec, NumericsSpec, OptimSpec
+
+RECIPES = Path(__file__).parents[2] / "recipes"
+
+SMALL = """\
+name: "{data.name}/{model.name}/{method}"
+protocol:
+  data: {name: cifar10, augment: plain}
+  model: {name: spiking_resnet19, T: 4}
+  optim: {name: adamw, lr: 1e-3, weight_decay: 0.01, epochs: 10, batch_size: 64}
+methods:
+  tks: {alpha: 0.3}
+  tks_mean: {name: tks, agg: mean}
+runs:
+  - {method: tks}
+  - {method: baseline, grid: {model.T: [1, 2]}, name: "c/{model.T}"}
+scales:
+  paper: {}
+  mini:
+    only: "c/*"
+    seeds: 2
+    optim: {epochs: 2}
+"""
+
+
+@pytest.fixture
+def write(tmp_path: Path):  # type: ignore[no-untyped-def]
+    def writer(text: str) -> Path:
+        path = tmp_path / "small.yaml"
+        path.write_text(text)
+        return path
+
+    return writer
+
+
+def problems(path: Path, **options: object) -> list[str]:
+    with pytest.raises(RecipeError) as caught:
+        expand(load_recipe(path), **options)  # type: ignore[arg-type]
+    return [str(problem).replace(str(path), "small.yaml") for problem in caught.value.problems]
+
+
+def test_protocol_run_and_scale_are_laid_over_each_other(write) -> None:  # type: ignore[no-untyped-def]
+    runs = expand(load_recipe(write(SMALL)), "mini")
+    assert [(run.name, run.seed, run.spec.model.T, run.spec.optim.epochs) for run in runs] == [
+        ("c/1", 42, 1, 2),
+        ("c/2", 42, 2, 2),
+        ("c/1", 43, 1, 2),
+        ("c/2", 43, 2, 2),
+    ]
+
+
+def test_method_takes_its_own_entry(write) -> None:  # type: ignore[no-untyped-def]
+    run = expand(load_recipe(write(SMALL)))[0]
+    assert run.spec.method.params["alpha"] == 0.3
+    assert run.spec.method.params["temperature"] == 3.0
+
+
+def test_preset_may_have_a_name_of_its_own(write) -> None:  # type: ignore[no-untyped-def]
+    run = expand(load_recipe(write(SMALL.replace("{method: tks}", "{method: tks_mean}"))))[0]
+    assert (run.name, run.spec.method.name) == ("cifar10/spiking_resnet19/tks_mean", "tks")
+    assert run.spec.method.params["agg"] == "mean"
+
+
+def test_override_goes_through_the_same_schema(write) -> None:  # type: ignore[no-untyped-def]
+    path = write(SMALL)
+    runs = expand(load_recipe(path), overrides=["optim.lr=2e-3", "method.alpha=0.5", "model.width=0.5"])
+    assert [run.spec.optim.lr for run in runs] == [0.002] * 3
+    assert runs[0].spec.method.params["alpha"] == 0.5
+    assert runs[0].overrides == ("optim.lr=2e-3", "method.alpha=0.5", "model.width=0.5")
+
+
+@pytest.mark.parametrize(
+    ("word", "message"),
+    [
+        ("optim.epochs=abc", "optim.epochs: expected a whole number, got 'abc'"),
+        ("optim.epoch=3", "optim.epoch: unknown key; did you mean 'epochs'?"),
+        ("modle.T=3", "unknown key 'modle.T'; did you mean 'model'?"),
+        ("method.alhpa=0.2", "method.alhpa: unknown key; did you mean 'alpha'?"),
+        ("method.alpha=2", "method.alpha: expected less than or equal to 1, got 2"),
+        ("model.name=spiking_resnet18", "unknown model 'spiking_resnet18'; did you mean 'spiking_resnet19'?"),
+        ("data.name=cifar11", "unknown data set 'cifar11'; did you mean 'cifar10'?"),
+        ("seed=3", "seeds are chosen with --seeds N"),
+        ("lr", "an override is written KEY=VALUE"),
+        ("model.width=no", "model.width: expected a number, got 'no'"),
+        ("optim.lr=.nan", "optim.lr: expected a number, got '.nan'"),
+    ],
+)
+def test_wrong_override(write, word: str, message: str) -> None:  # type: ignore[no-untyped-def]
+    found = problems(write(SMALL), overrides=[word])
+    assert len(found) == 1
+    assert found[0].startswith(f"command line '{word}'")
+    assert message in found[0]
+
+
+def test_all_errors_at_once_with_their_lines(write) -> None:  # type: ignore[no-untyped-def]
+    text = SMALL.replace("augment: plain", "augment: 12:30").replace("T: 4}", "T: four}").replace("lr: 1e-3", "l: 1e-3")
+    assert problems(write(text.replace("method: tks}", "method: tkss}"))) == [
+        "small.yaml:3: data.augment: expected 'strong', 'plain', 'imagenet', 'finegrained', 'dvs' or 'none', "
+        "got '12:30'",
+        "small.yaml:5: optim.lr: is missing",
+        "small.yaml:5: optim.l: unknown key; did you mean 'lr'?",
+        "small.yaml:10: unknown method 'tkss'; did you mean 'tks'?",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "message"),
+    [
+        ("scales:", "scale:", "small.yaml:12: scale: unknown key; did you mean 'scales'?"),
+        ("  mini:", "  tiny:", "small.yaml:14: scales.tiny: unknown key"),
+        ("seeds: 2", "seeds: 0", "scales.mini.seeds: expected a whole number of at least 1, got 0"),
+        ("optim: {epochs: 2}", "optim: {epohcs: 2}", "small.yaml:17: optim.epohcs: unknown key"),
+        ("grid: {model.T: [1, 2]}", "grid: {model.T: 2}", "grid.model.T: expected a list"),
+        ("c/{model.T}", "c/{model.t}", "name: nothing is called {model.t}"),
+        ("c/{model.T}", "../{model.T}", "may hold letters"),
+        ("c/{model.T}", "c", "two different runs are named 'c'"),
+        ("runs:", "runs: 3\nx:", "runs: expected a list"),
+    ],
+)
+def test_wrong_recipe(write, old: str, new: str, message: str) -> None:  # type: ignore[no-untyped-def]
+    assert any(message in line for line in problems(write(SMALL.replace(old, new))))
+
+
+def test_unknown_scale(write) -> None:  # type: ignore[no-untyped-def]
+    assert "no scale 'minni'; did you mean 'mini'?" in problems(write(SMALL), scale="minni")[0]
+
+
+def test_missing_file_names_its_neighbours(write) -> None:  # type: ignore[no-untyped-def]
+    path = write(SMALL).with_name("smal.yaml")
+    with pytest.raises(RecipeError, match=r"no such file; recipes here: small\.yaml"):
+        load_recipe(path)
+
+
+def test_source_auto_follows_the_data_root() -> None:
+    recipe = load_recipe(RECIPES / "cifar10.yaml")
+    there = expand(recipe, "smoke", has_real=lambda name: True)[0]
+    absent = expand(recipe, "smoke", has_real=lambda name: False)[0]
+    assert (there.spec.data.source, absent.spec.data.source) == ("real", "miniature")
+    assert there.id != absent.id
+
+
+def spec() -> RunSpec:
+    return expand(load_recipe(RECIPES / "cifar10.yaml"))[0].spec
+
+
+def test_identity_holds_the_seed_and_the_group_does_not() -> None:
+    one, two = spec(), spec().model_copy(update={"seed": 43})
+    assert run_id(one) != run_id(two)
+    assert group_id(one) == group_id(two)
+    assert run_id(one) != group_id(one)
+
+
+def test_execution_is_not_identity() -> None:
+    recipe = load_recipe(RECIPES / "cifar10.yaml")
+    more = expand(recipe, overrides=["execution.workers=3", "execution.checkpoint_minutes=1"])
+    assert [run.id for run in more] == [run.id for run in expand(recipe)]
+
+
+def test_identity_of_the_paper_run_is_what_it_was() -> None:
+    # Changing this id orphans every committed record: bump a component version instead, on purpose.
+    assert expand(load_recipe(RECIPES / "cifar10.yaml"))[0].id == "037920831d35a4ee"
+
+
+def test_schema_defaults_are_what_they_were() -> None:
+    # Values at their default stay out of the hash; a changed default would give an old id a new meaning.
+    defaults = {
+        "tks": METHODS["tks"](name="tks").params,  # type: ignore[call-arg]
+        "tet": METHODS["tet"](name="tet").params,  # type: ignore[call-arg]
+        "ls": METHODS["label_smoothing"](name="label_smoothing").params,  # type: ignore[call-arg]
+        "evaluation": EvalSpec().model_dump(),
+        "numerics": NumericsSpec().model_dump(),
+        "optim": {key: field.default for key, field in OptimSpec.model_fields.items() if not field.is_required()},
+    }
+    assert defaults == {
+        "tks": {
+            "alpha": 0.7,
+            "temperature": 3.0,
+            "schedule": "linear_epoch",
+            "agg": "sum",
+            "fallback": "uniform",
+            "detach": False,
+            "t2": True,
+            "ce": "mean_logits",
+        },
+        "tet": {"lamb": 0.0, "means": 1.0},
+        "ls": {"eps": 0.1},
+        "evaluation": {"every": 1, "batch_size": 256},
+        "numerics": {"precision": "fp32", "neuron": "auto", "deterministic": True},
+        "optim": {
+            "beta1": 0.9,
+            "beta2": 0.999,
+            "eps": 1e-8,
+            "momentum": 0.9,
+            "warmup_epochs": 5,
+            "warmup_lr": 1e-6,
+            "min_lr": 1e-5,
+            "replica_batch": None,
+            "drop_last": True,
+        },
+    }
+
+
+def test_run_survives_json() -> None:
+    run = expand(load_recipe(RECIPES / "imagenet.yaml"), "mini")[1]
+    assert Run.from_json(json.loads(json.dumps(run.to_json()))) == run
+
+
+def test_doctored_run_is_refused() -> None:
+    plain = expand(load_recipe(RECIPES / "cifar10.yaml"))[0].to_json()
+    plain["spec"]["optim"]["epochs"] = 1
+    with pytest.raises(RecipeError, match="hashes to"):
+        Run.from_json(plain)
+
+
+@pytest.mark.parametrize("path", sorted(RECIPES.glob("*.yaml")), ids=lambda path: path.stem)
+def test_committed_recipes_are_valid_at_every_scale(path: Path) -> None:
+    recipe = load_recipe(path)
+    for scale in ("paper", "budget", "mini", "smoke"):
+        assert expand(recipe, scale)
+
+
+@pytest.mark.parametrize(
+    ("file", "method", "expected"),
+    [
+        ("cifar10", "tks", {"alpha": 0.7, "temperature": 3.0}),
+        ("cifar100", "tks", {"alpha": 0.7, "temperature": 3.0}),
+        ("imagenet", "tks", {"alpha": 0.7, "temperature": 1.0}),
+    ],
+)
+def test_paper_constants(file: str, method: str, expected: dict[str, float]) -> None:
+    runs = [run for run in expand(load_recipe(RECIPES / f"{file}.yaml")) if run.spec.method.name == method]
+    assert runs
+    for run in runs:
+        assert expected.items() <= run.spec.method.params.items()
+        assert (run.spec.model.T, run.spec.optim.batch_size, run.spec.optim.lr) == (4, 128, 6.25e-4)

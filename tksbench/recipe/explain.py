@@ -1,0 +1,64 @@
+"""What pydantic found wrong, in the words of a recipe's author and at the line that said it."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from pydantic import BaseModel, ValidationError
+
+from tksbench.recipe.errors import Problem, suggest
+from tksbench.recipe.schema import METHODS, CustomMethod
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+    from tksbench.recipe.yamltree import Node
+
+
+def explain(
+    error: ValidationError, tree: Node, model: type[BaseModel], prefix: tuple[str, ...] = ()
+) -> Iterator[Problem]:
+    """Each of pydantic's complaints, in our words and at its line."""
+    for item in error.errors(include_url=False):
+        node, path = tree, list[str]()
+        for part in item["loc"]:
+            child = node.get(str(part))
+            if child is not None:
+                node = child
+                path.append(str(part))
+            elif part == item["loc"][-1] and item["type"] == "missing":
+                path.append(str(part))
+        yield Problem(node.where, ".".join((*prefix, *path)) + ": " + _words(item, model, path))
+
+
+def _words(item: Any, model: type[BaseModel], path: Sequence[str]) -> str:
+    kind, got, context = item["type"], item.get("input"), item.get("ctx", {})
+    if kind == "extra_forbidden":
+        return f"unknown key; {suggest(path[-1], _siblings(model, item['loc']))}"
+    if kind == "missing":
+        return "is missing"
+    if kind == "value_error":
+        return str(context.get("error", item["msg"]))
+    if kind == "literal_error":
+        return f"expected {context['expected']}, got {got!r}"
+    message = (
+        str(item["msg"])
+        .replace("Input should be", "expected")
+        .replace("a valid ", "a ")
+        .replace("a integer", "a whole number")
+    )
+    hint = ""
+    if isinstance(got, str) and kind.startswith("bool") and got.lower() in ("yes", "no", "on", "off"):
+        hint = " (write true or false)"
+    return f"{message}, got {got!r}{hint}"
+
+
+def _siblings(model: type[BaseModel], loc: Sequence[Any]) -> list[str]:
+    if len(loc) > 1 and loc[0] == "method":
+        kind: type[BaseModel] = METHODS.get(str(loc[1]), CustomMethod)
+        return [name for name in kind.model_fields if name != "name"]
+    for part in loc[:-1]:
+        inner = model.model_fields[str(part)].annotation
+        if isinstance(inner, type) and issubclass(inner, BaseModel):
+            model = inner
+    return list(model.model_fields)

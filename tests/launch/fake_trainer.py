@@ -1,0 +1,75 @@
+"""Behaves as `python -m tksbench.train` towards the ledger, without training: `fake_trainer.py RUN_DIR MODE`.
+
+MODE: train (SECONDS an epoch in FAKE_EPOCH_S), fail (a run that fails), crash (a traceback), bad (bad input),
+killed (by SIGKILL), empty (success without a record).
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+import time
+from pathlib import Path
+
+from tksbench.runs import (
+    Lease,
+    LeaseHeld,
+    Ledger,
+    RunDir,
+    append_jsonl,
+    attempt_ended,
+    attempt_started,
+    read_jsonl,
+    write_json,
+)
+
+stopped = []
+
+
+def train(run_dir: RunDir, mode: str) -> int:
+    ledger = Ledger(run_dir.path.parent.parent)
+    run = ledger.load_run(run_dir)
+    with Lease.acquire(run_dir):
+        if ledger.finished(run.id):
+            return 0
+        attempt_started(run_dir)
+        if mode == "fail":
+            attempt_ended(run_dir, "failed", "loss is NaN in step 17")
+            return 1
+        epochs = run.spec.optim.epochs
+        for epoch in range(len(read_jsonl(run_dir.metrics)), epochs):
+            if stopped:
+                attempt_ended(run_dir, "interrupted", "stopped by a signal", epoch)
+                return 3
+            time.sleep(float(os.environ.get("FAKE_EPOCH_S", "0")))
+            append_jsonl(run_dir.metrics, {"epoch": epoch, "test_top1": 10.0 * (epoch + 1)})
+            append_jsonl(run_dir.path / "trained.jsonl", {"epoch": epoch, "gpu": os.environ["CUDA_VISIBLE_DEVICES"]})
+            write_json(run_dir.progress, {"epoch": epoch, "epochs": epochs, "loss": 1.0, "images_per_s": 5.0})
+        spec = run.spec.model_dump(mode="json")
+        cost, last = {"gpu_hours": 0.5}, {"top1": 10.0 * epochs}
+        head = {"id": run.id, "group": run.group, "spec": spec, "cost": cost, "metrics": {"last": last}}
+        write_json(run_dir.record, head)
+    return 0
+
+
+def main() -> int:
+    run_dir, mode = RunDir(Path(sys.argv[1]).absolute()), sys.argv[2]
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, lambda number, frame: stopped.append(number))
+    if mode == "crash":
+        raise RuntimeError("no such kernel")
+    if mode == "bad":
+        sys.stderr.write("CIFAR-10: test_batch is cut\n")
+        return 2
+    if mode == "killed":
+        os.kill(os.getpid(), signal.SIGKILL)
+    if mode == "empty":
+        return 0
+    try:
+        return train(run_dir, mode)
+    except LeaseHeld:
+        return 4
+
+
+sys.exit(main())

@@ -1,0 +1,51 @@
+from __future__ import annotations
+
+import pytest
+
+from tksbench.launch.cost import estimate_gpu_hours
+from tksbench.recipe import RunSpec
+
+
+def _spec(data: str, model: str, T: int = 4, epochs: int = 600, profile: str = "A", **more: object) -> RunSpec:
+    numerics = {"precision": "tf32", "neuron": "reference"} if profile == "A" else {"precision": "bf16"}
+    return RunSpec.model_validate(
+        {
+            "data": {"name": data, "augment": "none", **more},
+            "model": {"name": model, "T": T},
+            "method": {"name": "tks"},
+            "optim": {"name": "adamw", "lr": 1e-3, "weight_decay": 0.0, "epochs": epochs, "batch_size": 128},
+            "numerics": numerics,
+        }
+    )
+
+
+@pytest.mark.parametrize(
+    ("data", "model", "T", "epochs", "eager", "fused"),
+    [  # the reproduction's own table of estimates, GPU-hours a run
+        ("cifar10", "spiking_resnet19", 4, 600, 9.8, 3.2),
+        ("cifar10", "sew_resnet19", 4, 600, 10.3, 3.3),
+        ("dvs_cifar10", "vgg_snn", 10, 600, 2.9, 0.9),
+        ("ncaltech101", "vgg_snn", 10, 600, 2.5, 0.8),
+        ("cub", "sew_resnet18", 4, 600, 1.6, 0.5),
+        ("dogs", "sew_resnet34", 4, 600, 5.2, 1.6),
+        ("cars", "sew_resnet34", 4, 600, 3.6, 1.1),
+        ("imagenet", "sew_resnet34", 4, 120, 106, 31),
+        ("imagenet", "sew_resnet50", 4, 320, 694, 169),
+    ],
+)
+def test_hours_are_those_of_the_published_model(
+    data: str, model: str, T: int, epochs: int, eager: float, fused: float
+) -> None:
+    assert estimate_gpu_hours(_spec(data, model, T, epochs)) == pytest.approx(eager, rel=0.05)
+    assert estimate_gpu_hours(_spec(data, model, T, epochs, "B")) == pytest.approx(fused, rel=0.08)
+
+
+def test_half_the_data_costs_less_than_two_thirds() -> None:
+    whole = estimate_gpu_hours(_spec("cifar10", "spiking_resnet19"))
+    half = estimate_gpu_hours(_spec("cifar10", "spiking_resnet19", train_subset=25_000))
+    assert whole and half
+    assert whole / 2 <= half < whole * 2 / 3
+
+
+def test_a_network_from_outside_has_no_estimate() -> None:
+    assert estimate_gpu_hours(_spec("cifar10", "my_package:network")) is None

@@ -1,0 +1,268 @@
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from tksbench.launch.local import LocalExecutor, Summary
+from tksbench.launch.plan import collect_runs, make_plan
+from tksbench.runs import Lease, attempt_ended, read_holder, read_jsonl
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping, Sequence
+
+    from tksbench.launch.view import Active
+    from tksbench.recipe import Run
+    from tksbench.runs import Ledger, RunDir
+
+TRAINER = Path(__file__).with_name("fake_trainer.py")
+LAUNCHER = Path(__file__).with_name("fake_launcher.py")
+
+
+class Log:
+    """A view that remembers."""
+
+    def __init__(self) -> None:
+        self.events: list[tuple[str, str]] = []
+        self.running: list[list[tuple[str, str]]] = []
+
+    def event(self, kind: str, text: str) -> None:
+        self.events.append((kind, text))
+
+    def update(self, active: Sequence[Active], counts: Mapping[str, int]) -> None:
+        self.running.append([(item.run.id, item.where) for item in active])
+
+    def close(self) -> None:
+        pass
+
+
+@pytest.fixture
+def runs(recipe: str) -> list[Run]:
+    return collect_runs([recipe], "paper", seeds=2)
+
+
+@pytest.fixture
+def execute(ledger: Ledger, tmp_path: Path) -> Callable[..., tuple[Summary, Log]]:
+    """Plan and execute runs with the fake trainer; `modes` maps a run's id to what it does."""
+
+    def start(
+        runs: Sequence[Run], modes: Mapping[str, str] = {}, gpus: Sequence[str] = (), **more: Any
+    ) -> tuple[Summary, Log]:
+        def command(run_dir: RunDir) -> list[str]:
+            return [sys.executable, str(TRAINER), str(run_dir.path), modes.get(run_dir.id, "train")]
+
+        log = Log()
+        executor = LocalExecutor(ledger, gpus, log, command=command, lock_folder=tmp_path / "locks")
+        return executor.execute(make_plan(runs, ledger)), log
+
+    return start
+
+
+def _epochs(ledger: Ledger, run: Run) -> list[int]:
+    """Epochs that the fake trainer has trained, in order."""
+    return [row["epoch"] for row in read_jsonl(ledger.run_dir(run.id).path / "trained.jsonl")]
+
+
+def _until(condition: Callable[[], object]) -> None:
+    deadline = time.monotonic() + 30
+    while not condition():
+        assert time.monotonic() < deadline, "did not happen within 30 s"
+        time.sleep(0.01)
+
+
+def test_runs_are_trained_in_order_one_at_a_time_on_the_cpu(
+    execute: Callable[..., tuple[Summary, Log]], runs: list[Run], ledger: Ledger
+) -> None:
+    summary, log = execute(runs[:2])
+    assert summary.done == runs[:2]
+    assert max(len(active) for active in log.running) == 1
+    assert all(ledger.status(run.id).state == "done" for run in runs[:2])
+
+
+def test_each_gpu_has_one_run_at_a_time_and_the_job_sees_that_gpu_alone(
+    execute: Callable[..., tuple[Summary, Log]],
+    runs: list[Run],
+    ledger: Ledger,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("FAKE_EPOCH_S", "0.1")
+    summary, log = execute(runs[:3], gpus=["0", "3"])
+    assert len(summary.done) == 3
+    assert max(len(active) for active in log.running) == 2
+    seen = {read_jsonl(ledger.run_dir(run.id).path / "trained.jsonl")[0]["gpu"] for run in runs[:3]}
+    assert seen == {"0", "3"}
+
+
+def test_a_second_round_trains_nothing(
+    execute: Callable[..., tuple[Summary, Log]], runs: list[Run], ledger: Ledger
+) -> None:
+    execute(runs[:1])
+    summary, _ = execute(runs[:1])
+    assert summary == Summary()
+    assert _epochs(ledger, runs[0]) == [0, 1, 2, 3]
+
+
+@pytest.mark.parametrize(
+    ("mode", "reason"),
+    [
+        ("fail", "loss is NaN in step 17"),
+        ("crash", "ended with status 1: RuntimeError: no such kernel"),
+        ("bad", "ended with status 2: CIFAR-10: test_batch is cut"),
+        ("killed", "killed by SIGKILL (out of memory?)"),
+        ("empty", "ended without a record"),
+    ],
+)
+def test_a_failure_tells_reason_and_log_and_the_others_go_on(
+    mode: str, reason: str, execute: Callable[..., tuple[Summary, Log]], runs: list[Run], ledger: Ledger
+) -> None:
+    bad, good = runs[:2]
+    summary, log = execute([bad, good], {bad.id: mode})
+    assert (summary.failed, summary.done) == ([bad], [good])
+    told = [text for kind, text in log.events if kind == "failed"]
+    assert len(told) == 1
+    assert reason in told[0]
+    assert str(ledger.run_dir(bad.id).log) in told[0]
+
+
+def test_a_run_that_another_finishes_meanwhile_is_not_trained(
+    execute: Callable[..., tuple[Summary, Log]], runs: list[Run], ledger: Ledger, finish: Callable[[Run], None]
+) -> None:
+    items = make_plan(runs[:1], ledger)
+    finish(runs[0])
+    log = Log()
+    summary = LocalExecutor(ledger, [], log, command=lambda run_dir: ["false"]).execute(items)
+    assert summary.done == runs[:1]
+    assert "trained by another launcher" in log.events[-1][1]
+
+
+def _hold(ledger: Ledger, run: Run, then: Callable[[], None], monkeypatch: pytest.MonkeyPatch) -> Lease:
+    """Hold a run's lease until the executor looks at it for the third time, then do something and let go."""
+    lease = Lease.acquire(ledger.prepare(run))
+    looks = []
+    status = ledger.status
+
+    def look(run_id: str) -> Any:
+        looks.append(run_id)
+        if len(looks) == 3:
+            then()
+            lease.release()
+        return status(run_id)
+
+    monkeypatch.setattr(ledger, "status", look)
+    return lease
+
+
+def test_waiting_ends_when_the_other_has_finished(
+    execute: Callable[..., tuple[Summary, Log]],
+    runs: list[Run],
+    ledger: Ledger,
+    finish: Callable[[Run], None],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    _hold(ledger, runs[0], lambda: finish(runs[0]), monkeypatch)
+    summary, _ = execute(runs[:1])
+    assert summary.done == runs[:1]
+    assert _epochs(ledger, runs[0]) == []
+
+
+def test_a_run_that_the_other_gave_up_is_taken_over(
+    execute: Callable[..., tuple[Summary, Log]], runs: list[Run], ledger: Ledger, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    _hold(ledger, runs[0], lambda: None, monkeypatch)
+    summary, _ = execute(runs[:1])
+    assert summary.done == runs[:1]
+    assert _epochs(ledger, runs[0]) == [0, 1, 2, 3]
+
+
+def test_a_run_that_failed_with_the_other_is_reported_not_repeated(
+    execute: Callable[..., tuple[Summary, Log]], runs: list[Run], ledger: Ledger, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = runs[0]
+    _hold(ledger, run, lambda: attempt_ended(ledger.run_dir(run.id), "failed", "loss is NaN"), monkeypatch)
+    summary, _ = execute([run])
+    assert summary.failed == [run]
+    assert _epochs(ledger, run) == []
+
+
+def _launch(recipe: str, ledger: Ledger, gpus: str = "") -> subprocess.Popen[str]:
+    command = [sys.executable, str(LAUNCHER), recipe, str(ledger.root), gpus]
+    return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+
+
+def test_ctrl_c_lets_the_run_save_and_the_same_command_goes_on(
+    recipe: str, runs: list[Run], ledger: Ledger, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("FAKE_EPOCH_S", "0.1")
+    first = _launch(recipe, ledger)
+    _until(lambda: _epochs(ledger, runs[0]))
+    first.send_signal(signal.SIGINT)
+    told, _ = first.communicate(timeout=30)
+    assert first.returncode == 130, told
+    assert "the same command goes on" in told
+    assert ledger.status(runs[0].id).state == "interrupted"
+    monkeypatch.setenv("FAKE_EPOCH_S", "0")
+    second = _launch(recipe, ledger)
+    told, _ = second.communicate(timeout=60)
+    assert second.returncode == 0, told
+    assert [_epochs(ledger, run) for run in runs] == [[0, 1, 2, 3]] * 4
+
+
+def test_a_second_ctrl_c_kills(recipe: str, runs: list[Run], ledger: Ledger, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("FAKE_EPOCH_S", "60")
+    launcher = _launch(recipe, ledger)
+    _until(lambda: read_holder(ledger.run_dir(runs[0].id)))
+    launcher.send_signal(signal.SIGINT)
+    assert launcher.stdout is not None
+    while "saves first" not in launcher.stdout.readline():
+        assert launcher.poll() is None
+    launcher.send_signal(signal.SIGINT)
+    launcher.communicate(timeout=30)
+    assert launcher.returncode == 130
+    assert (ledger.status(runs[0].id).state, ledger.status(runs[0].id).reason) == ("interrupted", "killed")
+
+
+def test_killing_the_launcher_stops_its_job_which_saves(
+    recipe: str, runs: list[Run], ledger: Ledger, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("FAKE_EPOCH_S", "0.1")
+    launcher = _launch(recipe, ledger)
+    _until(lambda: _epochs(ledger, runs[0]))
+    launcher.kill()
+    launcher.wait()
+    _until(lambda: ledger.status(runs[0].id).state == "interrupted")
+    assert ledger.status(runs[0].id).reason == "stopped by a signal"
+
+
+def test_killing_the_job_is_a_failure_that_the_next_launch_resumes(
+    recipe: str, runs: list[Run], ledger: Ledger, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("FAKE_EPOCH_S", "0.1")
+    launcher = _launch(recipe, ledger)
+    _until(lambda: _epochs(ledger, runs[0]))
+    holder = read_holder(ledger.run_dir(runs[0].id))
+    assert holder
+    os.kill(holder.pid, signal.SIGKILL)
+    monkeypatch.setenv("FAKE_EPOCH_S", "0")
+    told, _ = launcher.communicate(timeout=60)
+    assert launcher.returncode == 1
+    assert "killed by SIGKILL" in told
+    again = _launch(recipe, ledger)
+    assert again.wait(timeout=60) == 0
+    assert _epochs(ledger, runs[0]) == [0, 1, 2, 3]
+
+
+def test_many_launchers_train_each_run_once(
+    recipe: str, runs: list[Run], ledger: Ledger, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("FAKE_EPOCH_S", "0.05")
+    launchers = [_launch(recipe, ledger) for _ in range(3)]
+    outputs = [launcher.communicate(timeout=60)[0] for launcher in launchers]
+    assert [launcher.returncode for launcher in launchers] == [0, 0, 0], outputs
+    assert [_epochs(ledger, run) for run in runs] == [[0, 1, 2, 3]] * 4
+    assert not list(ledger.root.rglob("*.tmp"))

@@ -1,0 +1,146 @@
+from __future__ import annotations
+
+import json
+import os
+import resource
+import subprocess
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+
+from tksbench.cli import run_command
+from tksbench.launch.__main__ import main
+from tksbench.launch.plan import collect_runs
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from tksbench.recipe import Run
+    from tksbench.runs import Ledger
+
+ROOT = Path(__file__).parents[2]
+
+
+@pytest.fixture(autouse=True)
+def environment(ledger: Ledger, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TKSBENCH_RESULTS", str(ledger.root))
+    monkeypatch.delenv("TKSBENCH_DATA", raising=False)
+    monkeypatch.chdir(ledger.root.parent)
+
+
+def test_plan_json_keeps_the_contract(recipe: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main([recipe, "--plan", "--json", "--seeds", "2"]) == 0
+    rows = json.loads(capsys.readouterr().out)
+    assert len(rows) == 4
+    assert all({"id", "name", "scale", "action", "reason", "gpu_hours"} <= row.keys() for row in rows)
+
+
+def test_overrides_and_options_may_stand_in_any_order(recipe: str, capsys: pytest.CaptureFixture[str]) -> None:
+    main(["optim.epochs=7", "--plan", recipe, "--json", "model.T=2"])
+    assert {row["epochs"] for row in json.loads(capsys.readouterr().out)} == {7}
+
+
+def test_a_plan_for_people_fits_80_columns(recipe: str, capsys: pytest.CaptureFixture[str]) -> None:
+    main([recipe, "--plan"])
+    lines = capsys.readouterr().out.splitlines()
+    assert max(map(len, lines[:-1])) <= 80
+    assert lines[-2] == "2 runs: 2 run"
+
+
+def test_a_blocked_plan_tells_how_to_get_the_data(real_recipe: str, capsys: pytest.CaptureFixture[str]) -> None:
+    main([real_recipe, "--plan"])
+    assert capsys.readouterr().out.count("python -m tksbench.data prepare cifar10") == 1
+
+
+def test_launching_without_data_is_bad_input_and_writes_nothing(
+    real_recipe: str, ledger: Ledger, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main([real_recipe]) == 2
+    assert "blocked: cifar10/spiking_resnet19/tks seed 42: data set cifar10 is not under" in capsys.readouterr().out
+    assert not ledger.root.exists()
+
+
+def test_launching_what_is_done_does_nothing(
+    recipe: str, finish: Callable[[Run], None], capsys: pytest.CaptureFixture[str]
+) -> None:
+    for run in collect_runs([recipe], "paper"):
+        finish(run)
+    assert main([recipe]) == 0
+    out = capsys.readouterr().out
+    assert "skip: cifar10/spiking_resnet19/tks seed 42: finished here" in out
+    assert "2 runs asked for: nothing was left to do" in out
+
+
+def test_status_of_a_recipe_includes_runs_not_yet_started(
+    recipe: str, finish: Callable[[Run], None], capsys: pytest.CaptureFixture[str]
+) -> None:
+    finish(collect_runs([recipe], "paper")[0])
+    main([recipe, "--status", "--json"])
+    assert [row["state"] for row in json.loads(capsys.readouterr().out)] == ["done", "new"]
+
+
+def test_status_without_a_recipe_lists_the_results_folder(
+    recipe: str, finish: Callable[[Run], None], capsys: pytest.CaptureFixture[str]
+) -> None:
+    run = collect_runs([recipe], "paper")[0]
+    finish(run)
+    assert main(["--status"]) == 0
+    out = capsys.readouterr().out
+    assert run.name in out
+    assert "1 run: 1 done" in out
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["nowhere.yaml", "--plan"], "nowhere.yaml: no such file; recipes here: small.yaml"),
+        (["small.yaml", "--scale", "papre"], "no scale 'papre'"),
+        (["small.yaml", "optim.epoch=3"], "command line 'optim.epoch=3': optim.epoch: unknown key; did you mean"),
+        (["small.yaml", "--only", "nothing"], "--only 'nothing' matches no run at scale paper"),
+        (["small.yaml", "--seeds", "0"], "--seeds 0: expected a number from 1 to 1000"),
+        (["small.yaml", "--seeds", "two"], "argument --seeds: invalid int value: 'two'"),
+        (["small.yaml", "--budget", "nan"], "--budget nan: expected GPU-hours"),
+        (["small.yaml", "--plam"], "unrecognized arguments: --plam"),
+        (["small.yaml", "--json"], "--json goes with --plan or --status"),
+        (["small.yaml", "--plan", "--status"], "exclude each other"),
+        ([], "no recipe named"),
+    ],
+)
+def test_bad_input_gives_one_message_status_2_and_no_files(
+    words: list[str], message: str, recipe: str, ledger: Ledger, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run_command(main, words) == 2
+    out, err = capsys.readouterr()
+    assert message in err
+    assert (out, err.count("\n")) == ("", 1)
+    assert not ledger.root.exists()
+
+
+def test_there_are_at_most_twelve_flags(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        main(["--help"])
+    flags = [line for line in capsys.readouterr().out.splitlines() if line.strip().startswith("-")]
+    assert 0 < len(flags) <= 12
+
+
+def test_a_plan_of_the_papers_recipes_imports_no_torch() -> None:
+    recipes = [str(ROOT / "recipes" / f"{name}.yaml") for name in ("cifar10", "cifar100", "imagenet")]
+    code = (
+        "import sys; from tksbench.launch.__main__ import main; main(sys.argv[1:]);"
+        "print([m for m in ('torch', 'numpy', 'pandas', 'timm') if m in sys.modules], file=sys.stderr)"
+    )
+    before = resource.getrusage(resource.RUSAGE_CHILDREN).ru_utime
+    command = [sys.executable, "-c", code, *recipes, "--plan"]
+    done = subprocess.run(command, capture_output=True, text=True, check=True, env={**os.environ, "COLUMNS": "80"})
+    print(f"plan: {resource.getrusage(resource.RUSAGE_CHILDREN).ru_utime - before:.2f} s of CPU time")  # noqa: T201
+    assert done.stderr.strip() == "[]"
+    assert "imagenet/sew_resnet50/tks" in done.stdout
+
+
+def test_a_reader_that_leaves_early_sees_no_traceback() -> None:
+    recipe = str(ROOT / "recipes" / "cifar10.yaml")
+    command = f"{sys.executable} -m tksbench.launch {recipe} --plan --json --seeds 500 | head -n 1"
+    done = subprocess.run(command, shell=True, capture_output=True, text=True, check=True, cwd=ROOT)  # noqa: S602
+    assert (done.stdout, done.stderr) == ("[\n", "")

@@ -1,0 +1,143 @@
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+
+from tksbench.launch.errors import LaunchError
+from tksbench.launch.plan import collect_runs, make_plan
+from tksbench.runs import Lease, append_jsonl, attempt_ended, attempt_started
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from tksbench.recipe import Run
+    from tksbench.runs import Ledger
+
+
+def test_every_cells_first_seed_comes_before_any_second_over_all_recipes(recipe: str, real_recipe: str) -> None:
+    runs = collect_runs([recipe, real_recipe], "paper", seeds=2)
+    assert [(Path(run.recipe).stem, run.seed) for run in runs] == [
+        *[("small", 42)] * 2,
+        *[("real", 42)] * 2,
+        *[("small", 43)] * 2,
+        *[("real", 43)] * 2,
+    ]
+
+
+def test_a_recipe_named_twice_counts_once(recipe: str) -> None:
+    assert len(collect_runs([recipe, recipe], "paper")) == 2
+
+
+def test_only_picks_by_name(recipe: str) -> None:
+    assert [run.name for run in collect_runs([recipe], "paper", only="*/tks")] == ["cifar10/spiking_resnet19/tks"]
+
+
+def test_only_that_matches_nothing_names_the_nearest(recipe: str) -> None:
+    with pytest.raises(LaunchError, match="did you mean 'cifar10/spiking_resnet19/tks'"):
+        collect_runs([recipe], "paper", only="cifar10/spiking_resnet19/tk")
+
+
+def test_a_recipe_below_the_working_directory_is_named_from_there(recipe: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(Path(recipe).parent)
+    assert collect_runs([recipe], "paper")[0].recipe == "small.yaml"
+
+
+def _runs(recipe: str, seeds: int = 1) -> list[Run]:
+    return collect_runs([recipe], "paper", seeds=seeds)
+
+
+def test_a_new_run_is_run(recipe: str, ledger: Ledger) -> None:
+    item = make_plan(_runs(recipe), ledger)[0]
+    assert (item.action, item.reason, item.cost_source) == ("run", "new", "model")
+    assert item.gpu_hours is not None
+    assert item.gpu_hours > 0
+
+
+def test_planning_writes_nothing(recipe: str, ledger: Ledger) -> None:
+    make_plan(_runs(recipe), ledger)
+    assert not ledger.root.exists()
+
+
+def test_a_finished_run_is_skipped(recipe: str, ledger: Ledger, finish: Callable[[Run], None]) -> None:
+    run = _runs(recipe)[0]
+    finish(run)
+    item = make_plan([run], ledger)[0]
+    assert (item.action, item.reason, item.gpu_hours) == ("skip", "finished here", 0.0)
+
+
+def test_a_published_run_is_skipped(recipe: str, ledger: Ledger, finish: Callable[[Run], None]) -> None:
+    run = _runs(recipe)[0]
+    finish(run)
+    ledger.published(run.id).parent.mkdir()
+    ledger.run_dir(run.id).record.rename(ledger.published(run.id))
+    assert make_plan([run], ledger)[0].reason == "record committed"
+
+
+def test_a_held_run_is_waited_for(recipe: str, ledger: Ledger) -> None:
+    run = _runs(recipe)[0]
+    with Lease.acquire(ledger.prepare(run)):
+        item = make_plan([run], ledger)[0]
+    assert item.action == "wait"
+    assert item.reason.startswith("held by ")
+
+
+def test_a_broken_off_run_resumes_at_part_of_the_cost(recipe: str, ledger: Ledger) -> None:
+    run = _runs(recipe)[0]
+    new = make_plan([run], ledger)[0]
+    run_dir = ledger.prepare(run)
+    attempt_started(run_dir)
+    append_jsonl(run_dir.metrics, {"epoch": 0})
+    item = make_plan([run], ledger)[0]
+    assert (item.action, item.reason) == ("run", "killed; resume after epoch 1 of 4")
+    assert new.gpu_hours
+    assert item.gpu_hours == pytest.approx(new.gpu_hours * 3 / 4)
+
+
+def test_a_failed_run_is_tried_again_and_told(recipe: str, ledger: Ledger) -> None:
+    run = _runs(recipe)[0]
+    attempt_ended(ledger.prepare(run), "failed", "disk full")
+    item = make_plan([run], ledger)[0]
+    assert (item.action, item.reason) == ("run", "failed before (disk full); start again")
+
+
+def test_a_run_without_its_data_is_blocked(real_recipe: str, ledger: Ledger) -> None:
+    item = make_plan(_runs(real_recipe), ledger, has_real=lambda name: False)[0]
+    assert item.action == "blocked"
+    assert item.reason.endswith("python -m tksbench.data prepare cifar10")
+
+
+def test_past_records_of_another_seed_tell_the_cost(
+    recipe: str, ledger: Ledger, finish: Callable[[Run, float], None]
+) -> None:
+    runs = [run for run in _runs(recipe, seeds=3) if run.name.endswith("/tks")]
+    finish(runs[0], 2.0)
+    finish(runs[1], 4.0)
+    item = make_plan(runs, ledger)[2]
+    assert (item.gpu_hours, item.cost_source) == (3.0, "records")
+
+
+def test_a_budget_is_spent_on_first_seeds_first(
+    recipe: str, ledger: Ledger, finish: Callable[[Run, float], None]
+) -> None:
+    runs = _runs(recipe, seeds=3)
+    finish(runs[0], 1.0)
+    finish(runs[1], 1.0)
+    items = make_plan(runs, ledger, budget=3.5)
+    assert [item.action for item in items] == ["skip", "skip", "run", "run", "run", "skip"]
+    assert items[-1].reason == "over the budget: needs 1 GPU-hours, 0.5 left"
+
+
+def test_a_run_that_does_not_fit_leaves_room_for_a_cheaper_one(
+    recipe: str, ledger: Ledger, finish: Callable[[Run, float], None]
+) -> None:
+    runs = _runs(recipe, seeds=2)
+    finish(runs[0], 9.0)
+    finish(runs[1], 1.0)
+    assert [item.action for item in make_plan(runs[2:], ledger, budget=2.0)] == ["skip", "run"]
+
+
+def test_the_plans_json_has_the_contracts_keys(recipe: str, ledger: Ledger) -> None:
+    plain = make_plan(_runs(recipe), ledger)[0].to_json()
+    assert {"id", "name", "scale", "action", "reason", "gpu_hours"} <= plain.keys()

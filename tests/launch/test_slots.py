@@ -1,0 +1,69 @@
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from typing import TYPE_CHECKING
+
+import pytest
+
+from tksbench.launch.slots import Slot, find_gpus, lock_slot
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+
+@pytest.mark.parametrize(
+    ("allowed", "gpus"),
+    [("0,1", ["0", "1"]), ("3", ["3"]), ("GPU-8f2a, GPU-77", ["GPU-8f2a", "GPU-77"]), ("", []), ("-1", [])],
+)
+def test_cuda_visible_devices_limits_the_slots(allowed: str, gpus: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", allowed)
+    assert find_gpus() == gpus
+
+
+@pytest.mark.parametrize(("script", "gpus"), [("echo 0; echo 1", ["0", "1"]), ("echo No devices; exit 6", [])])
+def test_nvidia_smi_is_asked_otherwise(
+    script: str, gpus: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tool = tmp_path / "nvidia-smi"
+    tool.write_text(f"#!/bin/sh\n{script}\n")
+    tool.chmod(0o755)
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
+    monkeypatch.setenv("PATH", str(tmp_path), prepend=os.pathsep)
+    assert find_gpus() == gpus
+
+
+def test_a_machine_without_nvidia_smi_has_no_gpus(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
+    monkeypatch.setenv("PATH", str(tmp_path))
+    assert find_gpus() == []
+
+
+def test_a_gpu_is_locked_once(tmp_path: Path) -> None:
+    first = lock_slot(Slot("0"), tmp_path)
+    assert first is not None
+    assert first >= 0
+    assert lock_slot(Slot("0"), tmp_path) is None
+    other = lock_slot(Slot("1"), tmp_path)
+    assert other is not None
+    os.close(first)
+    os.close(other)
+
+
+def test_a_lock_passed_to_a_job_ends_with_the_job(tmp_path: Path) -> None:
+    lock = lock_slot(Slot("0"), tmp_path)
+    assert lock is not None
+    job = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(60)"], pass_fds=(lock,))
+    os.close(lock)
+    assert lock_slot(Slot("0"), tmp_path) is None
+    job.kill()
+    job.wait()
+    again = lock_slot(Slot("0"), tmp_path)
+    assert again is not None
+    os.close(again)
+
+
+def test_the_cpu_needs_no_lock(tmp_path: Path) -> None:
+    assert lock_slot(Slot(), tmp_path) == -1
+    assert list(tmp_path.iterdir()) == []

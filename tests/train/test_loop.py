@@ -1,0 +1,146 @@
+"""Training: deterministic, resumable at every step to the bit, honest about how it failed."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from tests.train.conftest import MakeRun
+from tksbench.data.base import Data
+from tksbench.recipe import Run
+from tksbench.runs.files import read_jsonl
+from tksbench.runs.paths import RunDir
+from tksbench.runs.record import make_record
+from tksbench.train.checkpoint import weights_digest
+from tksbench.train.errors import Diverged, Interrupted
+from tksbench.train.loop import Trainer
+from tksbench.train.summary import record_parts
+
+CPU = torch.device("cpu")
+
+
+def train(run: Run, run_dir: RunDir, data: Data, stop_after: int | None = None) -> Trainer:
+    """Train; with `stop_after`, ask for a stop after that many boundary checks."""
+    asked = iter(range(10**6))
+    stopping = (lambda: next(asked) >= stop_after) if stop_after is not None else (lambda: False)
+    trainer = Trainer(run, run_dir, data, CPU, stopping)
+    trainer.resume()
+    trainer.fit()
+    return trainer
+
+
+def outcome(run_dir: RunDir, trainer: Trainer) -> tuple[str, bytes, bytes, bytes]:
+    trainer.results()
+    files = (run_dir.metrics, run_dir.losses, run_dir.logits_best)
+    return weights_digest(trainer.model), *(path.read_bytes() for path in files)  # type: ignore[return-value]
+
+
+def test_two_runs_agree_to_the_bit(make_run: MakeRun, tiny_data: Data) -> None:
+    found = [outcome(run_dir, train(run, run_dir, tiny_data)) for run, run_dir in (make_run("a"), make_run("b"))]
+    assert found[0] == found[1]
+
+
+# A boundary is asked after each of 9 steps and after each of 2 test batches in 3 epochs: 15 times, from 0.
+@pytest.mark.parametrize("stop_after", [0, 1, 2, 3, 4, 7, 12, 14])
+def test_stopped_anywhere_and_resumed_it_ends_the_same(make_run: MakeRun, tiny_data: Data, stop_after: int) -> None:
+    run, whole = make_run("whole")
+    want = outcome(whole, train(run, whole, tiny_data))
+    run, broken = make_run("broken")
+    with pytest.raises(Interrupted):
+        train(run, broken, tiny_data, stop_after)
+    assert outcome(broken, train(run, broken, tiny_data)) == want
+
+
+def test_rows_written_after_the_checkpoint_are_not_doubled(make_run: MakeRun, tiny_data: Data) -> None:
+    run, run_dir = make_run()
+    with pytest.raises(Interrupted):
+        train(run, run_dir, tiny_data, 1)  # saved in epoch 0
+    unsaved = Trainer(run, run_dir, tiny_data, CPU)
+    unsaved.resume()
+    unsaved.save = lambda: None  # type: ignore[method-assign]  # as if killed before the next checkpoint
+    unsaved.fit()
+    assert len(read_jsonl(run_dir.metrics)) == 3
+    train(run, run_dir, tiny_data)
+    assert [row["epoch"] for row in read_jsonl(run_dir.metrics)] == [0, 1, 2]
+    assert [len(row["loss"]) for row in read_jsonl(run_dir.losses)] == [3, 3, 3]
+
+
+def test_workers_do_not_change_the_result(make_run: MakeRun, tiny_data: Data) -> None:
+    run, one = make_run("one", "optim.epochs=1")
+    run2, two = make_run("two", "optim.epochs=1", "execution.workers=2")
+    assert run.id == run2.id
+    assert outcome(one, train(run, one, tiny_data)) == outcome(two, train(run2, two, tiny_data))
+
+
+def test_network_learns(make_run: MakeRun, tiny_data: Data) -> None:
+    run, run_dir = make_run("x", "optim.epochs=12", "model.width=0.1", method="baseline")
+    train(run, run_dir, tiny_data)
+    losses = [row["train_loss"] for row in read_jsonl(run_dir.metrics)]
+    assert losses[-1] < 0.9 * losses[0]
+
+
+def test_weight_decay_spares_vectors(make_run: MakeRun, tiny_data: Data) -> None:
+    run, run_dir = make_run()
+    optimizer = Trainer(run, run_dir, tiny_data, CPU).optimizer
+    decay = {p.dim() > 1: group["weight_decay"] for group in optimizer.param_groups for p in group["params"]}
+    assert decay == {True: 0.01, False: 0.0}
+
+
+def test_not_a_number_stops_the_run_and_names_the_step(make_run: MakeRun, tiny_data: Data) -> None:
+    run, run_dir = make_run()
+    tiny_data.train.images[:] = np.inf  # type: ignore[attr-defined]
+    with pytest.raises(Diverged, match="at epoch 0, step 0"):
+        train(run, run_dir, tiny_data)
+
+
+def test_best_epoch_is_the_first_of_equals_and_its_logits_are_kept(make_run: MakeRun, tiny_data: Data) -> None:
+    run, run_dir = make_run()
+    trainer = train(run, run_dir, tiny_data)
+    last, best, right_last, right_best = trainer.results()
+    tops = [row["test_top1"] for row in read_jsonl(run_dir.metrics)]
+    assert best["epoch"] == int(np.argmax(tops))
+    assert best["top1"] == max(tops) == pytest.approx(100 * right_best.mean())
+    assert last["top1"] == tops[-1] == pytest.approx(100 * right_last.mean())
+
+
+def test_altered_logits_are_noticed(make_run: MakeRun, tiny_data: Data) -> None:
+    run, run_dir = make_run()
+    trainer = train(run, run_dir, tiny_data)
+    raw = bytearray(run_dir.logits_best.read_bytes())
+    raw[-1] ^= 1
+    run_dir.logits_best.write_bytes(raw)
+    with pytest.raises(Exception, match=r"logits_best\.npy: altered"):
+        trainer.results()
+
+
+def test_record_is_complete(make_run: MakeRun, tiny_data: Data, monkeypatch: pytest.MonkeyPatch) -> None:
+    run, run_dir = make_run("x", "optim.epochs=1")
+    trainer = train(run, run_dir, tiny_data)
+    record = make_record(**record_parts(run, run_dir, trainer))
+    assert (record.id, record.test.n, record.cost.gpu_hours) == (run.id, 25, 0.0)
+    assert record.weights_sha256 == weights_digest(trainer.model)
+    assert set(record.files) == {"logits_last.npy", "logits_best.npy", "labels.npy", "metrics.jsonl", "losses.jsonl"}
+    assert record.provenance.data == {"tiny": "md5:0"}
+    logits = np.load(run_dir.logits_last)
+    assert logits.shape == (25, 2, 10)
+    assert logits.dtype == np.float32
+
+
+def test_methods_get_their_parameters(make_run: MakeRun, tiny_data: Data) -> None:
+    run, run_dir = make_run("x", "method.schedule=static")
+    trainer = Trainer(run, run_dir, tiny_data, CPU)
+    assert trainer.loss.alpha(0, 0) == 0.7
+    run, run_dir = make_run("y")
+    trainer = Trainer(run, run_dir, tiny_data, CPU)
+    assert [trainer.loss.alpha(epoch, 0) for epoch in range(3)] == pytest.approx([0.0, 0.7 / 3, 1.4 / 3])
+    run, run_dir = make_run("z", method="baseline")
+    assert Trainer(run, run_dir, tiny_data, CPU).loss.alpha(1, 0) is None
+
+
+def test_no_temporary_file_is_left(make_run: MakeRun, tiny_data: Data, tmp_path: Path) -> None:
+    run, run_dir = make_run()
+    train(run, run_dir, tiny_data)
+    assert not [path for path in tmp_path.rglob("*") if ".tmp" in path.name]

@@ -1,0 +1,90 @@
+"""The learning rate's golden values (paper.md 6), and orders that are functions of seed and epoch."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from tests.train.conftest import TinySplit
+from tksbench.recipe import OptimSpec, expand, load_recipe
+from tksbench.train.schedule import TestBatches, TrainBatches, cosine, epoch_order, steps_per_epoch
+
+PAPER = expand(load_recipe(Path(__file__).parents[2] / "recipes" / "cifar10.yaml"))[0].spec.optim
+
+
+def lr_at(epoch: int, spec: OptimSpec = PAPER) -> float:
+    optimizer = torch.optim.SGD([torch.nn.Parameter(torch.zeros(1))], lr=spec.lr)
+    scheduler = cosine(optimizer, spec)
+    scheduler.step(epoch)
+    return float(optimizer.param_groups[0]["lr"])
+
+
+@pytest.mark.parametrize(
+    ("epoch", "expected"),
+    [
+        (0, 1e-6),
+        (4, 1e-6 + 4 * (6.25e-4 - 1e-6) / 5),
+        (5, 1e-5 + 0.5 * 6.15e-4 * (1 + math.cos(math.pi * 5 / 600))),
+        (6, 1e-5 + 0.5 * 6.15e-4 * (1 + math.cos(math.pi * 6 / 600))),
+        (300, 1e-5 + 0.5 * 6.15e-4),
+        (599, 1e-5 + 0.5 * 6.15e-4 * (1 + math.cos(math.pi * 599 / 600))),
+    ],
+)
+def test_learning_rate_of_the_paper(epoch: int, expected: float) -> None:
+    assert lr_at(epoch) == pytest.approx(expected, rel=1e-12)
+
+
+def test_learning_rate_numbers() -> None:
+    # The same as plain decimals, so that a slip in the formula above cannot hide.
+    found = [lr_at(epoch) for epoch in (0, 4, 5, 6, 300, 599)]
+    assert found == pytest.approx([1e-6, 5.002e-4, 6.24895e-4, 6.24848e-4, 3.175e-4, 1.00042e-5], rel=1e-5)
+
+
+def test_order_depends_on_seed_and_epoch_alone() -> None:
+    split = TinySplit(60, 0, True)
+    first = epoch_order(split, 42, 3)
+    epoch_order(split, 1, 1)
+    assert np.array_equal(first, epoch_order(split, 42, 3))
+    assert not np.array_equal(first, epoch_order(split, 42, 4))
+    assert not np.array_equal(first, epoch_order(split, 43, 3))
+    assert sorted(first) == list(range(60))
+
+
+def test_balanced_order_draws_classes_equally_often() -> None:
+    split = TinySplit(1000, 0, True)
+    split.labels = np.repeat([0, 1], [950, 50])
+    split.balanced = True
+    order = epoch_order(split, 42, 0)
+    assert len(order) == 1000
+    assert 400 < (split.labels[order] == 1).sum() < 600
+
+
+@pytest.mark.parametrize(("drop_last", "steps", "last"), [(True, 3, 16), (False, 4, 12)])
+def test_last_batch(drop_last: bool, steps: int, last: int) -> None:
+    spec = PAPER.model_copy(update={"batch_size": 16, "epochs": 2, "drop_last": drop_last})
+    batches = list(TrainBatches(TinySplit(60, 0, True), spec, 42))
+    assert steps_per_epoch(60, spec) == steps
+    assert len(batches) == 2 * steps
+    assert len(batches[steps - 1]) == last
+
+
+def test_cifar_has_390_steps_an_epoch() -> None:
+    assert steps_per_epoch(50_000, PAPER) == 390
+
+
+def test_batches_go_on_where_they_stopped() -> None:
+    spec = PAPER.model_copy(update={"batch_size": 16, "epochs": 3})
+    split = TinySplit(60, 0, True)
+    whole = list(TrainBatches(split, spec, 42))
+    rest = TrainBatches(split, spec, 42, epoch=1, step=2)
+    assert list(rest) == whole[5:]
+    assert len(rest) == len(whole[5:])
+
+
+def test_every_test_sample_comes_once() -> None:
+    keys = [key for batch in TestBatches(TinySplit(25, 1, False), 16) for key in batch]
+    assert keys == [(0, index) for index in range(25)]

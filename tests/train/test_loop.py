@@ -91,9 +91,18 @@ def test_weight_decay_spares_vectors(make_run: MakeRun, tiny_data: Data) -> None
 
 def test_not_a_number_stops_the_run_and_names_the_step(make_run: MakeRun, tiny_data: Data) -> None:
     run, run_dir = make_run()
+    trainer = Trainer(run, run_dir, tiny_data, CPU)
+    trainer.loss = lambda logits, *_: logits.sum() * (float("nan") if trainer.state.step == 1 else 1.0)  # type: ignore[assignment]
+    with pytest.raises(Diverged, match="the loss is nan at epoch 0, step 1"):
+        trainer.fit()
+
+
+def test_infinite_input_that_neurons_hide_is_noticed_before_it_is_saved(make_run: MakeRun, tiny_data: Data) -> None:
+    run, run_dir = make_run("x", "execution.checkpoint_minutes=0")
     tiny_data.train.images[:] = np.inf  # type: ignore[attr-defined]
-    with pytest.raises(Diverged, match="at epoch 0, step 0"):
+    with pytest.raises(Diverged, match=r"is not finite at epoch 0, step 1"):
         train(run, run_dir, tiny_data)
+    assert not list(run_dir.path.glob("checkpoints/*"))
 
 
 def test_best_epoch_is_the_first_of_equals_and_its_logits_are_kept(make_run: MakeRun, tiny_data: Data) -> None:

@@ -129,6 +129,7 @@ class Trainer:
         """Write a checkpoint of this moment."""
         self.guard()
         self._collect()
+        self._check_finite()
         save_checkpoint(self.dir.checkpoints, self.state, self.model, self.optimizer)
         self._saved_at = time.monotonic()
 
@@ -177,6 +178,13 @@ class Trainer:
         self.state.losses += values
         self.state.correct = int(self._correct)
         self._pending.clear()
+
+    def _check_finite(self) -> None:
+        """Refuse to save a damaged network: a neuron turns NaN into silence, so the loss alone may not show it."""
+        for name, tensor in self.model.state_dict().items():
+            if tensor.is_floating_point() and not bool(torch.isfinite(tensor).all()):
+                place = f"epoch {self.state.epoch}, step {self.state.step}"
+                raise Diverged(f"{name} is not finite at {place}; the checkpoints before it are kept")
 
     def _end_epoch(self) -> None:
         self._collect()

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import json
 import subprocess
 import sys
 from typing import TYPE_CHECKING
@@ -76,6 +77,15 @@ def test_a_held_run_is_running_with_its_figures(ledger: Ledger, run: Run) -> Non
 def test_a_run_whose_trainer_was_killed_is_interrupted(ledger: Ledger, run: Run) -> None:
     run_dir = ledger.prepare(run)
     attempt_started(run_dir)
+    assert (ledger.status(run.id).state, ledger.status(run.id).reason) == ("interrupted", "killed")
+
+
+def test_a_run_killed_before_its_first_step_is_interrupted_whatever_came_before(ledger: Ledger, run: Run) -> None:
+    run_dir = ledger.prepare(run)
+    attempt_ended(run_dir, "failed", "disk full")
+    Lease.acquire(run_dir).release()
+    path = run_dir.leases / "1.json"
+    path.write_text(json.dumps({**json.loads(path.read_text()), "released": False, "started": "1"}))
     assert (ledger.status(run.id).state, ledger.status(run.id).reason) == ("interrupted", "killed")
 
 

@@ -62,6 +62,8 @@ def read_status(run_dir: RunDir) -> Status:
     if run_dir.record.exists():
         reason = f"{run_dir.record} is damaged; it will be made again"
         return Status(run_dir.id, "interrupted", reason, **figures)
+    if holder and not holder.released:
+        return Status(run_dir.id, "interrupted", "killed", **figures)
     if not attempts:
         return Status(run_dir.id, "new", "new", **figures)
     last = attempts[-1]

@@ -8,6 +8,7 @@ import subprocess
 import sys
 import tarfile
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -197,6 +198,24 @@ def test_aedat4_garbage_is_refused(tmp_path: Path) -> None:
     (tmp_path / "bad.aedat4").write_bytes(b"#!AER-DAT4.0\r\n" + b"\x07" * 40)
     with pytest.raises(EventFileError, match=r"bad\.aedat4: byte 0: not a readable AEDAT 4 file"):
         read_aedat4(tmp_path / "bad.aedat4")
+
+
+def test_aedat4_takes_the_first_event_stream(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    # The packets' type is the one that the package documents; no small recording of this format could be had.
+    kind = np.dtype([("t", "<u8"), ("x", "<u2"), ("y", "<u2"), (("p", "on"), "?")])
+    first = [np.array([(5, 1, 2, True)], kind), np.array([(9, 3, 4, False)], kind)]
+
+    class Decoder(list):
+        def __init__(self, path: str) -> None:
+            events = [{"stream_id": 1, "events": array} for array in first]
+            super().__init__([{"stream_id": 0, "frame": {}}, *events, {"stream_id": 2, "events": first[0]}])
+
+        def id_to_stream(self) -> dict[int, dict[str, str]]:
+            return {0: {"type": "frame"}, 1: {"type": "events"}, 2: {"type": "events"}}
+
+    monkeypatch.setitem(sys.modules, "aedat", SimpleNamespace(Decoder=Decoder))
+    (tmp_path / "a.aedat4").touch()
+    assert as_lists(read_aedat4(tmp_path / "a.aedat4")) == ([1, 3], [2, 4], [5, 9], [1, 0])
 
 
 def test_aedat4_says_which_package_is_missing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

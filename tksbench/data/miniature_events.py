@@ -97,9 +97,11 @@ def record(images: NDArray[np.float32], camera: Camera, rng: np.random.Generator
         repeats = np.floor(np.abs(seen) / camera.threshold).astype(np.int64)
         reference[sample, y, x] += np.sign(seen) * repeats * camera.threshold
         p = (seen > 0).astype(np.int64)
-        sample, y, x, p, share = (np.repeat(column, repeats) for column in (sample, y, x, p, repeats))
-        nth = np.arange(len(sample)) - np.repeat(np.cumsum(repeats) - repeats, repeats)
-        t = first_us[sample] + (step - 1) * step_us + (nth + 1) * step_us // (share + 1)
+        sample, y, x, p, swing = (np.repeat(column, repeats) for column in (sample, y, x, p, np.abs(seen)))
+        nth = 1 + np.arange(len(sample)) - np.repeat(np.cumsum(repeats) - repeats, repeats)
+        # Intensity is taken to change evenly between two sub-frames: that says when each threshold is crossed.
+        crossed = (step_us * nth * camera.threshold / swing).astype(np.int64)
+        t = first_us[sample] + (step - 1) * step_us + crossed
         found.append((sample, t, y, x, p))
     sample, t, y, x, p = (np.concatenate(columns) for columns in zip(*found, strict=True))
     order = np.lexsort((x, y, t, sample))

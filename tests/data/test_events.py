@@ -193,9 +193,10 @@ def test_any_bytes_give_events_or_the_one_error(tmp_path_factory, raw: bytes, re
             assert to_frames(events, 3, 256, 256).sum() <= len(events)
 
 
-def test_aedat4_garbage_is_refused(tmp_path: Path) -> None:
+@pytest.mark.parametrize("body", [b"\x07" * 40, bytes(4)], ids=["an error", "a panic of the package"])
+def test_aedat4_garbage_is_refused(tmp_path: Path, body: bytes) -> None:
     pytest.importorskip("aedat")
-    (tmp_path / "bad.aedat4").write_bytes(b"#!AER-DAT4.0\r\n" + b"\x07" * 40)
+    (tmp_path / "bad.aedat4").write_bytes(b"#!AER-DAT4.0\r\n" + body)
     with pytest.raises(EventFileError, match=r"bad\.aedat4: byte 0: not a readable AEDAT 4 file"):
         read_aedat4(tmp_path / "bad.aedat4")
 

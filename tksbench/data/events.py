@@ -244,5 +244,7 @@ def _aedat4_packets(aedat: Any, path: str | os.PathLike[str]) -> list[NDArray[np
         decoder = aedat.Decoder(str(path))
         streams = [number for number, stream in decoder.id_to_stream().items() if stream["type"] == "events"]
         return [packet["events"] for packet in decoder if packet["stream_id"] == min(streams)]
-    except Exception as error:  # the package raises bare exceptions of its own on any fault
+    except (KeyboardInterrupt, SystemExit):
+        raise
+    except BaseException as error:  # a fault in the file makes the package panic in Rust, which is no Exception
         raise EventFileError(f"{path}: byte 0: not a readable AEDAT 4 file: {error}") from error

@@ -188,8 +188,8 @@ def test_resnet19_outputs_of_blocks_are_binary_and_sew_outputs_are_sums() -> Non
 @pytest.mark.parametrize("name", ["sew_resnet18", "sew_resnet19"])
 def test_sew_convolutions_start_kaiming_fan_out(name: str) -> None:
     model = build(name)
-    conv = [m for m in model.modules() if isinstance(m, nn.Conv2d) and m.weight.numel() > 10**6][-1]
-    fan_out = conv.out_channels * 9
+    conv = next(m for m in model.modules() if isinstance(m, nn.Conv2d) and m.weight.shape[:2] == (512, 256))
+    fan_out = conv.out_channels * conv.kernel_size[0] ** 2
     assert conv.weight.std().item() == pytest.approx((2 / fan_out) ** 0.5, rel=0.01)
 
 

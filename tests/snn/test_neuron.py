@@ -73,6 +73,14 @@ def test_a_spike_cuts_the_gradient_to_earlier_steps(backend: str) -> None:
     assert grad.tolist() == pytest.approx([0.8, 0.4], abs=1e-12)
 
 
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_a_membrane_at_the_threshold_passes_the_gradient(backend: str) -> None:
+    # u = .5 (no spike, slope 2), .6 (slope 1.6); dI1 = (2 + 1.6/2)/2
+    current = torch.tensor([1.0, 0.7], dtype=torch.float64)
+    _, grad = gradient(current, torch.ones(2, dtype=torch.float64), backend=backend)
+    assert grad.tolist() == pytest.approx([1.4, 0.8], abs=1e-12)
+
+
 @settings(max_examples=40, deadline=None)
 @given(
     shape=st.lists(st.integers(1, 6), min_size=1, max_size=5),

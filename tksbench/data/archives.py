@@ -1,0 +1,127 @@
+"""Unpacking a data set's published archives, without trusting them."""
+
+from __future__ import annotations
+
+import contextlib
+import tarfile
+import tempfile
+import zipfile
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+from typing import TYPE_CHECKING
+
+from tksbench.data.errors import DataError
+from tksbench.data.files import md5_of_file
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+MAX_BYTES = 64 * 2**30  # of all unpacked files; the largest of these archives holds a tenth of it
+MAX_MEMBERS = 500_000
+
+
+@dataclass(frozen=True)
+class Archive:
+    """One published archive.
+
+    Attributes:
+        file: Its file name.
+        inside: The folder to take out of it; "." for all files at its top.
+        to: Where that folder goes, relative to the data root.
+        md5: Published MD5, None where none was published.
+    """
+
+    file: str
+    inside: str
+    to: str
+    md5: str | None = None
+
+
+class _Budget:
+    """Refuses what no archive of a data set holds: links, paths that lead out, endless data."""
+
+    def __init__(self, path: Path) -> None:
+        self._path, self._bytes, self._members = path, 0, 0
+
+    def admit(self, name: str, size: int, plain: bool) -> None:
+        """Check one member before it is written."""
+        parts = PurePosixPath(name.replace("\\", "/"))
+        if parts.is_absolute() or ".." in parts.parts or ":" in name.partition("/")[0]:
+            raise DataError(f"{self._path}: member {name!r} leads out of the folder; nothing was installed")
+        if not plain:
+            raise DataError(f"{self._path}: member {name!r} is a link or a device; nothing was installed")
+        self._bytes, self._members = self._bytes + size, self._members + 1
+        if self._bytes > MAX_BYTES or self._members > MAX_MEMBERS:
+            raise DataError(
+                f"{self._path}: unpacks to more than {MAX_BYTES // 2**30} GiB or {MAX_MEMBERS} files, "
+                "which no data set here does; nothing was installed"
+            )
+
+
+def _unpack_tar(path: Path, into: Path) -> None:
+    budget = _Budget(path)
+    with tarfile.open(path) as archive:
+        for member in archive:
+            budget.admit(member.name, member.size, member.isreg() or member.isdir())
+            archive.extract(member, into, filter="data")
+
+
+def _unpack_zip(path: Path, into: Path) -> None:
+    budget = _Budget(path)
+    with zipfile.ZipFile(path) as archive:
+        for member in archive.infolist():
+            kind = (member.external_attr >> 16) & 0o170000
+            budget.admit(member.filename, member.file_size, kind in (0, 0o100000, 0o040000))
+            archive.extract(member, into)
+
+
+@contextlib.contextmanager
+def unpacked(path: Path, beside: Path) -> Iterator[Path]:
+    """Unpack a .tar, .tgz, .tar.gz or .zip into a temporary folder.
+
+    Args:
+        path: The archive.
+        beside: Where to make the temporary folder, so that a rename can move the result.
+
+    Yields:
+        The folder; it is removed at the end.
+
+    Raises:
+        DataError: The archive is damaged, holds links or paths that lead out, or is far too large.
+    """
+    with tempfile.TemporaryDirectory(prefix=".unpack-", dir=beside) as name:
+        try:
+            (_unpack_zip if path.suffix == ".zip" else _unpack_tar)(path, Path(name))
+        except (tarfile.TarError, zipfile.BadZipFile, EOFError, ValueError, NotImplementedError) as error:
+            raise DataError(f"{path}: damaged archive: {error}; download it again") from error
+        except OSError as error:
+            raise DataError(f"{path}: cannot be unpacked in {beside}: {error}") from error
+        yield Path(name)
+
+
+def install(archive: Archive, path: Path, root: Path) -> None:
+    """Verify an archive, unpack it, and move its data into place; what is already there stays.
+
+    Args:
+        archive: What the archive is.
+        path: Where it lies.
+        root: The data root.
+
+    Raises:
+        DataError: Its MD5 is not the published one, it is damaged or unsafe, or it lacks the expected folder.
+    """
+    if archive.md5 and (found := md5_of_file(path)) != archive.md5:
+        size = path.stat().st_size
+        raise DataError(f"{path}: MD5 {found}, expected {archive.md5} (file size {size} bytes); download it again")
+    with unpacked(path, root) as folder:
+        source, target = folder / archive.inside, root / archive.to
+        if not source.is_dir():
+            raise DataError(f"{path}: holds no folder {archive.inside}/; is it another archive?")
+        target.parent.mkdir(parents=True, exist_ok=True)
+        if archive.inside != "." and not target.exists():
+            source.rename(target)
+            return
+        target.mkdir(exist_ok=True)
+        for entry in source.iterdir():
+            if not (target / entry.name).exists():
+                entry.rename(target / entry.name)

@@ -49,9 +49,9 @@ def _pool(digit: int, train: bool) -> NDArray[np.uint8]:
 
 def _paint(glyph: NDArray[np.uint8], hue: float, width: int, height: int, rng: np.random.Generator) -> Image.Image:
     """Enlarge a digit, colour it, place it on a dim ground of other hues."""
-    side = round(min(width, height) * rng.uniform(0.75, 0.9))
+    side = round(min(width, height) * rng.uniform(0.85, 1.0))
     left, top = int(rng.integers(width - side + 1)), int(rng.integers(height - side + 1))
-    ground = Image.fromarray(rng.integers(0, 90, (4, 4, 3), dtype=np.uint8)).resize((width, height))
+    ground = Image.fromarray(rng.integers(0, 40, (4, 4, 3), dtype=np.uint8)).resize((width, height))
     colour = tuple(round(255 * part) for part in colorsys.hsv_to_rgb(hue % 1.0, 0.85, 0.95))
     mask = Image.fromarray(glyph).resize((side, side), Image.Resampling.BICUBIC)
     ground.paste(colour, (left, top), mask)
@@ -78,8 +78,8 @@ def render(digit: int, hue: float, spread: float, train: bool, nth: int, size: t
 
 
 def _tinted(digit: int, train: bool, nth: int, size: tuple[int, int]) -> Image.Image:
-    # The colour hints at the class without giving it away, so that a network learns within a few epochs.
-    return render(digit, digit / 10, 0.05, train, nth, size)
+    # The colour says nearly as much as the shape, so that a narrow network learns within a few hundred steps.
+    return render(digit, digit / 10, 0.02, train, nth, size)
 
 
 def _hundred(label: int, train: bool, nth: int) -> Image.Image:

@@ -1,0 +1,104 @@
+"""The job around the training: lease, signals, attempts, exit status."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from tests.train.conftest import MakeRun
+from tksbench.data import registry
+from tksbench.data.base import Data
+from tksbench.runs import Ledger
+from tksbench.runs.attempts import read_attempts
+from tksbench.runs.lease import Lease
+from tksbench.runs.record import load_record
+from tksbench.train import job
+
+
+@pytest.fixture(autouse=True)
+def use_tiny_data(tiny_data: Data, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(registry, "load", lambda spec, T, seed: tiny_data)
+    before = {name: signal.getsignal(name) for name in (signal.SIGINT, signal.SIGTERM, signal.SIGUSR2)}
+    yield  # type: ignore[misc]
+    for name, handler in before.items():
+        signal.signal(name, handler)
+
+
+def test_job_ends_with_a_record_and_is_not_done_twice(make_run: MakeRun) -> None:
+    run, run_dir = make_run("results", "optim.epochs=1")
+    assert job.run_job(run_dir.path) == job.DONE
+    content = run_dir.record.read_bytes()
+    record = load_record(run_dir.record)
+    assert [row.event for row in record.attempts] == ["start", "end"]
+    assert job.run_job(run_dir.path) == job.DONE
+    assert run_dir.record.read_bytes() == content
+    assert len(read_attempts(run_dir)) == 2
+    assert Ledger(run_dir.path.parent.parent).status(run.id).state == "done"
+
+
+def test_signal_saves_and_the_next_start_goes_on(make_run: MakeRun, tiny_data: Data) -> None:
+    _, run_dir = make_run()
+    fetch = tiny_data.train.__getitems__
+    calls = []
+
+    def fetch_and_signal(keys):  # type: ignore[no-untyped-def]
+        calls.append(1)
+        if len(calls) == 5:
+            os.kill(os.getpid(), signal.SIGTERM)
+        return fetch(keys)
+
+    tiny_data.train.__getitems__ = fetch_and_signal  # type: ignore[method-assign]
+    assert job.run_job(run_dir.path) == job.INTERRUPTED
+    assert not run_dir.record.exists()
+    assert job.run_job(run_dir.path) == job.DONE
+    ends = [row["outcome"] for row in read_attempts(run_dir) if row["event"] == "end"]
+    starts = [(row["epoch"], row["step"]) for row in read_attempts(run_dir) if row["event"] == "start"]
+    assert ends == ["interrupted", "done"]
+    assert starts == [(0, 0), (1, 2)]
+
+
+def test_held_by_another_process(make_run: MakeRun) -> None:
+    _, run_dir = make_run()
+    with Lease.acquire(run_dir):
+        assert job.run_job(run_dir.path) == job.HELD
+    assert not run_dir.metrics.exists()
+
+
+def test_failure_is_noted_with_its_reason(make_run: MakeRun, tiny_data: Data) -> None:
+    run, run_dir = make_run("results", "execution.checkpoint_minutes=0")
+    tiny_data.train.images[:] = np.inf  # type: ignore[attr-defined]
+    assert job.run_job(run_dir.path) == job.FAILED
+    status = Ledger(run_dir.path.parent.parent).status(run.id)
+    assert (status.state, "not finite" in status.reason) == ("failed", True)
+
+
+def test_doctored_spec_is_bad_input(make_run: MakeRun) -> None:
+    _, run_dir = make_run()
+    plain = json.loads(run_dir.run.read_text())
+    plain["spec"]["optim"]["epochs"] = 1
+    run_dir.run.write_text(json.dumps(plain))
+    assert job.run_job(run_dir.path) == job.BAD_INPUT
+    assert not run_dir.metrics.exists()
+
+
+def test_damaged_newest_checkpoint_falls_back_to_the_one_before(make_run: MakeRun) -> None:
+    _, whole = make_run("whole", "execution.checkpoint_minutes=0")
+    assert job.run_job(whole.path) == job.DONE
+    _, run_dir = make_run("broken", "execution.checkpoint_minutes=0")
+    assert job.run_job(run_dir.path) == job.DONE
+    run_dir.record.unlink()
+    newest: Path = sorted(run_dir.checkpoints.iterdir())[-1]
+    newest.write_bytes(newest.read_bytes()[: newest.stat().st_size // 2])
+    assert job.run_job(run_dir.path) == job.DONE
+    assert load_record(run_dir.record).weights_sha256 == load_record(whole.record).weights_sha256
+    assert run_dir.metrics.read_bytes() == whole.metrics.read_bytes()
+
+
+def test_missing_directory_is_bad_input(tmp_path: Path) -> None:
+    assert job.run_job(tmp_path / "results" / "runs" / "0123456789abcdef") == job.BAD_INPUT
+    assert not (tmp_path / "results").exists()

@@ -82,10 +82,8 @@ def run(*command: str | Path) -> bool:
     environment = {**os.environ, "PIP_DISABLE_PIP_VERSION_CHECK": "1"}
     environment.setdefault("UV_HTTP_TIMEOUT", "180")  # torch's wheels are large
     environment.pop("VIRTUAL_ENV", None)
-    return (
-        subprocess.run([str(part) for part in command], cwd=ROOT, env=environment, check=False).returncode
-        == 0
-    )
+    words = [str(part) for part in command]
+    return subprocess.run(words, cwd=ROOT, env=environment, check=False).returncode == 0  # noqa: S603 - own words only
 
 
 def clear(venv: Path) -> None:
@@ -157,9 +155,7 @@ def install_extra(venv: Path, extra: str) -> None:
     say(f"installing the extra {extra}")
     # deepspeed ships as source whose build asks for the torch that is already here.
     options = ["--no-build-isolation", "--require-hashes", "-c", EXTRA_PINS, "-r", "pyproject.toml"]
-    if not run(
-        venv / "bin/uv", "pip", "install", "--python", venv / "bin/python", *options, "--extra", extra
-    ):
+    if not run(venv / "bin/uv", "pip", "install", "--python", venv / "bin/python", *options, "--extra", extra):
         raise SetupError(f"the extra {extra} could not be installed: see the lines above")
 
 

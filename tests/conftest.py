@@ -1,0 +1,45 @@
+"""What all tests share: one torch thread each, and a plain reason where a test's tool is not on the machine."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from typing import TYPE_CHECKING
+
+import pytest
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+# Before anything imports torch: test processes run side by side, and their threads would wait for each other.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+os.environ.setdefault("MKL_NUM_THREADS", "1")
+
+
+def _has_program(*names: str) -> bool:
+    return any(shutil.which(name) for name in names)
+
+
+def _has_gpu() -> bool:
+    import torch
+
+    return torch.cuda.is_available()
+
+
+# marker: (is its tool here?, why the test is skipped and how to get the tool)
+TOOLS: dict[str, tuple[Callable[[], bool], str]] = {
+    "slurm": (lambda: _has_program("sbatch"), "no Slurm here: apt-get install slurm-wlm munge"),
+    "gpu": (_has_gpu, "no CUDA device here: run on a machine that has one"),
+    "browser": (
+        lambda: _has_program("chromium-headless-shell", "chromium"),
+        "no Chromium here: apt-get install chromium-headless-shell",
+    ),
+    "latex": (lambda: _has_program("pdflatex"), "no LaTeX here: apt-get install texlive-latex-recommended"),
+}
+
+
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    """Skip a marked test whose tool is missing."""
+    for marker, (is_here, reason) in TOOLS.items():
+        if item.get_closest_marker(marker) and not is_here():
+            pytest.skip(reason)

@@ -1,0 +1,71 @@
+"""The dispatcher `tksbench`."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import types
+
+import pytest
+
+from tksbench import cli
+from tksbench.errors import TksbenchError
+
+
+@pytest.fixture
+def command(monkeypatch: pytest.MonkeyPatch) -> types.ModuleType:
+    """A module that stands for a subcommand; the test sets its `main`."""
+    module = types.ModuleType("tksbench_fake_command")
+    monkeypatch.setitem(sys.modules, module.__name__, module)
+    monkeypatch.setattr(cli, "COMMANDS", {"launch": (module.__name__, "train")})
+    return module
+
+
+def test_hands_the_arguments_on_and_returns_the_status(command: types.ModuleType) -> None:
+    seen: list[str] = []
+    command.main = lambda argv: seen.extend(argv) or 1  # type: ignore[attr-defined]
+    assert cli.main(["launch", "a.yaml", "--plan"]) == 1
+    assert seen == ["a.yaml", "--plan"]
+
+
+def test_no_arguments_for_a_command_are_not_those_of_the_process(command: types.ModuleType) -> None:
+    command.main = lambda argv: 0 if argv == [] else 1  # type: ignore[attr-defined]
+    assert cli.main(["launch"]) == 0
+
+
+def test_a_users_mistake_is_one_line_and_status_2(
+    command: types.ModuleType, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def fail(argv: list[str] | None) -> int:
+        raise TksbenchError("a.yaml:3: unknown key 'epoch'; did you mean 'epochs'?")
+
+    command.main = fail  # type: ignore[attr-defined]
+    assert cli.main(["launch"]) == 2
+    assert capsys.readouterr().err == "tksbench: error: a.yaml:3: unknown key 'epoch'; did you mean 'epochs'?\n"
+
+
+def test_ctrl_c_is_status_130(command: types.ModuleType) -> None:
+    def interrupt(argv: list[str] | None) -> int:
+        raise KeyboardInterrupt
+
+    command.main = interrupt  # type: ignore[attr-defined]
+    assert cli.main(["launch"]) == 130
+
+
+def test_an_unknown_command_names_the_nearest(capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.main(["lunch"]) == 2
+    assert capsys.readouterr().err == "tksbench: error: unknown command 'lunch'; did you mean 'launch'?\n"
+
+
+@pytest.mark.parametrize("argv", [[], ["--help"], ["-h"]])
+def test_help_names_every_command(argv: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.main(argv) == 0
+    out = capsys.readouterr().out
+    assert all(f"\n  {name} " in out for name in cli.COMMANDS)
+
+
+def test_the_dispatcher_imports_no_heavy_library() -> None:
+    heavy = "{'torch', 'numpy', 'pandas', 'timm', 'matplotlib'}"
+    code = f"import sys, tksbench.cli; print(sorted({heavy} & set(sys.modules)))"
+    out = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
+    assert out == "[]\n"

@@ -82,12 +82,6 @@ def _tinted(digit: int, train: bool, nth: int, size: tuple[int, int]) -> Image.I
     return render(digit, digit / 10, 0.02, train, nth, size)
 
 
-def _hundred(label: int, train: bool, nth: int) -> Image.Image:
-    # One hundred classes: ten digits in ten colours.
-    digit, tint = divmod(label, 10)
-    return render(digit, tint / 10, 0.015, train, nth * 10 + tint, (32, 32))
-
-
 def python2_pickle(content: object) -> bytes:
     """Pickle plain containers and uint8 arrays as Python 2 did for CIFAR (its strings are bytes in Python 3).
 
@@ -134,16 +128,16 @@ def _cifar_content(name: str, pairs: list[tuple[int, int]], train: bool, title: 
     labels = [label for label, _ in pairs]
     filenames = [f"digit_s_{label:02d}_{nth:04d}.png" for label, nth in pairs]
     head: dict[str, Any] = {"batch_label": title, "filenames": filenames}
+    head["data"] = _planar([_tinted(label, train, nth, (32, 32)) for label, nth in pairs])
     if name == "cifar10":
-        data = _planar([_tinted(label, train, nth, (32, 32)) for label, nth in pairs])
-        return head | {"data": data, "labels": labels}
-    data = _planar([_hundred(label, train, nth) for label, nth in pairs])
-    coarse = [label // 10 for label in labels]
-    return head | {"data": data, "fine_labels": labels, "coarse_labels": coarse}
+        return head | {"labels": labels}
+    return head | {"fine_labels": [11 * label for label in labels], "coarse_labels": [2 * label for label in labels]}
 
 
 def make_cifar(name: str, folder: Path) -> None:
-    """Write a CIFAR-10 (2000 + 500 images) or CIFAR-100 (2000 + 500, ten digits in ten colours).
+    """Write a CIFAR-10 or a CIFAR-100 of 2000 + 500 images.
+
+    Of the hundred fine labels ten occur (0, 11, ..., 99): twenty images a class teach a spiking network nothing.
 
     Args:
         name: "cifar10" or "cifar100".
@@ -161,11 +155,12 @@ def make_cifar(name: str, folder: Path) -> None:
         meta: dict[str, Any] = {"num_cases_per_batch": 400, "label_names": list(map(str, range(10))), "num_vis": 3072}
         (folder / "batches.meta").write_bytes(python2_pickle(meta))
     else:
-        for file, each, title in (("train", 20, "training batch 1 of 1"), ("test", 5, "testing batch 1 of 1")):
-            content = _cifar_content(name, _shuffled(100, each), file == "train", title)
+        for file, each, title in (("train", 200, "training batch 1 of 1"), ("test", 50, "testing batch 1 of 1")):
+            content = _cifar_content(name, _shuffled(10, each), file == "train", title)
             (folder / file).write_bytes(python2_pickle(content))
-        fine = [f"{digit}_tint_{tint}" for digit in range(10) for tint in range(10)]
-        meta = {"fine_label_names": fine, "coarse_label_names": list(map(str, range(10)))}
+        fine = [f"{label // 11}" if label % 11 == 0 else f"unused_{label}" for label in range(100)]
+        coarse = [f"{label // 2}" if label % 2 == 0 else f"unused_{label}" for label in range(20)]
+        meta = {"fine_label_names": fine, "coarse_label_names": coarse}
         (folder / "meta").write_bytes(python2_pickle(meta))
     write_checksums(folder)
 

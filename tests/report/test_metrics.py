@@ -94,6 +94,7 @@ def test_summary_is_consistent_and_json_ready(logits: np.ndarray, seed: int) -> 
     summary = metrics.summarize(logits, labels)
     assert summary["top1"] == summary["top1_prefix"][-1] <= summary["top5"]
     assert all(metrics.excess_aurc(logits.mean(axis=1), labels, kind) >= -1e-9 for kind in ("logit", "softmax"))
+    assert summary["top1"] == pytest.approx(sum(summary["top1_halves"]) / 2)
     assert 0 <= summary["ece"] <= 1
     values = [v for value in summary.values() for v in (value if isinstance(value, list) else [value])]
     assert all(value is None or type(value) is float for value in values)

@@ -8,15 +8,14 @@ from typing import TYPE_CHECKING, NamedTuple
 from tksbench.report.stats import Interval, mean_sd, prediction_interval, wilson_interval
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Mapping, Sequence
 
-    from tksbench.recipe import Run
-    from tksbench.report.evidence import Evidence
+    from tksbench.recipe import RunSpec
     from tksbench.report.groups import Candidate
     from tksbench.report.paper import Metric, Row
     from tksbench.runs.record import Record
 
-    Estimate = Callable[[Run], float]  # GPU-hours that training a run takes
+    Estimate = Callable[[RunSpec], float | None]  # GPU-hours that training takes, None if it cannot be said
 
 MIN_RUNS = 3  # below, a standard deviation says too little for a verdict
 _FIELDS: dict[Metric, str] = {"top1": "top1", "top5": "top5", "aurc": "aurc_logit"}  # AURC as the authors code it
@@ -59,7 +58,13 @@ class Cell:
     verdict: str
 
 
-def build_cell(row: Row, protocols: Sequence[Candidate], evidence: Evidence, estimate: Estimate | None = None) -> Cell:
+def build_cell(
+    row: Row,
+    protocols: Sequence[Candidate],
+    by_group: Mapping[str, Sequence[Record]],
+    states: Mapping[str, str],
+    estimate: Estimate,
+) -> Cell:
     """Fill one of the paper's rows.
 
     The scale shown is the one closest to the paper that has records; scales and data sources never mix.
@@ -67,20 +72,20 @@ def build_cell(row: Row, protocols: Sequence[Candidate], evidence: Evidence, est
     Args:
         row: The paper's number, its own or cited.
         protocols: Candidates for the row's run, best first; none if no recipe names the run.
-        evidence: Records and states.
+        by_group: Records of each group, by seed (`group_records`).
+        states: What unfinished runs of a group are at.
         estimate: GPU-hours of a run, for cells that are not run.
     """
     if row.cell is None:
         return Cell(row, None, "cited")
-    by_group = group_records((*evidence.published, *evidence.local))
     for candidate in protocols:
         if candidate.group in by_group:
             ours = summarize_runs(row.metric, candidate, by_group[candidate.group])
             return Cell(row, ours, verdict(row.value, ours))
-    return Cell(row, None, _missing(protocols, evidence.states, estimate))
+    return Cell(row, None, _missing(protocols, states, estimate))
 
 
-def group_records(records: Sequence[Record]) -> dict[str, list[Record]]:
+def group_records(records: Iterable[Record]) -> dict[str, list[Record]]:
     """Records by group, each group by seed."""
     groups: dict[str, list[Record]] = {}
     for record in sorted(records, key=lambda one: one.seed):
@@ -125,15 +130,14 @@ def verdict(paper: float | None, ours: Ours) -> str:
     return "above" if ours.best.mean > paper else "below"
 
 
-def _missing(protocols: Sequence[Candidate], states: Mapping[str, str], estimate: Estimate | None) -> str:
+def _missing(protocols: Sequence[Candidate], states: Mapping[str, str], estimate: Estimate) -> str:
     for candidate in protocols:
         if candidate.group in states:
             return states[candidate.group]
     if not protocols:
         return "not run (no recipe)"
-    if estimate is None:
-        return "not run"
-    return f"not run (about {_rounded(estimate(protocols[0].run))} GPU-h)"
+    hours = estimate(protocols[0].run.spec)
+    return "not run" if hours is None else f"not run (about {_rounded(hours)} GPU-h)"
 
 
 def _rounded(hours: float) -> str:

@@ -79,7 +79,7 @@ def gather(ledger: Ledger) -> Evidence:
 
 
 def inconsistency(record: Record) -> str | None:
-    """Why a record's metrics cannot be true, or None: accuracies must follow from the stored right and wrong samples."""
+    """Why a record's metrics cannot be true, or None: accuracies must follow from the stored right samples."""
     for choice in ("last", "best"):
         metrics = getattr(record.metrics, choice)
         right = sum(unpack_correct(getattr(record.test, f"correct_{choice}"), record.test.n))

@@ -1,0 +1,176 @@
+"""A table of the paper as lines of plain text, ready for any of the renderings (`markup`, `terminal`)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from tksbench.report.cells import build_cell, group_records
+from tksbench.report.groups import ReportError
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from tksbench.report.cells import Cell, Estimate, Summary
+    from tksbench.report.evidence import Evidence
+    from tksbench.report.groups import Candidate
+    from tksbench.report.paper import Paper, Row
+    from tksbench.report.stats import Interval
+
+NONE = "–"
+METRICS = {"top1": "top-1 (%)", "top5": "top-5 (%)", "aurc": "AURC (×10⁻³)"}
+_SOURCE_MARKS = {"paper": "", "cited-work": " (c)", "inferred": " (i)", "unknown": ""}
+
+
+@dataclass(frozen=True)
+class Line:
+    """One row of a rendered table: plain text, not yet escaped for any format. `scale` is "" where nothing is ours."""
+
+    dataset: str
+    method: str
+    architecture: str
+    steps: str
+    metric: str
+    paper: str
+    best: str
+    last: str
+    n: str
+    scale: str
+    run_interval: str
+    test_interval: str
+    verdict: str
+
+
+@dataclass(frozen=True)
+class Table:
+    """A table before rendering.
+
+    Attributes:
+        name: As in results/paper.yaml, for example "table1".
+        title: Caption.
+        lines: In the paper's order.
+        metric: The one metric of all lines, or None if lines differ.
+        notes: Footnotes: only those that this table needs.
+        stamp: What unpublished evidence went in (`Evidence.stamp`).
+    """
+
+    name: str
+    title: str
+    lines: tuple[Line, ...]
+    metric: str | None
+    notes: tuple[str, ...]
+    stamp: str
+
+
+def build_table(
+    name: str, paper: Paper, protocols: Mapping[str, Sequence[Candidate]], evidence: Evidence, estimate: Estimate
+) -> Table:
+    """Put the paper's rows and ours side by side.
+
+    Args:
+        name: Name of the table.
+        paper: The paper's numbers.
+        protocols: From `groups.candidates`.
+        evidence: From `evidence.gather`.
+        estimate: GPU-hours of a run, for cells that are not run.
+
+    Raises:
+        ReportError: The paper has no such table.
+    """
+    if name not in paper.tables:
+        from tksbench.recipe import suggest
+
+        raise ReportError(f"no table '{name}'; {suggest(name, paper.tables)}")
+    rows = paper.tables[name].rows
+    groups = {candidate.group for row in rows for candidate in protocols.get(row.run or "", ())}
+    mine = evidence.of_groups(groups)
+    by_group = group_records((*mine.published, *mine.local))
+    cells = [build_cell(row, protocols.get(row.run or "", ()), by_group, mine.states, estimate) for row in rows]
+    lines = tuple(_line(cell, paper, paper.tables[name].decimals) for cell in cells)
+    metrics = {row.metric for row in rows}
+    return Table(
+        name=name,
+        title=f"Table {name.removeprefix('table')}. {paper.tables[name].title}",
+        lines=lines,
+        metric=METRICS[metrics.pop()] if len(metrics) == 1 else None,
+        notes=tuple(_notes(cells, mine)),
+        stamp=mine.stamp(),
+    )
+
+
+def _line(cell: Cell, paper: Paper, decimals: int) -> Line:
+    row, ours = cell.row, cell.ours
+    return Line(
+        dataset=paper.datasets[row.dataset].printed if row.dataset in paper.datasets else row.dataset,
+        method=row.label,
+        architecture=row.architecture or NONE,
+        steps=NONE if row.T is None else str(row.T),
+        metric=METRICS[row.metric],
+        paper=_paper_value(row, decimals),
+        best=_mean_sd(ours.best) if ours else NONE,
+        last=_mean_sd(ours.last) if ours else NONE,
+        n=str(len(ours.records)) if ours else NONE,
+        scale=f"{ours.candidate.scale}{', miniature' * (ours.candidate.source == 'miniature')}" if ours else "",
+        run_interval=_interval(ours.prediction if ours else None),
+        test_interval=_interval(ours.test if ours else None),
+        verdict=cell.verdict,
+    )
+
+
+def _paper_value(row: Row, decimals: int) -> str:
+    if row.value is None:
+        return "?"
+    digits = decimals if row.decimals is None else row.decimals
+    return f"{row.value:.{digits}f}{_SOURCE_MARKS[row.source]}"
+
+
+def _mean_sd(summary: Summary) -> str:
+    return f"{summary.mean:.2f}" if summary.sd is None else f"{summary.mean:.2f} ± {summary.sd:.2f}"
+
+
+def _interval(interval: Interval | None) -> str:
+    return NONE if interval is None else f"{interval.low:.2f} to {interval.high:.2f}"
+
+
+_ALWAYS = (
+    "Best and last epoch: ours, mean ± standard deviation over n seeds. As in the authors' code, the best epoch is "
+    "picked on the test set, which flatters it; the verdict judges it, the last epoch is free of that choice.",
+    "Run 95 %: prediction interval of one further run of ours (two seeds or more). "
+    "Test 95 %: Wilson interval of our best-epoch accuracy, the error of a test set of this size.",
+    "Verdict: reproduced, if the paper's number lies in the run interval; above or below, if ours lies off it; "
+    "undecided with fewer than three seeds; only scale paper is held against the paper's number.",
+)
+_SCALE_NOTES = {
+    "paper": "paper: the full protocol",
+    "budget": "budget: fewer epochs, all else as the paper, one H100-class GPU",
+    "mini": "mini: narrow network, few epochs, all the real data, a CPU",
+    "smoke": "smoke: narrow network, very few epochs, a small subset of the data, a CPU",
+}
+
+
+def _notes(cells: Sequence[Cell], evidence: Evidence) -> list[str]:
+    ours = [cell.ours for cell in cells if cell.ours]
+    rows = [cell.row for cell in cells]
+    notes = list(_ALWAYS)
+    scales = {one.candidate.scale for one in ours}
+    told = [text for scale, text in _SCALE_NOTES.items() if scale in scales]
+    if told:
+        notes.append("Scale " + "; ".join(told) + ".")
+    if any(one.candidate.source == "miniature" for one in ours):
+        notes.append(
+            "Miniature: a small stand-in data set in the original's file format; it says nothing about the original."
+        )
+    if any(row.star for row in rows):
+        notes.append(
+            "*: the paper never defines its asterisk; read here as strong augmentation, which fits its numbers."
+        )
+    sources = {row.source for row in rows}
+    if "cited-work" in sources:
+        notes.append("(c): the cited work's own number; that the paper repeats it unchanged is assumed.")
+    if "inferred" in sources:
+        notes.append("(i): a number of the paper whose place in the table is inferred.")
+    if "unknown" in sources:
+        notes.append("?: printed by the paper, but not established here.")
+    if evidence.local:
+        notes.append(f"Includes {len(evidence.local)} finished run(s) of this machine that are not published.")
+    return notes

@@ -1,0 +1,55 @@
+"""Tables on a terminal: the essential columns on 80 characters, all of them on a wide one."""
+
+from __future__ import annotations
+
+import itertools
+from typing import TYPE_CHECKING
+
+from rich import box
+from rich.table import Table as Grid
+from rich.text import Text
+
+from tksbench.report.markup import COLUMNS, RIGHT
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from tksbench.report.tables import Line, Table
+
+WIDE = 150  # columns that the full table needs
+_NARROW_COLUMNS = ("method", "architecture", "metric", "paper", "best", "n", "verdict")
+_COLOURS = {  # told apart by the word as well; blue and orange rather than green and red
+    "reproduced": "bold blue",
+    "above": "bold cyan",
+    "below": "bold dark_orange",
+    "failed": "bold red",
+    "running": "yellow",
+    "cited": "dim",
+    "not": "dim",
+}
+
+
+def show(table: Table, console: Console) -> None:
+    """Print a table, grouped by data set, with its footnotes."""
+    wide = console.width >= WIDE
+    names = [name for name in (COLUMNS if wide else _NARROW_COLUMNS) if name != "dataset"]
+    names = [name for name in names if name != "metric" or not table.metric]
+    grid = Grid(box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0), pad_edge=False)
+    for name in names:
+        keep = name in RIGHT or name == "method"
+        grid.add_column(COLUMNS[name], justify="right" if name in RIGHT else "left", no_wrap=keep)
+    for dataset, lines in itertools.groupby(table.lines, key=lambda line: line.dataset):
+        grid.add_section()
+        grid.add_row(Text(dataset, style="bold"))
+        for line in lines:
+            grid.add_row(*(_cell(line, name) for name in names))
+    console.print(Text(table.title + (f": {table.metric}" if table.metric else ""), style="bold"))
+    console.print(grid)
+    for note in table.notes:
+        console.print(Text(note, style="dim"))
+    console.print()
+
+
+def _cell(line: Line, name: str) -> Text:
+    text = str(getattr(line, name))
+    return Text(text, style=_COLOURS.get(text.split(" ")[0], "") if name == "verdict" else "")

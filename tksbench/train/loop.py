@@ -78,6 +78,8 @@ class Trainer:
         self._pending: list[torch.Tensor] = []
         self._correct = torch.zeros((), dtype=torch.int64, device=device)
         self._saved_at = self._shown_at = time.monotonic()
+        self._newest_loss: float | None = None
+        self._began = (self._saved_at, 0)  # when this attempt's training began, and at which step
 
     def resume(self) -> None:
         """Go on from the newest whole checkpoint, if there is one.
@@ -108,6 +110,7 @@ class Trainer:
         """
         self.model.train()
         batches = iter(self._train_loader())
+        self._began = (time.monotonic(), self._done())
         while self.state.epoch < self.epochs:
             self.scheduler.step(self.state.epoch)
             while self.state.step < self.steps:
@@ -176,6 +179,7 @@ class Trainer:
                 place = f"epoch {self.state.epoch}, step {first + offset}"
                 raise Diverged(f"the loss is {value} at {place}; the checkpoints before it are kept")
         self.state.losses += values
+        self._newest_loss = values[-1]
         self.state.correct = int(self._correct)
         self._pending.clear()
 
@@ -245,20 +249,24 @@ class Trainer:
     def _show(self) -> None:
         """Rewrite the live view's file; it may be lost, so it need not reach the disk."""
         state = self.state
-        rate = state.images / state.seconds if state.seconds else None
-        left = (self.epochs - state.epoch) * self.steps - state.step
+        began, done = self._began
+        pace = (time.monotonic() - began) / max(self._done() - done, 1)  # seconds a step, evaluation included
         view = {
             "epoch": state.epoch,
             "epochs": self.epochs,
             "step": state.step,
             "steps": self.steps,
-            "loss": state.losses[-1] if state.losses else None,
+            "loss": self._newest_loss,
             "top1": state.best["top1"] if state.best else None,
-            "images_per_s": rate,
-            "eta_s": left * self.run.spec.optim.batch_size / rate if rate else None,
+            "images_per_s": state.images / state.seconds if state.seconds else None,
+            "eta_s": (self.epochs * self.steps - self._done()) * pace,
             "updated": time.time(),
         }
         write_json(self.dir.progress, view, durable=False)
+
+    def _done(self) -> int:
+        """Steps since the run began."""
+        return self.state.epoch * self.steps + self.state.step
 
     def _train_loader(self) -> Iterator[Batch]:
         batches = TrainBatches(

@@ -1,0 +1,80 @@
+"""ImageNet's folders: class order, checks, verification."""
+
+from __future__ import annotations
+
+import shutil
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pytest
+
+from tksbench.data import DataError, imagenet, load
+from tksbench.data.miniature import WNIDS
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+    from tksbench.recipe import DataSpec
+
+
+@pytest.fixture
+def copied_root(static_root: Path, tmp_path: Path) -> Path:
+    shutil.copytree(static_root / "miniature" / "ILSVRC2012", tmp_path / "miniature" / "ILSVRC2012")
+    return tmp_path
+
+
+def test_class_index_is_the_rank_of_the_synset(static_root: Path, make_spec: Callable[..., DataSpec]) -> None:
+    data = load(make_spec("imagenet"), 4, 42, static_root)
+    for split in (data.train, data.test):
+        synsets = [path.split("/")[-2] for path in split.paths]  # type: ignore[attr-defined]
+        assert split.labels.tolist() == [sorted(WNIDS).index(synset) for synset in synsets]
+    assert (len(data.train), len(data.test), data.num_classes) == (600, 200, 10)
+
+
+def test_images_have_the_size_of_the_recipe(static_root: Path, make_spec: Callable[..., DataSpec]) -> None:
+    data = load(make_spec("imagenet", image_size=64), 4, 42, static_root)
+    assert data.train.__getitems__([(0, 0)])[0].shape == (1, 3, 64, 64)
+    assert data.test.__getitems__([(0, 0)])[0].shape == (1, 3, 64, 64)
+
+
+def test_real_set_must_have_a_thousand_classes(static_root: Path, make_spec: Callable[..., DataSpec]) -> None:
+    with pytest.raises(DataError, match="10 synset folders with images, expected 1000"):
+        load(make_spec("imagenet", source="real"), 4, 42, static_root / "miniature")
+
+
+def test_synset_in_one_half_only_is_refused(copied_root: Path, make_spec: Callable[..., DataSpec]) -> None:
+    shutil.rmtree(copied_root / "miniature" / "ILSVRC2012" / "val" / WNIDS[3])
+    with pytest.raises(DataError, match=f"differ in their synsets: {WNIDS[3]}"):
+        load(make_spec("imagenet"), 4, 42, copied_root)
+
+
+def test_damaged_image_is_named(copied_root: Path, make_spec: Callable[..., DataSpec]) -> None:
+    data = load(make_spec("imagenet"), 4, 42, copied_root)
+    path = copied_root / "miniature" / "ILSVRC2012" / "train" / WNIDS[0] / f"{WNIDS[0]}_0.JPEG"
+    path.write_bytes(path.read_bytes()[:400])
+    with pytest.raises(DataError, match=rf"{WNIDS[0]}_0.JPEG: cannot be read as an image"):
+        data.train.__getitems__([(0, 0)])
+
+
+def test_verify_counts_folders_and_images(static_root: Path) -> None:
+    train, val = imagenet.verify("imagenet", static_root / "miniature")
+    assert (train.state, train.detail) == ("corrupt", "10 of 1000 synset folders, 600 of 1281167 images")
+    assert (val.state, val.detail) == ("corrupt", "10 of 1000 synset folders, 200 of 50000 images")
+
+
+def test_verify_reports_a_flat_validation_folder_as_missing_synsets(tmp_path: Path) -> None:
+    (tmp_path / "ILSVRC2012" / "val").mkdir(parents=True)
+    (tmp_path / "ILSVRC2012" / "val" / "ILSVRC2012_val_00000001.JPEG").touch()
+    train, val = imagenet.verify("imagenet", tmp_path)
+    assert train.state == "missing"
+    assert val.detail.startswith("0 of 1000 synset folders")
+
+
+def test_real_sample_images_decode(samples: Path, make_spec: Callable[..., DataSpec], tmp_path: Path) -> None:
+    (tmp_path / "miniature").mkdir()
+    (tmp_path / "miniature" / "ILSVRC2012").symlink_to(samples / "imagenet_sample" / "imagenette224")
+    data = load(make_spec("imagenet", image_size=64), 4, 42, tmp_path)
+    images, labels = data.test.__getitems__([(0, i) for i in range(len(data.test))])
+    assert images.isfinite().all()
+    assert np.bincount(labels.numpy()).tolist() == [4] * 10

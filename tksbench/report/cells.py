@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, NamedTuple
 
-from tksbench.report.stats import Interval, mean_sd, prediction_interval, wilson_interval
+from tksbench.report.stats import Interval, best_epoch_optimism, mean_sd, prediction_interval, wilson_interval
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -39,6 +39,7 @@ class Ours:
         last: At the last epoch.
         prediction: 95 % interval of one further run's best epoch; None below two runs.
         test: 95 % Wilson interval of `best` on this many test samples; None for AURC, which is no proportion.
+        optimism: Points of top-1 that picking the best epoch on the test set gains, mean over the seeds.
     """
 
     candidate: Candidate
@@ -47,6 +48,7 @@ class Ours:
     last: Summary
     prediction: Interval | None
     test: Interval | None
+    optimism: float
 
 
 @dataclass(frozen=True)
@@ -109,7 +111,13 @@ def summarize_runs(metric: Metric, candidate: Candidate, records: Sequence[Recor
         last=Summary(*mean_sd(last)),
         prediction=prediction_interval(best) if len(best) > 1 else None,
         test=test,
+        optimism=mean_sd([_optimism(record) for record in records])[0],
     )
+
+
+def _optimism(record: Record) -> float:
+    halves = [pair for pair in record.metrics.curve.test_top1_halves if pair]
+    return best_epoch_optimism([even for even, _ in halves], [odd for _, odd in halves])
 
 
 def verdict(paper: float | None, ours: Ours) -> str:

@@ -45,6 +45,10 @@ class Evidence:
             states={group: state for group, state in sorted(self.states.items()) if group in wanted},
         )
 
+    def only_published(self) -> Evidence:
+        """Without this machine's own: what everybody else sees."""
+        return replace(self, local=(), states={})
+
     def stamp(self) -> str:
         """What a table file says of evidence that is not published: JSON without a double hyphen, "" if none."""
         if not self.local and not self.states:

@@ -1,0 +1,194 @@
+"""`python -m tksbench.tables`: the command line of the tables.
+
+Tables are built from the published records (results/records) and from this machine's finished runs. A file that holds
+anything unpublished says so in a comment at its end or head: the ids of those runs and the states of unfinished ones.
+`--check` builds each file again from all published records and just what that comment names, and compares to the byte.
+So a hand-edited number, a published record that is missing from a table, or a local run that is gone all show as
+drift, while a run that is trained here later does not; and a table that is committed without its records is caught
+wherever those are missing. `--publish` publishes what is finished and then builds from published records alone: its
+tables are the ones to commit.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, NamedTuple, NoReturn
+
+from tksbench.report.groups import ReportError, candidates
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from tksbench.report.evidence import Evidence
+    from tksbench.report.groups import Candidate
+    from tksbench.report.paper import Paper
+    from tksbench.report.tables import Table
+    from tksbench.runs import Ledger
+
+FAILED = 1
+_FORMATS = ("md", "tex")
+_REBUILD = "rebuild with: python -m tksbench.tables"
+_ABOUT = "Build the paper's tables from the logged runs: the paper's number, ours, both error bars, a verdict."
+_EXAMPLES = """\
+examples:
+  python -m tksbench.tables                       all tables, printed and written to results/tables
+  python -m tksbench.tables table1 --format tex
+  python -m tksbench.tables --why table1/cifar10/resnet19/tks
+  python -m tksbench.tables --publish             records of finished runs to results/records, tables to commit
+
+exit status: 0 done, 1 a table has drifted or a record was refused, 2 bad input"""
+
+
+class _Parser(argparse.ArgumentParser):
+    def error(self, message: str) -> NoReturn:
+        raise ReportError(f"{message} (see --help)")
+
+
+class _Sources(NamedTuple):
+    paper: Paper
+    protocols: dict[str, list[Candidate]]
+    evidence: Evidence
+    ledger: Ledger
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Obey a command line.
+
+    Args:
+        argv: Arguments without the program's name; None takes the process's own.
+
+    Returns:
+        The exit status.
+
+    Raises:
+        TksbenchError: For anything that the user can put right; nothing has been written then.
+    """
+    options = _parse(sys.argv[1:] if argv is None else argv)
+    from tksbench.report.paper import load_paper
+    from tksbench.runs import Ledger
+
+    ledger = Ledger()
+    paper = load_paper(ledger.root)
+    names = options.names or list(paper.tables)
+    protocols = candidates(_recipes())
+    refused = _publish(ledger) if options.publish else []
+    from tksbench.report.evidence import gather
+
+    evidence = gather(ledger)
+    sources = _Sources(paper, protocols, evidence.only_published() if options.publish else evidence, ledger)
+    for problem in dict.fromkeys((*sources.evidence.problems, *refused)):
+        sys.stderr.write(f"refused: {problem}\n")
+    if options.why:
+        from tksbench.report.why import why
+
+        sys.stdout.write(why(options.why, *sources))
+        return 0
+    if options.check:
+        return _check(names, options.format, sources)
+    _write(names, options.format, sources)
+    return FAILED if refused else 0
+
+
+def _parse(words: Sequence[str]) -> argparse.Namespace:
+    parser = _Parser(
+        prog="python -m tksbench.tables",
+        description=_ABOUT,
+        epilog=_EXAMPLES,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
+    )
+    parser.add_argument("names", nargs="*", metavar="NAME", help="table1 to table4; all of them if none is named")
+    parser.add_argument("--format", default="md,tex", metavar="md,tex", help="files to write or check")
+    parser.add_argument("--check", action="store_true", help="compare results/tables with the records; write nothing")
+    parser.add_argument("--why", metavar="CELL", help="show the runs behind a cell, and the command that makes them")
+    parser.add_argument(
+        "--publish", action="store_true", help="copy finished runs' records to results/records, build from these alone"
+    )
+    options = parser.parse_args(words)
+    options.format = [name for name in options.format.split(",") if name]
+    unknown = [name for name in options.format if name not in _FORMATS]
+    if unknown or not options.format:
+        raise ReportError(f"--format {','.join(options.format)}: expected md, tex, or both with a comma between them")
+    if options.check + bool(options.why) + options.publish > 1:
+        raise ReportError("--check, --why and --publish exclude each other")
+    return options
+
+
+def _recipes() -> list[Path]:
+    recipes = sorted(Path("recipes").glob("*.yaml"))
+    if not recipes:
+        raise ReportError("there is no recipes/*.yaml here: run this from the checkout's root folder")
+    return recipes
+
+
+def _publish(ledger: Ledger) -> list[str]:
+    from tksbench.report.publish import publish
+
+    done = publish(ledger)
+    sys.stdout.write(f"{len(done.added)} records published, {done.present} were already\n")
+    return done.refused
+
+
+def _build(name: str, sources: _Sources, evidence: Evidence) -> Table:
+    from tksbench.launch.cost import estimate_gpu_hours
+    from tksbench.report.tables import build_table
+
+    return build_table(name, sources.paper, sources.protocols, evidence, estimate_gpu_hours)
+
+
+def _write(names: Sequence[str], formats: Sequence[str], sources: _Sources) -> None:
+    from rich.console import Console
+
+    from tksbench.report.markup import RENDERINGS
+    from tksbench.report.terminal import show
+    from tksbench.runs import LedgerError, write_bytes
+
+    tables = [_build(name, sources, sources.evidence) for name in names]
+    folder = sources.ledger.root / "tables"
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise LedgerError(f"{folder}: cannot be made: {error.strerror}") from None
+    console = Console(highlight=False)
+    for table in tables:
+        show(table, console)
+        for suffix in formats:
+            write_bytes(folder / f"{table.name}.{suffix}", RENDERINGS[suffix](table).encode())
+    written = ", ".join(f"{table.name}.{suffix}" for table in tables for suffix in formats)
+    console.print(f"written to {folder}: {written}", markup=False)
+
+
+def _check(names: Sequence[str], formats: Sequence[str], sources: _Sources) -> int:
+    """Compare the table files with what the records give; problems go to standard error."""
+    drifts = [drift for name in names for suffix in formats for drift in _drift(name, suffix, sources)]
+    records = sources.ledger.root / "records"
+    drifts += [problem for problem in sources.evidence.problems if str(records) in problem]
+    for drift in drifts:
+        sys.stderr.write(f"drift: {drift}\n")
+    if not drifts:
+        sys.stdout.write(f"{len(names)} tables agree with {len(sources.evidence.published)} published records\n")
+    return FAILED if drifts else 0
+
+
+def _drift(name: str, suffix: str, sources: _Sources) -> list[str]:
+    from tksbench.report.markup import RENDERINGS, stamp_of
+
+    path = sources.ledger.root / "tables" / f"{name}.{suffix}"
+    try:
+        text = path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError):
+        return [f"{path}: missing or unreadable; {_REBUILD} {name}"]
+    try:
+        evidence, gone = sources.evidence.restamped(stamp_of(text))
+    except (ValueError, TypeError, KeyError):
+        return [f"{path}: its comment on local runs is damaged; {_REBUILD} {name}"]
+    if gone:
+        return [f"{path}: holds run {gone[0]}, which is neither published nor on this machine; {_REBUILD} {name}"]
+    built = RENDERINGS[suffix](_build(name, sources, evidence))
+    if built == text:
+        return []
+    old, new = text.splitlines(), built.splitlines()
+    line = next((i for i, (a, b) in enumerate(zip(old, new, strict=False)) if a != b), min(len(old), len(new)))
+    return [f"{path}:{line + 1}: is not what the records give; {_REBUILD} {name}"]

@@ -1,0 +1,96 @@
+"""From a finished run to a committed record: checked against its files, never overwritten."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, NamedTuple
+
+import numpy as np
+
+from tksbench.errors import TksbenchError
+from tksbench.report.evidence import inconsistency
+from tksbench.report.metrics import summarize
+from tksbench.runs import sha256_file, write_bytes
+from tksbench.runs.record import load_record
+
+if TYPE_CHECKING:
+    from tksbench.runs import Ledger, RunDir
+    from tksbench.runs.record import Metrics, Record
+
+
+class Published(NamedTuple):
+    """What `publish` did.
+
+    Attributes:
+        added: Ids of records newly laid under results/records.
+        present: How many were there already, with the same content.
+        refused: One message for each run that was not published.
+    """
+
+    added: list[str]
+    present: int
+    refused: list[str]
+
+
+def publish(ledger: Ledger) -> Published:
+    """Copy the record of every finished run to results/records, each to the byte.
+
+    A record is refused if it is not valid, if a file that it names is missing or altered, if its metrics do not
+    follow from the stored logits, or if another record of the same run is published already.
+
+    Raises:
+        LedgerError: The results folder cannot be written.
+    """
+    added: list[str] = []
+    refused: list[str] = []
+    present = 0
+    for run_dir in ledger.run_dirs():
+        if not run_dir.record.exists():
+            continue
+        target, content = ledger.published(run_dir.id), run_dir.record.read_bytes()
+        if target.exists() and target.read_bytes() == content:
+            present += 1
+            continue
+        doubt = f"{target} has other content: delete one of the two" if target.exists() else doubts(run_dir)
+        if doubt:
+            refused.append(f"{run_dir.record}: {doubt}")
+            continue
+        target.parent.mkdir(parents=True, exist_ok=True)
+        write_bytes(target, content)
+        added.append(run_dir.id)
+    return Published(added, present, refused)
+
+
+def doubts(run_dir: RunDir) -> str | None:
+    """Why a finished run's record cannot be published, or None."""
+    try:
+        record = load_record(run_dir.record)
+    except TksbenchError as error:
+        return str(error)
+    for name, digest in sorted(record.files.items()):
+        path = run_dir.path / name
+        if not path.is_file():
+            return f"{name} is missing"
+        if sha256_file(path) != digest:
+            return f"{name} is not the file that the record was made from"
+    return inconsistency(record) or _recomputed(run_dir, record)
+
+
+def _recomputed(run_dir: RunDir, record: Record) -> str | None:
+    """Compare the metrics with those that the stored logits give."""
+    for stated, path in ((record.metrics.last, run_dir.logits_last), (record.metrics.best, run_dir.logits_best)):
+        try:
+            logits, labels = (np.load(file, allow_pickle=False) for file in (path, run_dir.labels))
+            wrong = _difference(stated, summarize(logits, labels))
+        except (OSError, ValueError, TksbenchError) as error:
+            return f"{path.name}: {error}"
+        if wrong:
+            return f"metrics.{wrong} does not follow from {path.name}"
+    return None
+
+
+def _difference(stated: Metrics, true: dict[str, object]) -> str | None:
+    for name, value in true.items():
+        got, expected = (np.asarray(x, dtype=np.float64) for x in (getattr(stated, name), value))
+        if got.shape != expected.shape or not np.allclose(got, expected, rtol=1e-6, atol=1e-6, equal_nan=True):
+            return name
+    return None

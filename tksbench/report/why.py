@@ -1,0 +1,117 @@
+"""From a cell to the runs behind it: what was trained, with which code, on what, and how to train it again."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, Any
+
+from tksbench.recipe import suggest
+from tksbench.report.cells import group_records
+from tksbench.report.groups import ReportError
+from tksbench.report.tables import METRICS
+from tksbench.runs.provenance import rerun_command
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping, Sequence
+
+    from tksbench.report.evidence import Evidence
+    from tksbench.report.groups import Candidate
+    from tksbench.report.paper import Paper, Row
+    from tksbench.runs import Ledger
+    from tksbench.runs.record import Record
+
+LOG_LINES = 12
+_SHOWN_FILES = 5
+
+
+def why(
+    name: str, paper: Paper, protocols: Mapping[str, Sequence[Candidate]], evidence: Evidence, ledger: Ledger
+) -> str:
+    """Everything known about a cell, as text.
+
+    Args:
+        name: A cell (``table1/cifar10/resnet19/tks``) or the name of the run behind one.
+        paper: The paper's numbers.
+        protocols: From `groups.candidates`.
+        evidence: From `evidence.gather`.
+        ledger: Where the logs lie.
+
+    Raises:
+        ReportError: No such cell.
+    """
+    rows = [row for row in paper.own_rows() if name in (row.cell, row.run)]
+    if not rows:
+        near = suggest(name, [word for row in paper.own_rows() for word in (row.cell, row.run) if word])
+        example = next((row.cell for row in paper.own_rows()), None)
+        hint = near if near.startswith("did you mean") else f"cells are named like {example}"
+        raise ReportError(f"--why {name}: no such cell; {hint}")
+    by_group = group_records((*evidence.published, *evidence.local))
+    lines = [line for row in rows for line in _paper_lines(row)]
+    run = rows[0].run or ""
+    lines += ["", f"run {run}"]
+    if not protocols.get(run):
+        lines.append("  no recipe names this run yet")
+    for candidate in protocols.get(run, ()):
+        lines += _protocol_lines(candidate, len(by_group.get(candidate.group, ())), evidence)
+    for candidate in protocols.get(run, ()):
+        for record in by_group.get(candidate.group, ()):
+            lines += ["", *_record_lines(record, ledger)]
+    return "\n".join(lines) + "\n"
+
+
+def _paper_lines(row: Row) -> Iterator[str]:
+    value = "not established" if row.value is None else f"{row.value:g} {METRICS[row.metric]}"
+    yield f"cell {row.cell}"
+    yield f"  paper: {value} (source: {row.source}{'; ' + row.where if row.where else ''})"
+
+
+def _protocol_lines(candidate: Candidate, records: int, evidence: Evidence) -> Iterator[str]:
+    state = evidence.states.get(candidate.group)
+    found = f"{records} record{'s' * (records != 1)}" + (f", {state}" if state else "")
+    yield f"  scale {candidate.scale}, {candidate.source} data, group {candidate.group}: {found}"
+    yield f"    {rerun_command(candidate.run)}"
+
+
+def _record_lines(record: Record, ledger: Ledger) -> Iterator[str]:
+    proof, cost, best, last = record.provenance, record.cost, record.metrics.best, record.metrics.last
+    published = ledger.published(record.id)
+    yield f"run {record.id}: {record.name}, scale {record.scale}, seed {record.seed}"
+    yield f"  record: {published if published.exists() else ledger.run_dir(record.id).record}"
+    yield f"  best epoch {best.epoch}: top-1 {best.top1:.2f} %, top-5 {best.top5:.2f} %, AURC {best.aurc_logit:.2f}"
+    yield f"  last epoch {last.epoch}: top-1 {last.top1:.2f} %, top-5 {last.top5:.2f} %, AURC {last.aurc_logit:.2f}"
+    yield f"  commit: {proof.commit or 'not from a checkout'}{', with uncommitted changes (below)' * bool(proof.dirty)}"
+    yield f"  trained: {proof.started} to {proof.finished}, {cost.hours:.2f} h ({cost.gpu_hours:.2f} GPU-h)"
+    yield f"  device: {cost.device}; threads: {proof.threads}; Python {proof.python} on {proof.platform}"
+    yield "  versions: " + ", ".join(f"{name} {version}" for name, version in sorted(proof.versions.items()))
+    files = sorted(proof.data.items())
+    yield f"  data: {len(files)} file{'s' * (len(files) != 1)}"
+    yield from (f"    {digest}  {name}" for name, digest in files[:_SHOWN_FILES])
+    if len(files) > _SHOWN_FILES:
+        yield f"    ... and {len(files) - _SHOWN_FILES} more in the record"
+    yield f"  weights: sha256 {record.weights_sha256}"
+    yield f"  command: {proof.command}"
+    yield "  spec:"
+    yield from _tree(record.spec.model_dump(mode="json"), "    ")
+    if proof.diff:
+        yield "  uncommitted changes:"
+        yield from (f"    {line}" for line in proof.diff.splitlines())
+    yield from _log_tail(record, ledger)
+
+
+def _log_tail(record: Record, ledger: Ledger) -> Iterator[str]:
+    log = ledger.run_dir(record.id).log
+    if not log.exists():
+        yield "  log: not on this machine"
+        return
+    yield f"  log: {log}, its end:"
+    tail = log.read_text(encoding="utf-8", errors="replace").splitlines()[-LOG_LINES:]
+    yield from (f"    {line}" for line in tail)
+
+
+def _tree(value: Mapping[str, Any], indent: str) -> Iterator[str]:
+    for key, item in value.items():
+        if isinstance(item, dict):
+            yield f"{indent}{key}:{' {}' * (not item)}"
+            yield from _tree(item, indent + "  ")
+        else:
+            yield f"{indent}{key}: {json.dumps(item, ensure_ascii=False)}"

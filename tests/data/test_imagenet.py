@@ -72,9 +72,8 @@ def test_verify_reports_a_flat_validation_folder_as_missing_synsets(tmp_path: Pa
 
 
 def test_real_sample_images_decode(samples: Path, make_spec: Callable[..., DataSpec], tmp_path: Path) -> None:
-    (tmp_path / "miniature").mkdir()
-    (tmp_path / "miniature" / "ILSVRC2012").symlink_to(samples / "imagenet_sample" / "imagenette224")
-    data = load(make_spec("imagenet", image_size=64), 4, 42, tmp_path)
+    (tmp_path / "ILSVRC2012").symlink_to(samples / "imagenet_sample" / "imagenette224")
+    data = imagenet.load(make_spec("imagenet", image_size=64), 4, 42, tmp_path)
     images, labels = data.test.__getitems__([(0, i) for i in range(len(data.test))])
     assert images.isfinite().all()
     assert np.bincount(labels.numpy()).tolist() == [4] * 10

@@ -103,10 +103,20 @@ def test_process_that_comes_second_uses_the_first_ones_miniature(
             for place, text in ((root, "second"), (tmp_path / "miniature", "first")):
                 (place / "cifar-100-python").mkdir()
                 (place / "cifar-100-python" / "train").write_text(text)
+                (place / "cifar-100-python" / ".miniature-version").write_text(f"{registry.MINIATURES_VERSION}\n")
 
     monkeypatch.setattr(registry, "reader", lambda name: Slow)
     home = registry.ensure_miniature("cifar100", tmp_path)
     assert (home / "cifar-100-python" / "train").read_text() == "first"
+
+
+def test_miniature_of_another_version_is_made_anew(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    home = registry.ensure_miniature("cifar100", tmp_path)
+    (home / "cifar-100-python" / "train").write_text("what an older version wrote")
+    monkeypatch.setattr(registry, "MINIATURES_VERSION", registry.MINIATURES_VERSION + 1)
+    registry.ensure_miniature("cifar100", tmp_path)
+    assert (home / "cifar-100-python" / "train").stat().st_size > 1_000_000
+    assert [path.name for path in home.iterdir()] == ["cifar-100-python"]
 
 
 def test_root_that_cannot_be_written_is_refused(tmp_path: Path) -> None:

@@ -69,6 +69,10 @@ class FileStatus:
     detail: str = ""
 
 
+# Bump when a maker writes other content: a miniature of an older version on disk is then made anew.
+MINIATURES_VERSION = 1
+_STAMP = ".miniature-version"
+
 _CIFAR10_FILES = (*(f"data_batch_{i}" for i in range(1, 6)), "test_batch")
 _CUB_LISTS = ("images.txt", "image_class_labels.txt", "train_test_split.txt", "images")
 _FINE = "tksbench.data.finegrained:load"
@@ -164,14 +168,15 @@ def reader(name: str) -> Any:
 def ensure_miniature(name: str, root: Path | None = None) -> Path:
     """Make the miniature of a data set unless it is there; returns the folder that holds its layout.
 
-    Safe when two processes do it at once: each builds in a folder of its own, the first to finish wins.
+    One of another version is replaced. Safe when two processes do it at once: each builds in a folder of its
+    own, the first to finish wins.
 
     Raises:
         DataError: The data root cannot be written to.
     """
     entry = info(name)
     home = (root or data_root()) / "miniature"
-    if (home / entry.folder).is_dir():
+    if _is_current(home / entry.folder):
         return home
     try:
         home.mkdir(parents=True, exist_ok=True)
@@ -181,14 +186,30 @@ def ensure_miniature(name: str, root: Path | None = None) -> Path:
         raise DataError(f"{message}; set TKSBENCH_DATA to a folder you can write to") from error
     try:
         reader(name).make_miniature(name, building)
-        try:
-            (building / entry.folder).rename(home / entry.folder)
-        except OSError:  # another process was first
-            if not (home / entry.folder).is_dir():
-                raise
+        (building / entry.folder / _STAMP).write_text(f"{MINIATURES_VERSION}\n")
+        _move_into_place(building / entry.folder, home / entry.folder, building / "old")
+    except OSError as error:
+        raise DataError(f"cannot write the miniature of {name} to {home}: {error}") from error
     finally:
         shutil.rmtree(building, ignore_errors=True)
     return home
+
+
+def _is_current(folder: Path) -> bool:
+    try:
+        return (folder / _STAMP).read_text().strip() == str(MINIATURES_VERSION)
+    except OSError:
+        return False
+
+
+def _move_into_place(new: Path, place: Path, aside: Path) -> None:
+    if place.exists() and not _is_current(place):
+        place.rename(aside)
+    try:
+        new.rename(place)
+    except OSError:
+        if not _is_current(place):  # else another process was first
+            raise
 
 
 def load(spec: DataSpec, T: int, seed: int, root: Path | None = None) -> Data:

@@ -24,6 +24,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
 OLDEST, NEWEST = (3, 11), (3, 13)
+LOCK = ".setup-lock"  # not `.lock`: uv takes that one itself and would wait for us
 BASE_PINS = "constraints.txt"
 EXTRA_PINS = "constraints-extras.txt"
 INPUTS = (BASE_PINS, EXTRA_PINS, "pyproject.toml", ".ci/setup_venv.py")
@@ -89,7 +90,7 @@ def run(*command: str | Path) -> bool:
 def clear(venv: Path) -> None:
     """Empties the environment, but for the lock that is being held."""
     for entry in venv.iterdir():
-        if entry.name == ".lock":
+        if entry.name == LOCK:
             continue
         if entry.is_dir() and not entry.is_symlink():
             shutil.rmtree(entry)
@@ -194,7 +195,7 @@ def main(argv: list[str] | None = None) -> int:
     try:
         check_python(sys.version_info[:2])
         venv.mkdir(parents=True, exist_ok=True)
-        with (venv / ".lock").open("w") as lock:
+        with (venv / LOCK).open("w") as lock:
             fcntl.flock(lock, fcntl.LOCK_EX)
             for extra in wanted:
                 ensure(venv, extra)

@@ -243,3 +243,77 @@ def test_paper_constants(file: str, method: str, expected: dict[str, float]) -> 
     for run in runs:
         assert expected.items() <= run.spec.method.params.items()
         assert (run.spec.model.T, run.spec.optim.batch_size, run.spec.optim.lr) == (4, 128, 6.25e-4)
+
+
+BORROWED = """\
+methods:
+  label_smoothing: {eps: 0.2}
+runs:
+  - {from: small.yaml, grid: {method: [tks, label_smoothing]}}
+  - {from: small.yaml, method: tks, params: {detach: true, alpha: 0.5}, name: "c/{params.alpha}"}
+scales:
+  paper: {}
+  mini: {}
+"""
+
+
+@pytest.fixture
+def borrow(write, tmp_path: Path):  # type: ignore[no-untyped-def]
+    def writer(text: str = BORROWED, small: str = SMALL) -> Path:
+        write(small)
+        path = tmp_path / "borrowed.yaml"
+        path.write_text(text)
+        return path
+
+    return writer
+
+
+def test_run_from_another_recipe_is_the_same_run(borrow, tmp_path: Path) -> None:  # type: ignore[no-untyped-def]
+    theirs = expand(load_recipe(tmp_path / borrow().with_name("small.yaml")))[0]
+    ours = expand(load_recipe(borrow()))[0]
+    assert (ours.id, ours.name) == (theirs.id, "cifar10/spiking_resnet19/tks")
+    assert ours.recipe != theirs.recipe
+
+
+def test_run_from_another_recipe_takes_its_scale_but_not_its_choice_of_runs(borrow) -> None:  # type: ignore[no-untyped-def]
+    runs = expand(load_recipe(borrow()), "mini")
+    assert [(run.name, run.seed, run.spec.optim.epochs) for run in runs] == [
+        ("cifar10/spiking_resnet19/tks", 42, 2),
+        ("cifar10/spiking_resnet19/label_smoothing", 42, 2),
+        ("c/0.5", 42, 2),
+    ]
+
+
+def test_own_words_are_laid_over_the_other_recipe(borrow) -> None:  # type: ignore[no-untyped-def]
+    text = BORROWED.replace("mini: {}", "mini: {optim: {epochs: 3}, execution: {workers: 2}}")
+    run = expand(load_recipe(borrow(text)), "mini")[1]
+    assert (run.spec.method.params, run.spec.optim.epochs, run.execution.workers) == ({"eps": 0.2}, 3, 2)
+
+
+def test_params_are_laid_over_the_method(borrow) -> None:  # type: ignore[no-untyped-def]
+    params = expand(load_recipe(borrow()))[2].spec.method.params
+    assert (params["detach"], params["alpha"], params["temperature"]) == (True, 0.5, 3.0)
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "message"),
+    [
+        ("{detach: true", "{detahc: true", "borrowed.yaml:5: method.detahc: unknown key; did you mean 'detach'?"),
+        ("{from: small.yaml", "{from: smal.yaml", "borrowed.yaml:4: from: "),
+        ("{from: small.yaml", "{from: 3", "borrowed.yaml:4: from: expected the file name of a recipe, got 3"),
+        ("{from: small.yaml, grid", "{grid", "borrowed.yaml:1: the key 'protocol' is missing"),
+        ("mini: {}", "smoke: {}", "borrowed.yaml:4: from: small.yaml has no scale 'smoke'"),
+        ("{from: small.yaml, grid", "{from: borrowed.yaml, grid", "from: borrowed.yaml has no protocol of its own"),
+    ],
+)
+def test_wrong_words_about_another_recipe(borrow, old: str, new: str, message: str) -> None:  # type: ignore[no-untyped-def]
+    path = borrow(BORROWED.replace(old, new, 1))
+    with pytest.raises(RecipeError) as caught:
+        load_recipe(path)
+    assert any(message in str(problem).replace(f"{path.parent}/", "") for problem in caught.value.problems)
+
+
+def test_fault_in_the_other_recipe_is_told_with_its_own_place(borrow) -> None:  # type: ignore[no-untyped-def]
+    path = borrow(small=SMALL.replace("lr: 1e-3", "lr: fast"))
+    with pytest.raises(RecipeError, match=r"small\.yaml:5: optim\.lr: expected a number, got 'fast'"):
+        load_recipe(path)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import fnmatch
 import itertools
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -14,16 +14,13 @@ from pydantic import ValidationError
 from tksbench.recipe.errors import Problem, RecipeError, suggest
 from tksbench.recipe.explain import explain
 from tksbench.recipe.identity import component_versions, group_id, run_id
-from tksbench.recipe.schema import METHODS, SCALES, Execution, RunSpec
+from tksbench.recipe.schema import METHODS, Execution, RunSpec
+from tksbench.recipe.shape import PARTS, check_shape, child, items, sources
 from tksbench.recipe.yamltree import Node, parse, read
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
 
-_PARTS = ("data", "model", "optim", "evaluation", "numerics")
-_RUN_KEYS = (*_PARTS, "method", "name", "grid")
-_SCALE_KEYS = (*_PARTS, "execution", "method", "only", "seeds")
-_TOP_KEYS = ("about", "name", "seeds", "first_seed", "protocol", "methods", "runs", "scales", "execution")
 _NAME = re.compile(r"^[A-Za-z0-9_=,+-][A-Za-z0-9_=,.+-]*(/[A-Za-z0-9_=,+-][A-Za-z0-9_=,.+-]*)*$")
 _MAX_RUNS = 10_000
 
@@ -72,10 +69,17 @@ class Run:
 
 @dataclass(frozen=True)
 class Recipe:
-    """A checked recipe file; `expand` makes runs of it."""
+    """A checked recipe file; `expand` makes runs of it.
+
+    Attributes:
+        path: The file.
+        root: Its content.
+        sources: Content of the recipes that its runs are taken `from`, by the name it gives them.
+    """
 
     path: str
     root: Node
+    sources: Mapping[str, Node] = field(default_factory=dict)
 
     @property
     def seeds(self) -> int:
@@ -90,8 +94,18 @@ def load_recipe(path: str | Path) -> Recipe:
     Raises:
         RecipeError: With every problem found, each with file and line.
     """
-    recipe = Recipe(str(path), read(Path(path)))
-    problems = list(_check_shape(recipe.root))
+    path = Path(path)
+    root = read(path)
+    problems = list(check_shape(root))
+    found: dict[str, Node] = {}
+    for name, node in {} if problems else sources(root).items():
+        try:
+            found[name] = read(path.parent / name)
+        except RecipeError as error:
+            problems += [Problem(node.where, f"from: {problem}") for problem in error.problems]
+        else:
+            problems += check_shape(found[name])
+    recipe = Recipe(str(path), root, found)
     if not problems:
         for scale in _scales(recipe.root):
             problems += _collect(recipe, scale)[1]
@@ -159,64 +173,8 @@ def _scales(root: Node) -> list[str]:
 
 
 def _seed_count(recipe: Recipe, scale: str) -> int:
-    node = _child(recipe.root, "scales", scale, "seeds")
+    node = child(recipe.root, "scales", scale, "seeds")
     return int(node.plain()) if node else recipe.seeds
-
-
-def _child(node: Node | None, *keys: str) -> Node | None:
-    for key in keys:
-        node = node.get(key) if node else None
-    return node
-
-
-def _check_shape(root: Node) -> Iterator[Problem]:
-    if not isinstance(root.value, dict):
-        yield Problem(root.where, "a recipe is a mapping with the keys " + ", ".join(_TOP_KEYS))
-        return
-    yield from _unknown(root, _TOP_KEYS)
-    for key in ("protocol", "runs"):
-        if key not in root.value:
-            yield Problem(root.where, f"the key '{key}' is missing")
-    for key, kind in (
-        ("protocol", dict),
-        ("methods", dict),
-        ("scales", dict),
-        ("runs", list),
-        ("execution", dict),
-    ):
-        node = root.get(key)
-        if node and not isinstance(node.value, kind):
-            yield Problem(node.where, f"{key}: expected a {'list' if kind is list else 'mapping'}")
-        elif node and kind is dict:
-            allowed = {"protocol": (*_PARTS, "method"), "scales": SCALES}.get(key)
-            yield from _unknown(node, allowed, key)
-    for name, scale in _items(root.get("scales")):
-        yield from _unknown(scale, _SCALE_KEYS, f"scales.{name}")
-        yield from _count(scale.get("seeds"), f"scales.{name}.seeds")
-    for run in root.value["runs"].value if "runs" in root.value and isinstance(root.value["runs"].value, list) else []:
-        yield from _unknown(run, _RUN_KEYS, "runs")
-    yield from _count(root.get("seeds"), "seeds")
-
-
-def _items(node: Node | None) -> list[tuple[str, Node]]:
-    return list(node.value.items()) if node and isinstance(node.value, dict) else []
-
-
-def _count(node: Node | None, path: str) -> Iterator[Problem]:
-    if node and not (type(node.value) is int and node.value >= 1):
-        yield Problem(node.where, f"{path}: expected a whole number of at least 1, got {node.plain()!r}")
-
-
-def _unknown(node: Node, allowed: Sequence[str] | None, path: str = "") -> Iterator[Problem]:
-    if allowed is None:
-        return
-    if not isinstance(node.value, dict):
-        yield Problem(node.where, f"{path}: expected a mapping with some of the keys {', '.join(allowed)}")
-        return
-    for key, child in node.value.items():
-        if key not in allowed:
-            dotted = f"{path}.{key}" if path else key
-            yield Problem(child.where, f"{dotted}: unknown key; {suggest(key, allowed)}")
 
 
 def _override(word: str) -> Node:
@@ -233,8 +191,8 @@ def _override(word: str) -> Node:
     for part in reversed(key.split(".")):
         node = Node({part: node}, where)
     top = key.split(".")[0]
-    if top not in (*_PARTS, "method", "execution"):
-        message = f"unknown key '{key}'; {suggest(top, (*_PARTS, 'method', 'execution'))}"
+    if top not in (*PARTS, "method", "execution"):
+        message = f"unknown key '{key}'; {suggest(top, (*PARTS, 'method', 'execution'))}"
         if top == "seed":
             message = "seeds are chosen with --seeds N"
         raise RecipeError([Problem(where, message)])
@@ -247,21 +205,24 @@ def _collect(
     overrides: Sequence[Node] = (),
     has_real: Callable[[str], bool] = lambda name: True,
 ) -> tuple[list[_Draft], list[Problem]]:
-    root, drafts, problems = recipe.root, [], list[Problem]()
-    scale_node = _child(root, "scales", scale) or Node({}, root.where)
-    protocol = root.get("protocol")
-    runs = root.get("runs")
-    assert protocol is not None and runs is not None and isinstance(runs.value, list)  # noqa: S101 - _check_shape
-    execution = _execution(root, scale_node, overrides, problems)
+    drafts, problems = [], list[Problem]()
+    runs = recipe.root.get("runs")
+    assert runs is not None and isinstance(runs.value, list)  # noqa: S101 - check_shape
+    only = child(recipe.root, "scales", scale, "only")
     for entry in (point for run in runs.value for point in _grid(run, problems)):
-        tree = protocol.merged(_only(entry, (*_PARTS, "method"))).merged(_only(scale_node, _PARTS))
+        root, protocol = _home(recipe, entry, scale, problems)
+        if root is None or protocol is None:
+            continue
+        scale_node = child(root, "scales", scale) or Node({}, root.where)
+        tree = protocol.merged(_only(entry, (*PARTS, "method", "params"))).merged(_only(scale_node, PARTS))
         for extra in overrides:
-            tree = tree.merged(_only(extra, _PARTS))
+            tree = tree.merged(_only(extra, PARTS))
         spec = _validate(_with_method(root, tree, scale_node, overrides, problems), has_real, problems)
+        execution = _execution(root, scale_node, overrides, problems)
         if spec is None:
             continue
         name = _name(root, entry, tree, problems)
-        if name and _wanted(scale_node, name):
+        if name and _wanted(only, name):
             drafts.append(_Draft(name, spec, execution))
         if len(drafts) > _MAX_RUNS:
             problems.append(Problem(entry.where, f"more than {_MAX_RUNS} runs"))
@@ -275,11 +236,24 @@ def _collect(
 
 
 def _only(node: Node, keys: Sequence[str]) -> Node:
-    return Node({key: child for key, child in _items(node) if key in keys}, node.where)
+    return Node({key: part for key, part in items(node) if key in keys}, node.where)
 
 
-def _wanted(scale_node: Node, name: str) -> bool:
-    only = scale_node.get("only")
+def _home(recipe: Recipe, entry: Node, scale: str, problems: list[Problem]) -> tuple[Node | None, Node | None]:
+    """The recipe a run belongs to and its protocol: this one or, `from` another, that one with this one over it."""
+    named = entry.get("from")
+    if named is None:
+        return recipe.root, recipe.root.get("protocol")
+    root = recipe.sources[str(named.plain())].merged(recipe.root)
+    if scale not in _scales(recipe.sources[str(named.plain())]):
+        problems.append(Problem(named.where, f"from: {named.plain()} has no scale '{scale}'"))
+        return None, None
+    if root.get("protocol") is None:
+        problems.append(Problem(named.where, f"from: {named.plain()} has no protocol of its own"))
+    return root, root.get("protocol")
+
+
+def _wanted(only: Node | None, name: str) -> bool:
     if only is None:
         return True
     globs = only.plain() if isinstance(only.value, list) else [only.plain()]
@@ -288,12 +262,12 @@ def _wanted(scale_node: Node, name: str) -> bool:
 
 def _grid(run: Node, problems: list[Problem]) -> Iterator[Node]:
     """A run entry with `grid: {dotted.key: [values]}` as one entry for each point of the product."""
-    axes = _items(run.get("grid"))
+    axes = items(run.get("grid"))
     for key, node in axes:
         if not isinstance(node.value, list) or not node.value:
             problems.append(Problem(node.where, f"grid.{key}: expected a list of values"))
             return
-    base = Node({key: child for key, child in _items(run) if key != "grid"}, run.where)
+    base = Node({key: node for key, node in items(run) if key != "grid"}, run.where)
     lists = [node.value for _, node in axes if isinstance(node.value, list)]
     for point in itertools.product(*lists):
         tree = base
@@ -313,28 +287,29 @@ def _with_method(
     if named is None or not isinstance(named.value, str):
         problems.append(Problem((named or tree).where, "method: expected the name of a method"))
         return None
-    presets = dict(_items(root.get("methods")))
+    presets = dict(items(root.get("methods")))
     preset = presets.get(named.value)
     if preset is None and named.value not in METHODS and ":" not in named.value:
         known = {*presets, *METHODS}
         problems.append(Problem(named.where, f"unknown method '{named.value}'; {suggest(named.value, known)}"))
         return None
     method = Node({"name": Node(named.value, named.where)}, (preset or named).where)
-    if preset is not None:
-        method = method.merged(preset)
+    for own in (preset, tree.get("params")):
+        method = method.merged(own) if own is not None else method
     for layer in (scale_node.get("method"), *(extra.get("method") for extra in overrides)):
         method = method.merged(_accepted(root, method, layer, problems)) if layer else method
-    return Node({**dict(_items(tree)), "method": method}, tree.where)
+    parts = {key: node for key, node in items(tree) if key != "params"}
+    return Node({**parts, "method": method}, tree.where)
 
 
 def _accepted(root: Node, method: Node, layer: Node, problems: list[Problem]) -> Node:
     """An overlay of parameters speaks to every method of the recipe: each takes those that it has."""
     kind = METHODS.get(method.plain().get("name"))
-    used = [METHODS[name] for name in (*dict(_items(root.get("methods"))), *METHODS) if name in METHODS]
+    used = [METHODS[name] for name in (*dict(items(root.get("methods"))), *METHODS) if name in METHODS]
     known = {field for other in used for field in other.model_fields if field != "name"}
-    for key, child in _items(layer):
+    for key, node in items(layer):
         if kind is not None and key not in known:
-            problems.append(Problem(child.where, f"method.{key}: unknown key; {suggest(key, known)}"))
+            problems.append(Problem(node.where, f"method.{key}: unknown key; {suggest(key, known)}"))
     return layer if kind is None else _only(layer, tuple(kind.model_fields))
 
 
@@ -371,7 +346,7 @@ def _name(root: Node, entry: Node, tree: Node, problems: list[Problem]) -> str |
     missing: list[str] = []
 
     def value(match: re.Match[str]) -> str:
-        found = _child(tree, *match[1].split("."))
+        found = child(tree, *match[1].split("."))
         if found is None or isinstance(found.value, dict | list):
             missing.append(match[1])
             return ""

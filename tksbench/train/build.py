@@ -12,6 +12,7 @@ import torch
 from timm.optim import create_optimizer_v2  # type: ignore[attr-defined]
 
 import tksbench.snn
+from tksbench.data.registry import info
 from tksbench.snn.losses import alpha_at
 from tksbench.snn.registry import resolve_method
 from tksbench.train.errors import TrainError
@@ -58,6 +59,9 @@ def set_numerics(spec: NumericsSpec, seed: int) -> None:
 def build_model(spec: RunSpec, num_classes: int, in_chans: int, device: torch.device) -> nn.Module:
     """The network, initialised on the CPU from the spec's seed, channels last."""
     set_numerics(spec.numerics, spec.seed)
+    options: dict[str, Any] = {}
+    if spec.model.name == "vgg_snn":  # the one network whose linear layer depends on the size of the frames
+        options["img_size"] = spec.data.image_size or info(spec.data.name).size
     model = timm.create_model(
         spec.model.name,
         num_classes=num_classes,
@@ -65,6 +69,7 @@ def build_model(spec: RunSpec, num_classes: int, in_chans: int, device: torch.de
         width=spec.model.width,
         in_chans=in_chans,
         backend=spec.numerics.neuron,
+        **options,
     )
     # Convolutions are 1.3 times as fast channels-last on CPUs with AVX-512, and more on tensor cores.
     return model.to(device=device, memory_format=torch.channels_last)  # type: ignore[no-any-return, call-overload]

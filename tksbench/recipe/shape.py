@@ -1,0 +1,94 @@
+"""The outline of a recipe: which keys it may have, and what kind of thing stands under each."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from tksbench.recipe.errors import Problem, suggest
+from tksbench.recipe.schema import SCALES
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+    from tksbench.recipe.yamltree import Node
+
+PARTS = ("data", "model", "optim", "evaluation", "numerics")
+_RUN_KEYS = (*PARTS, "from", "method", "params", "name", "grid")
+_SCALE_KEYS = (*PARTS, "execution", "method", "only", "seeds")
+_TOP_KEYS = ("about", "name", "seeds", "first_seed", "protocol", "methods", "runs", "scales", "execution")
+_KINDS = (("protocol", dict), ("methods", dict), ("scales", dict), ("runs", list), ("execution", dict))
+
+
+def items(node: Node | None) -> list[tuple[str, Node]]:
+    """The children of a mapping by key; nothing for anything else."""
+    return list(node.value.items()) if node and isinstance(node.value, dict) else []
+
+
+def child(node: Node | None, *keys: str) -> Node | None:
+    """The node at the end of a path of keys, or None."""
+    for key in keys:
+        node = node.get(key) if node else None
+    return node
+
+
+def entries(root: Node) -> list[Node]:
+    """The entries under `runs`."""
+    runs = root.get("runs")
+    return runs.value if runs and isinstance(runs.value, list) else []
+
+
+def sources(root: Node) -> dict[str, Node]:
+    """Names of the recipes that runs are taken `from`, each with the first place that says so."""
+    found: dict[str, Node] = {}
+    for run in entries(root):
+        axis = child(run, "grid", "from")
+        named = [run.get("from"), *(axis.value if axis and isinstance(axis.value, list) else [])]
+        for node in named:
+            if node is not None:
+                found.setdefault(str(node.plain()), node)
+    return found
+
+
+def check_shape(root: Node) -> Iterator[Problem]:
+    """What is wrong with the outline of a recipe: unknown keys, missing ones, the wrong kind of value."""
+    if not isinstance(root.value, dict):
+        yield Problem(root.where, "a recipe is a mapping with the keys " + ", ".join(_TOP_KEYS))
+        return
+    yield from _unknown(root, _TOP_KEYS)
+    own = [run for run in entries(root) if not run.get("from") and not child(run, "grid", "from")]
+    for key in ("protocol", "runs"):
+        if key not in root.value and (key == "runs" or own):
+            yield Problem(root.where, f"the key '{key}' is missing")
+    for key, kind in _KINDS:
+        node = root.get(key)
+        if node and not isinstance(node.value, kind):
+            yield Problem(node.where, f"{key}: expected a {'list' if kind is list else 'mapping'}")
+        elif node and kind is dict:
+            allowed = {"protocol": (*PARTS, "method"), "scales": SCALES}.get(key)
+            yield from _unknown(node, allowed, key)
+    for name, scale in items(root.get("scales")):
+        yield from _unknown(scale, _SCALE_KEYS, f"scales.{name}")
+        yield from _count(scale.get("seeds"), f"scales.{name}.seeds")
+    for run in entries(root):
+        yield from _unknown(run, _RUN_KEYS, "runs")
+    for node in sources(root).values():
+        if not isinstance(node.value, str):
+            yield Problem(node.where, f"from: expected the file name of a recipe, got {node.plain()!r}")
+    yield from _count(root.get("seeds"), "seeds")
+
+
+def _count(node: Node | None, path: str) -> Iterator[Problem]:
+    if node and not (type(node.value) is int and node.value >= 1):
+        yield Problem(node.where, f"{path}: expected a whole number of at least 1, got {node.plain()!r}")
+
+
+def _unknown(node: Node, allowed: Sequence[str] | None, path: str = "") -> Iterator[Problem]:
+    if allowed is None:
+        return
+    if not isinstance(node.value, dict):
+        yield Problem(node.where, f"{path}: expected a mapping with some of the keys {', '.join(allowed)}")
+        return
+    for key, value in node.value.items():
+        if key not in allowed:
+            dotted = f"{path}.{key}" if path else key
+            yield Problem(value.where, f"{dotted}: unknown key; {suggest(key, allowed)}")

@@ -9,6 +9,8 @@ MAKEFLAGS += --no-print-directory --no-builtin-rules
 SCALE ?= smoke
 # More arguments for the launcher, such as ARGS="--seeds 3 --budget 200".
 ARGS ?=
+# Optional extras of pyproject.toml to install as well: deepspeed, bench, docs.
+EXTRAS ?=
 VENV ?= .venv
 # Test processes side by side; each uses one thread of torch.
 TEST_WORKERS ?= 2
@@ -25,16 +27,31 @@ TABLES = $(PY) -m tksbench.tables
 help:  ## list the targets
 	@sed -nE 's/^([a-z0-9-]+):.*## (.*)/  \1\t\2/p' $(MAKEFILE_LIST) | expand -t 14
 	@echo
-	@echo '  SCALE=paper|budget|mini|smoke (default smoke)  ARGS="--seeds 3"  PYTHON=python3.12'
+	@echo '  SCALE=paper|budget|mini|smoke (default smoke)  ARGS="--seeds 3"  EXTRAS=deepspeed  PYTHON=python3.12'
 
 .PHONY: env
 env:  ## create or update .venv from the pinned, hash-checked packages
-	@$(PYTHON) .ci/setup_venv.py $(VENV)
+	@$(PYTHON) .ci/setup_venv.py $(VENV) $(EXTRAS)
 
 .PHONY: table1
 table1: env  ## train what Table 1 lacks at SCALE, then print it
 	$(LAUNCH) --only '*/tks' recipes/cifar10.yaml recipes/cifar100.yaml recipes/imagenet.yaml $(ARGS)
 	$(TABLES) table1
+
+.PHONY: table2
+table2: env  ## the same for Table 2
+	$(LAUNCH) --only '*/tks' recipes/dvs_cifar10.yaml recipes/ncaltech101.yaml $(ARGS)
+	$(TABLES) table2
+
+.PHONY: table3
+table3: env  ## the same for Table 3: every method of both image and event sets
+	$(LAUNCH) $(foreach name,cifar10 cifar100 imagenet dvs_cifar10 ncaltech101,recipes/$(name).yaml) $(ARGS)
+	$(TABLES) table3
+
+.PHONY: table4
+table4: env  ## the same for Table 4: the fine-grained sets
+	$(LAUNCH) recipes/cub.yaml recipes/dogs.yaml recipes/cars.yaml $(ARGS)
+	$(TABLES) table4
 
 .PHONY: smoke
 smoke: env  ## run every recipe at smoke scale

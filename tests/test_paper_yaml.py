@@ -51,9 +51,7 @@ def test_every_printed_number_has_one_entry(paper: dict[str, Any], table: str, o
 
 
 @pytest.mark.parametrize(("table", "lines"), [("table3", 28), ("table4", 18)])
-def test_printed_lines_of_the_two_tables_with_two_metrics(
-    paper: dict[str, Any], table: str, lines: int
-) -> None:
+def test_printed_lines_of_the_two_tables_with_two_metrics(paper: dict[str, Any], table: str, lines: int) -> None:
     assert len({(r["dataset"], r["architecture"], r["method"]) for r in rows_of(paper, table)}) == lines
 
 
@@ -148,9 +146,7 @@ def test_tables_1_and_2_repeat_table_3(paper: dict[str, Any], cell: str) -> None
 
 
 @pytest.mark.parametrize(("ref", "gain"), [("23", 1.60), ("24", 1.32)])
-def test_imagenet_gains_over_tet_and_tebn_match_the_text(
-    paper: dict[str, Any], ref: str, gain: float
-) -> None:
+def test_imagenet_gains_over_tet_and_tebn_match_the_text(paper: dict[str, Any], ref: str, gain: float) -> None:
     (other,) = cited(paper, "table1", "imagenet", ref)
     assert value_of(paper, "table1/imagenet/sew_resnet34/tks") - other["value"] == pytest.approx(gain)
 

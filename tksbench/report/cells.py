@@ -100,16 +100,19 @@ def summarize_runs(metric: Metric, candidate: Candidate, records: Sequence[Recor
     best = [float(getattr(record.metrics.best, _FIELDS[metric])) for record in records]
     last = [float(getattr(record.metrics.last, _FIELDS[metric])) for record in records]
     summary = Summary(*mean_sd(best))
+    prediction = prediction_interval(best) if len(best) > 1 else None
     test = None
     if metric != "aurc":
         low, high = wilson_interval(summary.mean / 100, records[0].test.n)
         test = Interval(100 * low, 100 * high)
+    if prediction:  # no accuracy is above 100 %, no metric below 0
+        prediction = Interval(max(0.0, prediction.low), min(prediction.high, 1000.0 if metric == "aurc" else 100.0))
     return Ours(
         candidate=candidate,
         records=tuple(records),
         best=summary,
         last=Summary(*mean_sd(last)),
-        prediction=prediction_interval(best) if len(best) > 1 else None,
+        prediction=prediction,
         test=test,
         optimism=mean_sd([_optimism(record) for record in records])[0],
     )
@@ -130,7 +133,7 @@ def verdict(paper: float | None, ours: Ours) -> str:
     if ours.candidate.scale != "paper":
         return f"not comparable (scale {ours.candidate.scale})"
     if paper is None:
-        return "not comparable (paper value unknown)"
+        return "not comparable (no paper value)"
     if n < MIN_RUNS or ours.prediction is None:
         return f"undecided (n={n})"
     if paper in ours.prediction:

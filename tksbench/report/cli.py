@@ -151,11 +151,12 @@ def _write(names: Sequence[str], formats: Sequence[str], sources: _Sources) -> N
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise LedgerError(f"{folder}: cannot be made: {error.strerror}") from None
+    for table in tables:  # all files before the first line of output, whose reader may leave early
+        for suffix in formats:
+            write_bytes(folder / f"{table.name}.{suffix}", RENDERINGS[suffix](table).encode())
     console = Console(highlight=False)
     for table in tables:
         show(table, console)
-        for suffix in formats:
-            write_bytes(folder / f"{table.name}.{suffix}", RENDERINGS[suffix](table).encode())
     written = ", ".join(f"{table.name}.{suffix}" for table in tables for suffix in formats)
     console.print(f"written to {folder}: {written}", markup=False)
 

@@ -33,7 +33,8 @@ _DAGGERS = ("$^{\\dagger}$", "$^{\\ddagger}$", "$^{\\S}$", "$^{\\P}$", "$^{\\Ver
 _TEX = {
     "\\": r"\textbackslash{}",
     "&": r"\&",
-    "%": r"\,\%",
+    "%": r"\%",
+    " %": r"\,\%",
     "$": r"\$",
     "#": r"\#",
     "_": r"\_",
@@ -53,7 +54,7 @@ _TEX = {
     "–": "--",
     "…": r"\dots{}",
 }
-_TEX_SPECIAL = re.compile("|".join([r" ?%", *(re.escape(key) for key in _TEX if key != "%")]))
+_TEX_SPECIAL = re.compile("|".join(map(re.escape, _TEX)))
 _STAMP = re.compile(r"^(?:<!-- local: (?P<md>.*) -->|% local: (?P<tex>.*))$", re.MULTILINE)
 
 
@@ -95,13 +96,15 @@ def latex(table: Table) -> str:
     scales = list(dict.fromkeys(line.scale for line in table.lines if line.scale not in ("", "paper")))
     shown = list(zip(scales, itertools.cycle(_DAGGERS)))
     groups = itertools.groupby(table.lines, key=lambda line: line.dataset)
-    return template.render(
+    rendered = template.render(
         table=table,
+        number=int(digits[0]) if (digits := re.search(r"\d+$", table.name)) else None,
         title=table.title.partition(". ")[2],  # \caption numbers the table itself
         datasets=[(dataset, list(lines)) for dataset, lines in groups],
         daggers={"": "", "paper": "", **dict(shown)},
         shown=shown,
     )
+    return re.sub(r"\n{2,}", "\n", rendered)  # an empty line would be a paragraph to TeX
 
 
 RENDERINGS: dict[str, Callable[[Table], str]] = {"md": markdown, "tex": latex}
@@ -125,7 +128,7 @@ def escape_latex(text: str) -> str:
         >>> escape_latex("62 % of vgg_snn")
         '62\\,\\% of vgg\\_snn'
     """
-    escaped = _TEX_SPECIAL.sub(lambda match: _TEX[match[0].strip() or match[0]], " ".join(text.split()))
+    escaped = _TEX_SPECIAL.sub(lambda match: _TEX[match[0]], " ".join(text.split()))
     return "".join(char if _in_tex_font(char) else "?" for char in escaped)
 
 

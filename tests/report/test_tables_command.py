@@ -1,0 +1,300 @@
+"""`python -m tksbench.tables`: what it prints and writes, drift, why, publishing, and bad input."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+from rich.console import Console
+
+from tksbench.cli import run_command
+from tksbench.report.markup import escape_latex, escape_markdown
+from tksbench.tables import main
+
+if TYPE_CHECKING:
+    from conftest import World
+
+ROOT = Path(__file__).parents[2]
+
+
+def test_markdown_has_every_row_and_both_error_bars(world: World) -> None:
+    world.publish(world.run(), 79.0)
+    world.publish(world.run(seed=43), 81.0)
+    assert main(["table1"]) == 0
+    rows = [line for line in world.read("table1.md").splitlines() if line.startswith("| CIFAR")]
+    cells = [[cell.strip() for cell in row.strip("|").split(" | ")] for row in rows]
+    assert cells[1][1:5] == [r"Other\_net & co [5]\*", "–", "–", "67.04 (c)"]
+    assert cells[2] == [
+        "CIFAR10",
+        r"TKS\*",
+        "ResNet-19",
+        "4",
+        "80.00",
+        "80.00 ± 1.41",
+        "80.00 ± 1.41",
+        "2",
+        "paper",
+        "57.99 to 100.00",
+        "73.91 to 84.95",
+        "undecided (n=2)",
+    ]
+    assert len(cells) == 4
+
+
+def test_files_are_equal_to_the_byte_when_rebuilt(world: World) -> None:
+    for seed in (44, 42, 43):
+        world.publish(world.run("mini", seed=seed), 50.0 + seed)
+    main([])
+    before = {path.name: path.read_bytes() for path in (world.root / "results" / "tables").iterdir()}
+    shutil.rmtree(world.root / "results" / "tables")
+    main([])
+    assert before == {path.name: path.read_bytes() for path in (world.root / "results" / "tables").iterdir()}
+    assert set(before) == {"table1.md", "table1.tex", "table3.md", "table3.tex"}
+
+
+def test_format_chooses_the_files(world: World) -> None:
+    main(["table1", "--format", "tex"])
+    assert [path.name for path in (world.root / "results" / "tables").iterdir()] == ["table1.tex"]
+
+
+def test_terminal_fits_80_columns(world: World, capsys: pytest.CaptureFixture[str]) -> None:
+    world.publish(world.run("mini"), 62.5)
+    main(["table1"])
+    out = capsys.readouterr().out
+    assert max(len(line) for line in out.splitlines()) <= 80
+    assert "[36]" in out
+    assert "62.50" in out
+    assert "not comparable" in out
+
+
+def test_wide_terminal_has_all_columns(world: World) -> None:
+    from tksbench.report.evidence import Evidence
+    from tksbench.report.paper import load_paper
+    from tksbench.report.tables import build_table
+    from tksbench.report.terminal import show
+
+    console = Console(width=160, record=True, file=open("/dev/null", "w"))  # noqa: PTH123, SIM115
+    show(build_table("table1", load_paper(world.root / "results"), {}, Evidence(), lambda _: None), console)
+    text = console.export_text()
+    assert "Test 95 %" in text
+    assert "Scale" in text
+
+
+def test_check_passes_on_what_was_written_and_fails_on_an_edited_number(
+    world: World, capsys: pytest.CaptureFixture[str]
+) -> None:
+    world.publish(world.run("mini"), 62.5)
+    main([])
+    assert main(["--check"]) == 0
+    path = world.root / "results" / "tables" / "table1.md"
+    path.write_text(path.read_text().replace("62.50", "72.50", 1))
+    capsys.readouterr()
+    assert main(["--check"]) == 1
+    assert "drift: results/tables/table1.md:7: is not what the records give" in capsys.readouterr().err
+
+
+def test_check_fails_on_a_table_without_a_published_record(world: World) -> None:
+    main([])
+    world.publish(world.run("mini"))
+    assert main(["--check"]) == 1
+
+
+def test_check_fails_on_a_missing_file(world: World, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["--check", "table1", "--format", "md"]) == 1
+    assert "table1.md: missing" in capsys.readouterr().err
+
+
+def test_check_fails_on_a_damaged_published_record(world: World, capsys: pytest.CaptureFixture[str]) -> None:
+    record = world.publish(world.run("mini"))
+    path = world.ledger.published(record.id)
+    path.write_text(path.read_text()[:500])
+    main([])
+    assert main(["--check"]) == 1
+    assert str(path.name) in capsys.readouterr().err
+
+
+def test_a_local_run_is_shown_and_is_no_drift(world: World) -> None:
+    world.publish(world.run("smoke"), 30.0)
+    main([])
+    world.finish(world.run("mini"), 62.5)  # after the tables were written
+    assert main(["--check"]) == 0
+    main([])
+    assert "62.50" in world.read("table1.md")
+    assert "Includes 1 finished run(s) of this machine" in world.read("table1.md")
+    assert main(["--check"]) == 0
+    world.finish(world.run("mini", seed=43), 64.0)
+    assert main(["--check"]) == 0
+
+
+def test_a_table_with_a_run_that_is_gone_is_drift(world: World, capsys: pytest.CaptureFixture[str]) -> None:
+    record = world.finish(world.run("mini"))
+    main([])
+    shutil.rmtree(world.root / "results" / "runs")
+    assert main(["--check"]) == 1
+    assert f"holds run {record.id}, which is neither published nor on this machine" in capsys.readouterr().err
+
+
+def test_publish_copies_to_the_byte_and_builds_what_may_be_committed(world: World) -> None:
+    record = world.finish(world.run("mini"), 62.5)
+    assert main(["--publish"]) == 0
+    local, target = world.ledger.run_dir(record.id).record, world.ledger.published(record.id)
+    assert target.read_bytes() == local.read_bytes()
+    shutil.rmtree(world.root / "results" / "runs")
+    assert main(["--check"]) == 0
+    assert "62.50" in world.read("table1.md")
+
+
+def test_publish_never_overwrites(world: World, capsys: pytest.CaptureFixture[str]) -> None:
+    world.finish(world.run("mini"), 62.5)
+    record = world.publish(world.run("mini"), 70.0)
+    before = world.ledger.published(record.id).read_bytes()
+    assert main(["--publish"]) == 1
+    assert "has other content" in capsys.readouterr().err
+    assert world.ledger.published(record.id).read_bytes() == before
+
+
+@pytest.mark.parametrize(
+    ("spoil", "message"),
+    [
+        (lambda folder: (folder / "logits_best.npy").unlink(), "logits_best.npy is missing"),
+        (lambda folder: (folder / "labels.npy").write_bytes(b"x"), "labels.npy is not the file that the record was"),
+        (
+            lambda folder: _edit(folder / "record.json", lambda plain: plain["metrics"]["best"].update(aurc_logit=1.0)),
+            "metrics.aurc_logit does not follow from logits_best.npy",
+        ),
+        (lambda folder: (folder / "record.json").write_text("{"), "not a record"),
+    ],
+)
+def test_publish_refuses_what_its_files_do_not_bear_out(
+    world: World, capsys: pytest.CaptureFixture[str], spoil: object, message: str
+) -> None:
+    record = world.finish(world.run("mini"))
+    good = world.finish(world.run("mini", method="baseline"))
+    spoil(world.ledger.run_dir(record.id).path)  # type: ignore[operator]
+    assert main(["--publish"]) == 1
+    assert message in capsys.readouterr().err
+    assert not world.ledger.published(record.id).exists()
+    assert world.ledger.published(good.id).exists()
+
+
+def _edit(path: Path, change: object) -> None:
+    plain = json.loads(path.read_text())
+    change(plain)  # type: ignore[operator]
+    path.write_text(json.dumps(plain))
+
+
+def test_why_tells_runs_spec_commit_data_log_and_command(world: World, capsys: pytest.CaptureFixture[str]) -> None:
+    record = world.finish(world.run("mini"), 62.5)
+    world.ledger.run_dir(record.id).log.write_text("first\nthe last line\n")
+    assert main(["--why", "table1/cifar10/resnet19/tks"]) == 0
+    out = capsys.readouterr().out
+    for expected in (
+        "paper: 80 top-1 (%) (source: paper)",
+        "python -m tksbench.launch recipes/cifar10.yaml --scale paper --only cifar10/spiking_resnet19/tks",
+        f"run {record.id}: cifar10/spiking_resnet19/tks, scale mini, seed 42",
+        "best epoch 1: top-1 62.50 %",
+        "commit: c0ffee, with uncommitted changes (below)",
+        "torch 2.15.0",
+        f"{'0' * 32}  test_batch",
+        '      name: "spiking_resnet19"',
+        "    the last line",
+    ):
+        assert expected in out
+
+
+def test_why_of_a_cell_without_runs_tells_the_command(world: World, capsys: pytest.CaptureFixture[str]) -> None:
+    main(["--why", "cifar10/spiking_resnet19/baseline"])
+    out = capsys.readouterr().out
+    assert "cell table3/cifar10/resnet19/baseline/top1" in out
+    assert "--scale smoke --only cifar10/spiking_resnet19/baseline" in out
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["tabel1"], "no table 'tabel1'; did you mean 'table1'?"),
+        (["--why", "table1/cifar10/resnet19/tk"], "did you mean 'table1/cifar10/resnet19/tks'?"),
+        (["--format", "pdf"], "--format pdf: expected md, tex"),
+        (["--check", "--publish"], "exclude each other"),
+        (["--chek"], "unrecognized arguments: --chek"),
+    ],
+)
+def test_bad_input_is_one_message_and_status_2(
+    world: World, capsys: pytest.CaptureFixture[str], words: list[str], message: str
+) -> None:
+    assert run_command(main, words) == 2
+    err = capsys.readouterr().err
+    assert message in err
+    assert err.count("\n") == 1
+    assert not (world.root / "results" / "tables").exists()
+
+
+@pytest.mark.parametrize(
+    ("spoil", "message"),
+    [
+        ("tables: [", "paper.yaml: not YAML"),
+        ("paper: {}\ndatasets: {}\ntables: {table1: {title: x}}\n", "paper.yaml: tables.table1.rows: Field required"),
+    ],
+)
+def test_damaged_paper_yaml_is_named(
+    world: World, capsys: pytest.CaptureFixture[str], spoil: str, message: str
+) -> None:
+    (world.root / "results" / "paper.yaml").write_text(spoil)
+    assert run_command(main, []) == 2
+    assert message in capsys.readouterr().err
+
+
+def test_outside_a_checkout_it_says_where_to_go(
+    world: World, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shutil.rmtree(world.root / "recipes")
+    assert run_command(main, []) == 2
+    assert "run this from the checkout's root folder" in capsys.readouterr().err
+
+
+def test_no_torch_is_imported(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PYTHONPATH", str(ROOT), prepend=os.pathsep)
+    code = (
+        "import sys; from tksbench.tables import main; main([]); main(['--check']);"
+        "sys.exit(bool({'torch', 'pandas', 'matplotlib'} & set(sys.modules)))"
+    )
+    assert subprocess.run([sys.executable, "-c", code], check=False, capture_output=True).returncode == 0
+
+
+def test_latex_escapes_what_tex_would_take_for_markup() -> None:
+    assert escape_latex(r"50 % of_a&b #1 $x {y} ~^ \z") == (
+        r"50\,\% of\_a\&b \#1 \$x \{y\} \textasciitilde{}\textasciicircum{} \textbackslash{}z"
+    )
+    assert escape_latex("[5] ± 日本 é\x1b") == r"{[}5{]} $\pm$ ?? é?"
+
+
+def test_markdown_escapes_what_would_break_the_table() -> None:
+    assert escape_markdown("a|b\n*c*_d_ <e>") == r"a\|b \*c\*\_d\_ \<e\>"
+
+
+@pytest.mark.latex
+def test_latex_compiles_alone_and_inside_a_document(world: World) -> None:
+    for seed in (42, 43, 44):
+        world.publish(world.run("mini", seed=seed), 60.0 + seed / 2)
+    directory = world.ledger.prepare(world.run("paper", method="baseline"))
+    directory.attempts.write_text(
+        json.dumps({"event": "end", "outcome": "failed", "reason": r"50% \of #1 & 日 {"}) + "\n"
+    )
+    main([])
+    tables = world.root / "results" / "tables"
+    (tables / "paper.tex").write_text(
+        r"\documentclass{article}\usepackage[margin=14mm,landscape]{geometry}\usepackage{array,booktabs,longtable}\begin{document}"
+        r"\input{table1.tex}\input{table3.tex}See Table~\ref{tab:table1}.\end{document}"
+    )
+    for name in ("table1", "table3", "paper"):
+        command = ["pdflatex", "-interaction=nonstopmode", "-halt-on-error", f"{name}.tex"]
+        done = subprocess.run(command, cwd=tables, check=False, capture_output=True, text=True, errors="replace")
+        assert done.returncode == 0, done.stdout[-2000:]
+        assert "Overfull" not in done.stdout
+        assert "Float too large" not in done.stdout

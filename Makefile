@@ -9,7 +9,7 @@ MAKEFLAGS += --no-print-directory --no-builtin-rules
 SCALE ?= smoke
 # More arguments for the launcher, such as ARGS="--seeds 3 --budget 200".
 ARGS ?=
-# Optional extras of pyproject.toml to install as well: deepspeed, bench, docs.
+# Optional extras of pyproject.toml to install as well: deepspeed, aedat4, bench, docs.
 EXTRAS ?=
 VENV ?= .venv
 # Test processes side by side; each uses one thread of torch.

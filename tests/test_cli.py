@@ -64,6 +64,14 @@ def test_help_names_every_command(argv: list[str], capsys: pytest.CaptureFixture
     assert all(f"\n  {name} " in out for name in cli.COMMANDS)
 
 
+@pytest.mark.parametrize("name", cli.COMMANDS)
+def test_every_command_answers_help(name: str, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as stop:
+        cli.main([name, "--help"])
+    assert stop.value.code == 0
+    assert "usage:" in capsys.readouterr().out
+
+
 def test_the_dispatcher_imports_no_heavy_library() -> None:
     heavy = "{'torch', 'numpy', 'pandas', 'timm', 'matplotlib'}"
     code = f"import sys, tksbench.cli; print(sorted({heavy} & set(sys.modules)))"

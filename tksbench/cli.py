@@ -25,7 +25,6 @@ COMMANDS = {
     "launch": ("tksbench.launch.__main__", "train what a recipe asks for and is not trained yet"),
     "tables": ("tksbench.tables", "tables, figures and verdicts from the logged runs"),
     "data": ("tksbench.data.__main__", "prepare or verify a data set, or write its miniature"),
-    "doctor": ("tksbench.doctor", "what this machine or cluster can run, and what to do about the rest"),
 }
 
 

@@ -202,13 +202,13 @@ def test_ctrl_c_lets_the_run_save_and_the_same_command_goes_on(
     first = _launch(recipe, ledger)
     _until(lambda: _epochs(ledger, runs[0]))
     first.send_signal(signal.SIGINT)
-    told, _ = first.communicate(timeout=30)
+    told, _ = first.communicate(timeout=300)
     assert first.returncode == 130, told
     assert "the same command goes on" in told
     assert ledger.status(runs[0].id).state == "interrupted"
     monkeypatch.setenv("FAKE_EPOCH_S", "0")
     second = _launch(recipe, ledger)
-    told, _ = second.communicate(timeout=60)
+    told, _ = second.communicate(timeout=300)
     assert second.returncode == 0, told
     assert [_epochs(ledger, run) for run in runs] == [[0, 1, 2, 3]] * 4
 
@@ -222,7 +222,7 @@ def test_a_second_ctrl_c_kills(recipe: str, runs: list[Run], ledger: Ledger, mon
     while "saves first" not in launcher.stdout.readline():
         assert launcher.poll() is None
     launcher.send_signal(signal.SIGINT)
-    launcher.communicate(timeout=30)
+    launcher.communicate(timeout=300)
     assert launcher.returncode == 130
     assert (ledger.status(runs[0].id).state, ledger.status(runs[0].id).reason) == ("interrupted", "killed")
 
@@ -249,11 +249,11 @@ def test_killing_the_job_is_a_failure_that_the_next_launch_resumes(
     assert holder
     os.kill(holder.pid, signal.SIGKILL)
     monkeypatch.setenv("FAKE_EPOCH_S", "0")
-    told, _ = launcher.communicate(timeout=60)
+    told, _ = launcher.communicate(timeout=300)
     assert launcher.returncode == 1
     assert "killed by SIGKILL" in told
     again = _launch(recipe, ledger)
-    assert again.wait(timeout=60) == 0
+    assert again.wait(timeout=300) == 0
     assert _epochs(ledger, runs[0]) == [0, 1, 2, 3]
 
 
@@ -262,7 +262,7 @@ def test_many_launchers_train_each_run_once(
 ) -> None:
     monkeypatch.setenv("FAKE_EPOCH_S", "0.05")
     launchers = [_launch(recipe, ledger) for _ in range(3)]
-    outputs = [launcher.communicate(timeout=60)[0] for launcher in launchers]
+    outputs = [launcher.communicate(timeout=300)[0] for launcher in launchers]
     assert [launcher.returncode for launcher in launchers] == [0, 0, 0], outputs
     assert [_epochs(ledger, run) for run in runs] == [[0, 1, 2, 3]] * 4
     assert not list(ledger.root.rglob("*.tmp"))

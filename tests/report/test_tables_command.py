@@ -218,7 +218,7 @@ def test_why_of_a_cell_without_runs_tells_the_command(world: World, capsys: pyte
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        (["tabel1"], "no table 'tabel1'; did you mean 'table1'?"),
+        (["tabel1"], "no table or figure 'tabel1'; did you mean 'table1'?"),
         (["--why", "table1/cifar10/resnet19/tk"], "did you mean 'table1/cifar10/resnet19/tks'?"),
         (["--format", "pdf"], "--format pdf: expected md, tex"),
         (["--check", "--publish"], "exclude each other"),

@@ -35,6 +35,7 @@ _EXAMPLES = """\
 examples:
   python -m tksbench.tables                       all tables, printed and written to results/tables
   python -m tksbench.tables table1 --format tex
+  python -m tksbench.tables figures               PDF, PNG and CSV in results/figures
   python -m tksbench.tables --why table1/cifar10/resnet19/tks
   python -m tksbench.tables --publish             records of finished runs to results/records, tables to commit
 
@@ -71,7 +72,7 @@ def main(argv: list[str] | None = None) -> int:
 
     ledger = Ledger()
     paper = load_paper(ledger.root)
-    names = options.names or list(paper.tables)
+    tables, figures = _names(options, paper)
     protocols = candidates(_recipes())
     refused = _publish(ledger) if options.publish else []
     from tksbench.report.evidence import gather
@@ -86,8 +87,9 @@ def main(argv: list[str] | None = None) -> int:
         sys.stdout.write(why(options.why, *sources))
         return 0
     if options.check:
-        return _check(names, options.format, sources)
-    _write(names, options.format, sources)
+        return _check(tables, options.format, sources)
+    _write_tables(tables, options.format, sources)
+    _write_figures(figures, sources)
     return FAILED if refused else 0
 
 
@@ -99,7 +101,9 @@ def _parse(words: Sequence[str]) -> argparse.Namespace:
         formatter_class=argparse.RawDescriptionHelpFormatter,
         allow_abbrev=False,
     )
-    parser.add_argument("names", nargs="*", metavar="NAME", help="table1 to table4; all of them if none is named")
+    parser.add_argument(
+        "names", nargs="*", metavar="NAME", help="table1, figure4, ..., tables, figures; all tables if none is named"
+    )
     parser.add_argument("--format", default="md,tex", metavar="md,tex", help="files to write or check")
     parser.add_argument("--check", action="store_true", help="compare results/tables with the records; write nothing")
     parser.add_argument("--why", metavar="CELL", help="show the runs behind a cell, and the command that makes them")
@@ -114,6 +118,23 @@ def _parse(words: Sequence[str]) -> argparse.Namespace:
     if options.check + bool(options.why) + options.publish > 1:
         raise ReportError("--check, --why and --publish exclude each other")
     return options
+
+
+def _names(options: argparse.Namespace, paper: Paper) -> tuple[list[str], list[str]]:
+    """Tables and figures that the command line names; all tables if it names nothing."""
+    from tksbench.recipe import suggest
+    from tksbench.report.figure_data import FIGURES
+
+    groups = {"tables": list(paper.tables), "figures": [name for name in FIGURES if name in paper.figures]}
+    known = {*groups["tables"], *groups["figures"], *groups}
+    for name in options.names:
+        if name not in known:
+            raise ReportError(f"no table or figure '{name}'; {suggest(name, known)}")
+    wanted = [one for name in options.names or ["tables"] for one in groups.get(name, [name])]
+    figures = [name for name in wanted if name in groups["figures"]]
+    if figures and options.check:
+        raise ReportError(f"--check compares tables only, not {figures[0]}")
+    return [name for name in wanted if name in groups["tables"]], figures
 
 
 def _recipes() -> list[Path]:
@@ -138,19 +159,17 @@ def _build(name: str, sources: _Sources, evidence: Evidence) -> Table:
     return build_table(name, sources.paper, sources.protocols, evidence, estimate_gpu_hours)
 
 
-def _write(names: Sequence[str], formats: Sequence[str], sources: _Sources) -> None:
+def _write_tables(names: Sequence[str], formats: Sequence[str], sources: _Sources) -> None:
     from rich.console import Console
 
     from tksbench.report.markup import RENDERINGS
     from tksbench.report.terminal import show
-    from tksbench.runs import LedgerError, write_bytes
+    from tksbench.runs import write_bytes
 
+    if not names:
+        return
     tables = [_build(name, sources, sources.evidence) for name in names]
-    folder = sources.ledger.root / "tables"
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise LedgerError(f"{folder}: cannot be made: {error.strerror}") from None
+    folder = _folder(sources, "tables")
     for table in tables:  # all files before the first line of output, whose reader may leave early
         for suffix in formats:
             write_bytes(folder / f"{table.name}.{suffix}", RENDERINGS[suffix](table).encode())
@@ -159,6 +178,33 @@ def _write(names: Sequence[str], formats: Sequence[str], sources: _Sources) -> N
         show(table, console)
     written = ", ".join(f"{table.name}.{suffix}" for table in tables for suffix in formats)
     console.print(f"written to {folder}: {written}", markup=False)
+
+
+def _write_figures(names: Sequence[str], sources: _Sources) -> None:
+    if not names:
+        return
+    from tksbench.report.cells import group_records
+    from tksbench.report.figure_data import build_figure
+    from tksbench.report.figures import write_figure
+
+    by_group = group_records((*sources.evidence.published, *sources.evidence.local))
+    figures = [build_figure(name, sources.paper, sources.protocols, by_group) for name in names]
+    folder = _folder(sources, "figures")
+    for figure in figures:
+        files = write_figure(figure, folder)
+        shown = ", ".join(f"{panel.title}: {panel.scale or 'no records yet'}" for panel in figure.panels)
+        sys.stdout.write(f"{folder / files[0]}, .png, .csv ({shown})\n")
+
+
+def _folder(sources: _Sources, name: str) -> Path:
+    from tksbench.runs import LedgerError
+
+    folder = sources.ledger.root / name
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise LedgerError(f"{folder}: cannot be made: {error.strerror}") from None
+    return folder
 
 
 def _check(names: Sequence[str], formats: Sequence[str], sources: _Sources) -> int:

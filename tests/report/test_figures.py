@@ -1,0 +1,126 @@
+"""The figures' numbers and files."""
+
+from __future__ import annotations
+
+import csv
+from typing import TYPE_CHECKING
+
+import pytest
+
+from tksbench.cli import run_command
+from tksbench.report.cells import group_records
+from tksbench.report.evidence import gather
+from tksbench.report.figure_data import Figure, build_figure, choose
+from tksbench.report.groups import candidates
+from tksbench.report.paper import load_paper
+from tksbench.tables import main
+
+if TYPE_CHECKING:
+    from conftest import World
+
+FIGURES = """
+figures:
+  figure3a:
+    title: A
+    dataset: dvs_cifar10
+    stated: [{run: dvs_cifar10/vgg_snn/baseline, steps: 1, value: 50, approximate: true}]
+  figure3b: {title: B, dataset: dvs_cifar10, T: [1, 2], methods: [baseline, tks], stated: []}
+  figure4: {title: C, datasets: [dvs_cifar10], methods: [baseline, tks], stated: []}
+  section5.4: {title: D, dataset: dvs_cifar10, methods: [baseline, tks], stated: []}
+"""
+RETRAIN = '  - {method: tks, model: {T: 1}, name: "{data.name}/{model.name}-T1/{method}"}\n'
+
+
+@pytest.fixture
+def events(world: World) -> World:
+    """The checkout in miniature, of an event set."""
+    recipe, paper = world.root / "recipes" / "cifar10.yaml", world.root / "results" / "paper.yaml"
+    text = recipe.read_text().replace("name: cifar10", "name: dvs_cifar10").replace("spiking_resnet19", "vgg_snn")
+    runs = "runs: [{method: tks}, {method: baseline}]\n"
+    assert runs in text
+    recipe.write_text(text.replace(runs, "runs:\n  - {method: tks}\n  - {method: baseline}\n" + RETRAIN))
+    paper.write_text(paper.read_text() + FIGURES)
+    return world
+
+
+def figure(world: World, name: str) -> Figure:
+    evidence = gather(world.ledger)
+    assert not evidence.problems
+    protocols = candidates((world.root / "recipes").glob("*.yaml"))
+    return build_figure(name, load_paper(world.root / "results"), protocols, group_records(evidence.published))
+
+
+def test_prefix_accuracy_over_test_steps(events: World) -> None:
+    events.publish(events.run("mini"), 80.0)
+    events.publish(events.run("mini", seed=43), 82.0)
+    panel = figure(events, "figure3a").panels[0]
+    assert panel.scale == "mini"
+    (series,) = panel.series
+    assert (series.label, series.x, series.n) == ("TKS", (1, 2), (2, 2))
+    assert series.mean[1] == 81.0
+    assert series.sd[1] == pytest.approx(2**0.5)
+    assert series.mean[0] < 81.0
+    assert [(mark.label, mark.x, mark.y) for mark in panel.marks] == [("Baseline", 1, 50)]
+
+
+def test_a_panel_never_mixes_scales_and_takes_the_one_with_most_methods(events: World) -> None:
+    events.publish(events.run("paper"), 90.0)
+    events.publish(events.run("mini"), 70.0)
+    events.publish(events.run("mini", method="baseline"), 60.0)
+    panel = figure(events, "figure4").panels[0]
+    assert panel.scale == "mini"
+    assert [(series.label, series.mean[1]) for series in panel.series] == [("Baseline", 60.0), ("TKS", 70.0)]
+
+
+def test_retrained_curve_takes_its_last_point_from_the_run_of_the_tables(events: World) -> None:
+    from tksbench.recipe import expand, load_recipe
+
+    runs = expand(load_recipe("recipes/cifar10.yaml"), "mini")
+    events.publish(next(run for run in runs if run.name.endswith("-T1/tks")), 50.0)
+    events.publish(events.run("mini"), 70.0)
+    (series,) = figure(events, "figure3b").panels[0].series
+    assert (series.x, series.mean) == ((1, 2), (50.0, 70.0))
+
+
+def test_first_step_recall_has_class_names(events: World) -> None:
+    events.publish(events.run("smoke"), 100.0)
+    panel = figure(events, "section5.4").panels[0]
+    assert panel.ticks[0] == "airplane"
+    assert panel.series[0].mean[:4] == (50.0, 100.0, 50.0, 100.0)  # the first step errs on every fourth sample
+
+
+def test_without_records_there_is_nothing_to_choose() -> None:
+    assert choose(["a"], {}, {}) == ("", {})
+
+
+def test_command_writes_pdf_png_and_the_numbers(events: World, capsys: pytest.CaptureFixture[str]) -> None:
+    events.publish(events.run("mini"), 80.0)
+    assert main(["figures"]) == 0
+    assert "figure4.pdf, .png, .csv (DVS-CIFAR10: mini)" in capsys.readouterr().out
+    folder = events.root / "results" / "figures"
+    assert {path.name for path in folder.iterdir()} == {
+        f"{name}.{suffix}"
+        for name in ("figure3a", "figure3b", "figure4", "section5.4")
+        for suffix in ("pdf", "png", "csv")
+    }
+    with (folder / "figure3a.csv").open() as file:
+        rows = list(csv.DictReader(file))
+    assert [(row["source"], row["series"], row["x"], row["mean"]) for row in rows[1:]] == [
+        ("ours", "TKS", "2", "80.0"),
+        ("paper", "Baseline", "1", "50"),
+    ]
+    assert not (events.root / "results" / "tables").exists()
+
+
+def test_figures_are_equal_to_the_byte_when_drawn_again(events: World) -> None:
+    events.publish(events.run("mini"), 80.0)
+    folder = events.root / "results" / "figures"
+    main(["figure3a"])
+    before = {path.name: path.read_bytes() for path in folder.iterdir()}
+    main(["figure3a"])
+    assert before == {path.name: path.read_bytes() for path in folder.iterdir()}
+
+
+def test_check_does_not_take_figures(events: World, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run_command(main, ["figure4", "--check"]) == 2
+    assert "--check compares tables only" in capsys.readouterr().err

@@ -1,0 +1,240 @@
+"""The numbers behind each figure of the paper, from the records alone."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any
+
+from tksbench.report.groups import ReportError
+from tksbench.report.stats import mean_sd
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Mapping, Sequence
+
+    from tksbench.report.groups import Candidate
+    from tksbench.report.paper import Paper
+    from tksbench.runs.record import Metrics, Record
+
+    Protocols = Mapping[str, Sequence[Candidate]]
+    Groups = Mapping[str, Sequence[Record]]
+
+METHODS = {"baseline": "Baseline", "label_smoothing": "LS", "tet": "TET", "tks": "TKS"}
+EXTRA_SETS = ("nmnist",)  # not in the paper; a panel of their own where there are records
+_STEP_AXIS = "time steps"
+_CLASSES = {
+    "dvs_cifar10": ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck"),
+    "nmnist": tuple("0123456789"),
+}
+
+
+@dataclass(frozen=True)
+class Series:
+    """One method in one panel: a value for each x, mean and standard deviation (None for one seed) over seeds."""
+
+    label: str
+    x: tuple[int, ...]
+    mean: tuple[float, ...]
+    sd: tuple[float | None, ...]
+    n: tuple[int, ...]
+
+
+@dataclass(frozen=True)
+class Mark:
+    """A value that the paper's text states."""
+
+    label: str
+    x: int
+    y: float
+    approximate: bool
+
+
+@dataclass(frozen=True)
+class Panel:
+    """One data set: all series of one scale and data source ("" where there are no records)."""
+
+    title: str
+    scale: str
+    series: tuple[Series, ...]
+    marks: tuple[Mark, ...] = ()
+    ticks: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Figure:
+    """A figure before drawing; y is test accuracy in percent at the best epoch."""
+
+    name: str
+    title: str
+    x_label: str
+    kind: str  # "line" or "bar"
+    panels: tuple[Panel, ...]
+
+
+def build_figure(name: str, paper: Paper, protocols: Protocols, by_group: Groups) -> Figure:
+    """Collect one figure's numbers.
+
+    Args:
+        name: As in results/paper.yaml, one of `FIGURES`.
+        paper: The paper's numbers: data sets, methods, stated values.
+        protocols: From `groups.candidates`.
+        by_group: From `cells.group_records`.
+
+    Raises:
+        ReportError: There is no such figure.
+    """
+    if name not in FIGURES or name not in paper.figures:
+        from tksbench.recipe import suggest
+
+        raise ReportError(f"no figure '{name}'; {suggest(name, FIGURES)}")
+    return FIGURES[name](name, paper, protocols, by_group)
+
+
+def rows(figure: Figure) -> list[dict[str, Any]]:
+    """One row for each point, and for each value that the paper states: what the CSV holds."""
+    table: list[dict[str, Any]] = []
+    for panel in figure.panels:
+        for one in panel.series:
+            for x, mean, sd, n in zip(one.x, one.mean, one.sd, one.n, strict=True):
+                point = {"source": "ours", "series": one.label, "scale": panel.scale, "x": x}
+                table.append({"panel": panel.title, **point, "mean": mean, "sd": sd, "n": n})
+        for mark in panel.marks:
+            point = {"source": "paper", "series": mark.label, "scale": "paper", "x": mark.x}
+            table.append({"panel": panel.title, **point, "mean": mark.y, "sd": None, "n": 1})
+    return table
+
+
+def _prefix(name: str, paper: Paper, protocols: Protocols, by_group: Groups) -> Figure:
+    """Figure 3(a): only the first k of the T steps are averaged."""
+    info = paper.figures[name]
+    panels = _panels(
+        [info["dataset"]], info.get("methods", ["baseline", "tet", "tks"]), paper, protocols, by_group, _prefix_values
+    )
+    marks = tuple(_marks(info["stated"]))
+    marked = (replace(panels[0], marks=marks), *panels[1:])
+    return Figure(name, info["title"], f"{_STEP_AXIS} used at test time", "line", marked)
+
+
+def _each_step(name: str, paper: Paper, protocols: Protocols, by_group: Groups) -> Figure:
+    """Figure 4: each time step alone."""
+    info = paper.figures[name]
+    panels = _panels(info["datasets"], info["methods"], paper, protocols, by_group, _step_values)
+    return Figure(name, info["title"], "time step", "line", panels)
+
+
+def _first_step(name: str, paper: Paper, protocols: Protocols, by_group: Groups) -> Figure:
+    """Section 5.4: recall of each class from the first step."""
+    info = paper.figures[name]
+    panels = _panels([info["dataset"]], info["methods"], paper, protocols, by_group, _recall_values)
+    classes = {_printed(dataset, paper): names for dataset, names in _CLASSES.items()}
+    named = tuple(replace(panel, ticks=classes.get(panel.title, ())) for panel in panels)
+    return Figure(name, info["title"], "class", "bar", named)
+
+
+def _retrained(name: str, paper: Paper, protocols: Protocols, by_group: Groups) -> Figure:
+    """Figure 3(b): a network for each T; the largest T is the run that the tables use."""
+    info, dataset = paper.figures[name], paper.figures[name]["dataset"]
+
+    def run(method: str, steps: int) -> str:
+        return f"{dataset}/vgg_snn{'' if steps == max(info['T']) else f'-T{steps}'}/{method}"
+
+    wanted = [run(method, steps) for method in info["methods"] for steps in info["T"]]
+    scale, found = choose(wanted, protocols, by_group)
+    series = []
+    for method in info["methods"]:
+        points = [(steps, found[run(method, steps)]) for steps in info["T"] if run(method, steps) in found]
+        if points:
+            values = [mean_sd([record.metrics.best.top1 for record in records]) for _, records in points]
+            series.append(
+                Series(
+                    METHODS[method],
+                    tuple(steps for steps, _ in points),
+                    tuple(mean for mean, _ in values),
+                    tuple(sd for _, sd in values),
+                    tuple(len(records) for _, records in points),
+                )
+            )
+    panel = Panel(_printed(dataset, paper), scale, tuple(series), tuple(_marks(info["stated"])))
+    return Figure(name, info["title"], f"{_STEP_AXIS} in training and test", "line", (panel,))
+
+
+FIGURES: dict[str, Callable[[str, Paper, Protocols, Groups], Figure]] = {
+    "figure3a": _prefix,
+    "figure3b": _retrained,
+    "figure4": _each_step,
+    "section5.4": _first_step,
+}
+
+
+def choose(runs: Iterable[str], protocols: Protocols, by_group: Groups) -> tuple[str, dict[str, Sequence[Record]]]:
+    """Records of several runs at one scale and data source: where most runs have some, then closest to the paper.
+
+    Returns:
+        The scale in words ("" if there are no records at all), and records by run name.
+    """
+    by_rank: dict[int, tuple[str, dict[str, Sequence[Record]]]] = {}
+    for run in runs:
+        for candidate in protocols.get(run, ()):
+            if candidate.group in by_group:
+                words = candidate.scale + ", miniature" * (candidate.source == "miniature")
+                by_rank.setdefault(candidate.rank, (words, {}))[1][run] = by_group[candidate.group]
+    if not by_rank:
+        return "", {}
+    return by_rank[min(by_rank, key=lambda rank: (-len(by_rank[rank][1]), rank))]
+
+
+def _panels(
+    datasets: Sequence[str],
+    methods: Sequence[str],
+    paper: Paper,
+    protocols: Protocols,
+    by_group: Groups,
+    values: Callable[[Metrics], Sequence[float | None]],
+) -> tuple[Panel, ...]:
+    """A panel for each of the paper's data sets, and for each extra one that has records."""
+    panels = []
+    for dataset in (*datasets, *EXTRA_SETS):
+        names = {f"{dataset}/vgg_snn/{method}": METHODS[method] for method in methods}
+        scale, found = choose(names, protocols, by_group)
+        series = tuple(_series(names[run], found[run], values) for run in names if run in found)
+        if series or dataset in datasets:
+            panels.append(Panel(_printed(dataset, paper), scale, series))
+    return tuple(panels)
+
+
+def _series(label: str, records: Sequence[Record], values: Callable[[Metrics], Sequence[float | None]]) -> Series:
+    columns = list(zip(*(values(record.metrics.best) for record in records), strict=True))
+    known = [(x, [v for v in column if v is not None]) for x, column in enumerate(columns, start=1)]
+    known = [(x, column) for x, column in known if column]
+    summaries = [mean_sd(column) for _, column in known]
+    return Series(
+        label,
+        tuple(x for x, _ in known),
+        tuple(mean for mean, _ in summaries),
+        tuple(sd for _, sd in summaries),
+        tuple(len(column) for _, column in known),
+    )
+
+
+def _prefix_values(metrics: Metrics) -> Sequence[float | None]:
+    return metrics.top1_prefix
+
+
+def _step_values(metrics: Metrics) -> Sequence[float | None]:
+    return metrics.top1_step
+
+
+def _recall_values(metrics: Metrics) -> Sequence[float | None]:
+    return metrics.first_step_recall
+
+
+def _marks(stated: Sequence[Mapping[str, Any]]) -> Iterable[Mark]:
+    for one in stated:
+        yield Mark(METHODS[str(one["run"]).rsplit("/", 1)[-1]], one["steps"], one["value"], one["approximate"])
+
+
+def _printed(dataset: str, paper: Paper) -> str:
+    if dataset in paper.datasets:
+        return paper.datasets[dataset].printed
+    from tksbench.data.registry import DATASETS
+
+    return DATASETS[dataset].title

@@ -1,0 +1,131 @@
+"""Drawing of the figures: PDF, PNG, and the numbers as CSV. matplotlib is imported when one is drawn."""
+
+from __future__ import annotations
+
+import csv
+import io
+import math
+from typing import TYPE_CHECKING, Any
+
+from tksbench.report.figure_data import rows
+from tksbench.runs import write_bytes
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from matplotlib.axes import Axes
+
+    from tksbench.report.figure_data import Figure, Panel, Series
+
+# Okabe and Ito, Color universal design, 2008: told apart with any colour vision; line and marker differ as well.
+_STYLES: dict[str, dict[str, Any]] = {
+    "Baseline": {"color": "#D55E00", "marker": "s", "linestyle": "--"},
+    "LS": {"color": "#009E73", "marker": "^", "linestyle": "-."},
+    "TET": {"color": "#CC79A7", "marker": "D", "linestyle": ":"},
+    "TKS": {"color": "#0072B2", "marker": "o", "linestyle": "-"},
+}
+_PANEL_INCHES = (4.6, 3.6)
+_PNG_DPI = 160
+
+
+def write_figure(figure: Figure, folder: Path) -> list[str]:
+    """Draw a figure and lay it, and its numbers, in a folder.
+
+    Returns:
+        The file names: `<name>.pdf`, `.png`, `.csv`.
+    """
+    from matplotlib import rc_context
+    from matplotlib.figure import Figure as Canvas
+
+    size = (_PANEL_INCHES[0] * len(figure.panels), _PANEL_INCHES[1])
+    contents = {"csv": to_csv(figure)}
+    with rc_context({"font.size": 9, "pdf.fonttype": 42, "axes.spines.top": False, "axes.spines.right": False}):
+        canvas = Canvas(figsize=size, layout="constrained")
+        for axes, panel in zip(canvas.subplots(1, len(figure.panels), squeeze=False)[0], figure.panels, strict=True):
+            _draw(axes, panel, figure)
+        for suffix, metadata in (("pdf", {"CreationDate": None}), ("png", {"Software": None})):
+            buffer = io.BytesIO()  # without date and version the same numbers give the same bytes
+            canvas.savefig(buffer, format=suffix, dpi=_PNG_DPI, metadata=metadata)
+            contents[suffix] = buffer.getvalue()
+    for suffix, content in contents.items():
+        write_bytes(folder / f"{figure.name}.{suffix}", content)
+    return [f"{figure.name}.{suffix}" for suffix in ("pdf", "png", "csv")]
+
+
+def to_csv(figure: Figure) -> bytes:
+    """The figure's numbers, a row a point; x counts from 1."""
+    buffer = io.StringIO()
+    columns = ["panel", "source", "series", "scale", "x", "mean", "sd", "n"]
+    writer = csv.DictWriter(buffer, columns, lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(rows(figure))
+    return buffer.getvalue().encode()
+
+
+def _draw(axes: Axes, panel: Panel, figure: Figure) -> None:
+    axes.set_title(panel.title + (f" (scale {panel.scale})" if panel.scale else ""))
+    axes.set_xlabel(figure.x_label)
+    axes.set_ylabel("top-1 accuracy (%)" if figure.kind == "line" else "recall at the first step (%)")
+    axes.grid(axis="y", color="0.9")
+    axes.set_axisbelow(True)
+    for index, series in enumerate(panel.series):
+        if figure.kind == "line":
+            _line(axes, series)
+        else:
+            _bars(axes, series, index, len(panel.series))
+    for mark in panel.marks:
+        label = f"{mark.label}, paper{' (about)' * mark.approximate}"
+        axes.plot(mark.x, mark.y, "*", markersize=12, label=label, color=_STYLES[mark.label]["color"], alpha=0.8,
+                  markerfacecolor="white" if mark.approximate else None)  # fmt: skip
+    if figure.kind == "bar":
+        axes.set_ylim(0, 120)  # room for the legend above 100 %
+        axes.set_yticks(range(0, 101, 20))
+    if not panel.series:
+        axes.text(0.5, 0.5, "no records yet", transform=axes.transAxes, ha="center", color="0.4")
+    if panel.series or panel.marks:
+        bars = figure.kind == "bar"
+        axes.legend(frameon=False, fontsize=8, loc="upper center" if bars else "best", ncols=2 if bars else 1)
+    _ticks(axes, panel)
+
+
+def _line(axes: Axes, series: Series) -> None:
+    style = _STYLES[series.label]
+    axes.plot(series.x, series.mean, label=_legend(series), markersize=4, **style)
+    if any(series.sd):
+        low = [mean - (sd or 0) for mean, sd in zip(series.mean, series.sd, strict=True)]
+        high = [mean + (sd or 0) for mean, sd in zip(series.mean, series.sd, strict=True)]
+        axes.fill_between(series.x, low, high, color=style["color"], alpha=0.15, linewidth=0)
+
+
+def _bars(axes: Axes, series: Series, index: int, count: int) -> None:
+    width = 0.8 / count
+    places = [x - 0.4 + (index + 0.5) * width for x in series.x]
+    axes.bar(
+        places,
+        series.mean,
+        width,
+        yerr=[sd or math.nan for sd in series.sd] if any(series.sd) else None,
+        label=_legend(series),
+        color=_STYLES[series.label]["color"],
+        hatch="//" if series.label == "Baseline" else None,
+        edgecolor="white",
+    )
+
+
+def _legend(series: Series) -> str:
+    fewest, most = min(series.n), max(series.n)
+    return (
+        f"{series.label} (n={most}{', mean ± sd' * (most > 1)})"
+        if fewest == most
+        else f"{series.label} (n={fewest}–{most})"
+    )
+
+
+def _ticks(axes: Axes, panel: Panel) -> None:
+    places = sorted({x for series in panel.series for x in series.x} | {mark.x for mark in panel.marks})
+    if panel.ticks and panel.series:
+        axes.set_xticks(places, [panel.ticks[x - 1] for x in places], rotation=45, ha="right")
+    elif not places:
+        axes.set(xticks=[], yticks=[])
+    elif len(places) <= 20:
+        axes.set_xticks(places)

@@ -86,6 +86,8 @@ def test_override_goes_through_the_same_schema(write) -> None:  # type: ignore[n
         ("optim.epoch=3", "optim.epoch: unknown key; did you mean 'epochs'?"),
         ("modle.T=3", "unknown key 'modle.T'; did you mean 'model'?"),
         ("method.alhpa=0.2", "method.alhpa: unknown key; did you mean 'alpha'?"),
+        ("method=tet", "method: takes parameters (method.alpha=0.5); which methods run is chosen with --only"),
+        ("method.name=tet", "method.name: unknown key"),
         ("method.alpha=2", "method.alpha: expected less than or equal to 1, got 2"),
         ("model.name=spiking_resnet18", "unknown model 'spiking_resnet18'; did you mean 'spiking_resnet19'?"),
         ("data.name=cifar11", "unknown data set 'cifar11'; did you mean 'cifar10'?"),

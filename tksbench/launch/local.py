@@ -219,7 +219,7 @@ class LocalExecutor:
             self._done(job.run, status, took)
         elif status.state == "running" or code == HELD:
             self._waiting.append(_Waiting(job.run, looked=time.monotonic()))
-        elif self._signals or code in (INTERRUPTED, -signal.SIGTERM):
+        elif status.state != "failed" and (self._signals or code in (INTERRUPTED, -signal.SIGTERM)):
             self._summary.interrupted.append(job.run)
             self._view.event("interrupted", f"{title(job.run)}: the same command goes on from what it saved")
         else:

@@ -307,10 +307,13 @@ def _accepted(root: Node, method: Node, layer: Node, problems: list[Problem]) ->
     kind = METHODS.get(method.plain().get("name"))
     used = [METHODS[name] for name in (*dict(items(root.get("methods"))), *METHODS) if name in METHODS]
     known = {field for other in used for field in other.model_fields if field != "name"}
+    if not isinstance(layer.value, dict):
+        message = "method: takes parameters (method.alpha=0.5); which methods run is chosen with --only"
+        problems.append(Problem(layer.where, message))
     for key, node in items(layer):
         if kind is not None and key not in known:
             problems.append(Problem(node.where, f"method.{key}: unknown key; {suggest(key, known)}"))
-    return layer if kind is None else _only(layer, tuple(kind.model_fields))
+    return layer if kind is None else _only(layer, tuple(known & set(kind.model_fields)))
 
 
 def _execution(root: Node, scale_node: Node, overrides: Sequence[Node], problems: list[Problem]) -> Execution:

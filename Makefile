@@ -35,23 +35,19 @@ env:  ## create or update .venv from the pinned, hash-checked packages
 
 .PHONY: table1
 table1: env  ## train what Table 1 lacks at SCALE, then print it
-	$(LAUNCH) --only '*/tks' recipes/cifar10.yaml recipes/cifar100.yaml recipes/imagenet.yaml $(ARGS)
-	$(TABLES) table1
+	@status=0; set -x; $(LAUNCH) --only '*/tks' recipes/cifar10.yaml recipes/cifar100.yaml recipes/imagenet.yaml $(ARGS) || status=$$?; $(TABLES) table1; exit $$status
 
 .PHONY: table2
 table2: env  ## the same for Table 2
-	$(LAUNCH) --only '*/tks' recipes/dvs_cifar10.yaml recipes/ncaltech101.yaml $(ARGS)
-	$(TABLES) table2
+	@status=0; set -x; $(LAUNCH) --only '*/tks' recipes/dvs_cifar10.yaml recipes/ncaltech101.yaml $(ARGS) || status=$$?; $(TABLES) table2; exit $$status
 
 .PHONY: table3
 table3: env  ## the same for Table 3: every method of both image and event sets
-	$(LAUNCH) $(foreach name,cifar10 cifar100 imagenet dvs_cifar10 ncaltech101,recipes/$(name).yaml) $(ARGS)
-	$(TABLES) table3
+	@status=0; set -x; $(LAUNCH) $(foreach name,cifar10 cifar100 imagenet dvs_cifar10 ncaltech101,recipes/$(name).yaml) $(ARGS) || status=$$?; $(TABLES) table3; exit $$status
 
 .PHONY: table4
 table4: env  ## the same for Table 4: the fine-grained sets
-	$(LAUNCH) recipes/cub.yaml recipes/dogs.yaml recipes/cars.yaml $(ARGS)
-	$(TABLES) table4
+	@status=0; set -x; $(LAUNCH) recipes/cub.yaml recipes/dogs.yaml recipes/cars.yaml $(ARGS) || status=$$?; $(TABLES) table4; exit $$status
 
 .PHONY: smoke
 smoke: env  ## run every recipe at smoke scale

@@ -96,7 +96,10 @@ def test_without_records_there_is_nothing_to_choose() -> None:
 def test_command_writes_pdf_png_and_the_numbers(events: World, capsys: pytest.CaptureFixture[str]) -> None:
     events.publish(events.run("mini"), 80.0)
     assert main(["figures"]) == 0
-    assert "figure4.pdf, .png, .csv (DVS-CIFAR10: mini)" in capsys.readouterr().out
+    out = capsys.readouterr().out
+    assert "figure4.pdf, .png, .csv\n  DVS-CIFAR10: mini; no records of Baseline\n" in out
+    assert "make figures trains what is missing" in out
+    assert max(map(len, out.splitlines())) <= 80
     folder = events.root / "results" / "figures"
     assert {path.name for path in folder.iterdir()} == {
         f"{name}.{suffix}"
@@ -110,6 +113,32 @@ def test_command_writes_pdf_png_and_the_numbers(events: World, capsys: pytest.Ca
         ("paper", "Baseline", "1", "50"),
     ]
     assert not (events.root / "results" / "tables").exists()
+
+
+def test_no_records_at_all_still_gives_every_figure(events: World, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["figures"]) == 0
+    assert capsys.readouterr().out.count("  DVS-CIFAR10: no records yet\n") == 4
+    assert (events.root / "results" / "figures" / "figure3b.png").stat().st_size > 0
+    assert (events.root / "results" / "figures" / "figure3b.csv").read_text().splitlines()[1:] == []
+
+
+def test_a_method_without_records_is_named_in_the_legend(events: World) -> None:
+    from matplotlib.figure import Figure as Canvas
+
+    from tksbench.report.figures import draw_panels
+
+    events.publish(events.run("mini"), 80.0)
+    for name in ("figure4", "section5.4"):
+        canvas = Canvas()
+        draw_panels(canvas, figure(events, name))
+        legend = canvas.axes[0].get_legend()
+        assert legend is not None
+        assert {text.get_text() for text in legend.get_texts()} == {"TKS (n=1)", "Baseline (no records)"}
+
+
+def test_unknown_figure_suggests_the_nearest(events: World, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run_command(main, ["figure3"]) == 2
+    assert "no table or figure 'figure3'; did you mean" in capsys.readouterr().err
 
 
 def test_figures_are_equal_to_the_byte_when_drawn_again(events: World) -> None:

@@ -131,7 +131,8 @@ def test_record_is_complete(make_run: MakeRun, tiny_data: Data, monkeypatch: pyt
     record = make_record(**record_parts(run, run_dir, trainer))
     assert (record.id, record.test.n, record.cost.gpu_hours) == (run.id, 25, 0.0)
     assert record.weights_sha256 == weights_digest(trainer.model)
-    assert set(record.files) == {"logits_last.npy", "logits_best.npy", "labels.npy", "metrics.jsonl", "losses.jsonl"}
+    arrays = {"logits_last.npy", "logits_best.npy", "labels.npy", "features_last.npz"}
+    assert set(record.files) == {*arrays, "metrics.jsonl", "losses.jsonl"}
     assert record.provenance.data == {"tiny": "md5:0"}
     logits = np.load(run_dir.logits_last)
     assert logits.shape == (25, 2, 10)

@@ -123,9 +123,9 @@ def _parse(words: Sequence[str]) -> argparse.Namespace:
 def _names(options: argparse.Namespace, paper: Paper) -> tuple[list[str], list[str]]:
     """Tables and figures that the command line names; all tables if it names nothing."""
     from tksbench.recipe import suggest
-    from tksbench.report.figure_data import FIGURES
+    from tksbench.report.figures import NAMES
 
-    groups = {"tables": list(paper.tables), "figures": [name for name in FIGURES if name in paper.figures]}
+    groups = {"tables": list(paper.tables), "figures": [name for name in NAMES if name in paper.figures]}
     known = {*groups["tables"], *groups["figures"], *groups}
     for name in options.names:
         if name not in known:
@@ -184,16 +184,17 @@ def _write_figures(names: Sequence[str], sources: _Sources) -> None:
     if not names:
         return
     from tksbench.report.cells import group_records
-    from tksbench.report.figure_data import build_figure
-    from tksbench.report.figures import write_figure
+    from tksbench.report.figures import describe, make_figure, write_figure
 
     by_group = group_records((*sources.evidence.published, *sources.evidence.local))
-    figures = [build_figure(name, sources.paper, sources.protocols, by_group) for name in names]
+    figures = [make_figure(name, sources.paper, sources.protocols, by_group, sources.ledger) for name in names]
     folder = _folder(sources, "figures")
     for figure in figures:
         files = write_figure(figure, folder)
-        shown = ", ".join(f"{panel.title}: {panel.scale or 'no records yet'}" for panel in figure.panels)
-        sys.stdout.write(f"{folder / files[0]}, .png, .csv ({shown})\n")
+        sys.stdout.write(f"{folder / files[0]}, .png, .csv\n")
+        sys.stdout.writelines(f"  {line}\n" for line in describe(figure))
+    if any(panel.missing for figure in figures for panel in figure.panels):
+        sys.stdout.write("make figures trains what is missing (make figures SCALE=paper at full scale)\n")
 
 
 def _folder(sources: _Sources, name: str) -> Path:

@@ -50,13 +50,17 @@ class Mark:
 
 @dataclass(frozen=True)
 class Panel:
-    """One data set: all series of one scale and data source ("" where there are no records)."""
+    """One data set: all series of one scale and data source ("" where there are no records).
+
+    `missing` are the methods that belong here and have no records at that scale.
+    """
 
     title: str
     scale: str
     series: tuple[Series, ...]
     marks: tuple[Mark, ...] = ()
     ticks: tuple[str, ...] = ()
+    missing: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -125,7 +129,7 @@ def _first_step(name: str, paper: Paper, protocols: Protocols, by_group: Groups)
     """Section 5.4: recall of each class from the first step."""
     info = paper.figures[name]
     panels = _panels([info["dataset"]], info["methods"], paper, protocols, by_group, _recall_values)
-    classes = {_printed(dataset, paper): names for dataset, names in _CLASSES.items()}
+    classes = {printed_name(dataset, paper): class_names(dataset) for dataset in (info["dataset"], *EXTRA_SETS)}
     named = tuple(replace(panel, ticks=classes.get(panel.title, ())) for panel in panels)
     return Figure(name, info["title"], "class", "bar", named)
 
@@ -153,7 +157,8 @@ def _retrained(name: str, paper: Paper, protocols: Protocols, by_group: Groups) 
                     tuple(len(records) for _, records in points),
                 )
             )
-    panel = Panel(_printed(dataset, paper), scale, tuple(series), tuple(_marks(info["stated"])))
+    missing = _missing([METHODS[method] for method in info["methods"]], series)
+    panel = Panel(printed_name(dataset, paper), scale, tuple(series), tuple(_marks(info["stated"])), missing=missing)
     return Figure(name, info["title"], f"{_STEP_AXIS} in training and test", "line", (panel,))
 
 
@@ -197,8 +202,13 @@ def _panels(
         scale, found = choose(names, protocols, by_group)
         series = tuple(_series(names[run], found[run], values) for run in names if run in found)
         if series or dataset in datasets:
-            panels.append(Panel(_printed(dataset, paper), scale, series))
+            panels.append(Panel(printed_name(dataset, paper), scale, series, missing=_missing(names.values(), series)))
     return tuple(panels)
+
+
+def _missing(methods: Iterable[str], series: Sequence[Series]) -> tuple[str, ...]:
+    there = {one.label for one in series}
+    return tuple(method for method in methods if method not in there)
 
 
 def _series(label: str, records: Sequence[Record], values: Callable[[Metrics], Sequence[float | None]]) -> Series:
@@ -232,9 +242,15 @@ def _marks(stated: Sequence[Mapping[str, Any]]) -> Iterable[Mark]:
         yield Mark(METHODS[str(one["run"]).rsplit("/", 1)[-1]], one["steps"], one["value"], one["approximate"])
 
 
-def _printed(dataset: str, paper: Paper) -> str:
+def printed_name(dataset: str, paper: Paper) -> str:
+    """A data set as the paper prints it; one that is not in the paper as people call it."""
     if dataset in paper.datasets:
         return paper.datasets[dataset].printed
     from tksbench.data.registry import DATASETS
 
     return DATASETS[dataset].title
+
+
+def class_names(dataset: str) -> tuple[str, ...]:
+    """What the classes are called, by label; empty where there are too many to name."""
+    return _CLASSES.get(dataset, ())

@@ -7,15 +7,24 @@ import io
 import math
 from typing import TYPE_CHECKING, Any
 
-from tksbench.report.figure_data import rows
+from tksbench.report import figure_data, figure_tsne
+from tksbench.report.figure_data import FIGURES, Figure, build_figure
+from tksbench.report.groups import ReportError
 from tksbench.runs import write_bytes
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
     from pathlib import Path
 
     from matplotlib.axes import Axes
+    from matplotlib.figure import Figure as Canvas
 
-    from tksbench.report.figure_data import Figure, Panel, Series
+    from tksbench.report.figure_data import Groups, Panel, Protocols, Series
+    from tksbench.report.figure_tsne import Scatter
+    from tksbench.report.paper import Paper
+    from tksbench.runs import Ledger
+
+NAMES = (*FIGURES, "figure5")
 
 # Okabe and Ito, Color universal design, 2008: told apart with any colour vision; line and marker differ as well.
 _STYLES: dict[str, dict[str, Any]] = {
@@ -26,9 +35,31 @@ _STYLES: dict[str, dict[str, Any]] = {
 }
 _PANEL_INCHES = (4.6, 3.6)
 _PNG_DPI = 160
+_COLUMNS = ("panel", "source", "series", "scale", "x", "mean", "sd", "n")
+_SCATTER_COLUMNS = ("panel", "scale", "seed", "x", "y", "label")
 
 
-def write_figure(figure: Figure, folder: Path) -> list[str]:
+def make_figure(name: str, paper: Paper, protocols: Protocols, by_group: Groups, ledger: Ledger) -> Figure | Scatter:
+    """Collect one figure's numbers, whichever kind it is.
+
+    Args:
+        name: As in results/paper.yaml, one of `NAMES`.
+        paper: The paper's numbers.
+        protocols: From `groups.candidates`.
+        by_group: From `cells.group_records`.
+        ledger: Where the run directories lie; only figure 5 needs them.
+
+    Raises:
+        ReportError: There is no such figure.
+    """
+    if name in NAMES and name not in paper.figures:
+        raise ReportError(f"results/paper.yaml says nothing of '{name}' under figures")
+    if name in NAMES and name not in FIGURES:
+        return figure_tsne.build_scatter(name, paper, protocols, by_group, ledger)
+    return build_figure(name, paper, protocols, by_group)
+
+
+def write_figure(figure: Figure | Scatter, folder: Path) -> list[str]:
     """Draw a figure and lay it, and its numbers, in a folder.
 
     Returns:
@@ -37,12 +68,13 @@ def write_figure(figure: Figure, folder: Path) -> list[str]:
     from matplotlib import rc_context
     from matplotlib.figure import Figure as Canvas
 
-    size = (_PANEL_INCHES[0] * len(figure.panels), _PANEL_INCHES[1])
     contents = {"csv": to_csv(figure)}
     with rc_context({"font.size": 9, "pdf.fonttype": 42, "axes.spines.top": False, "axes.spines.right": False}):
-        canvas = Canvas(figsize=size, layout="constrained")
-        for axes, panel in zip(canvas.subplots(1, len(figure.panels), squeeze=False)[0], figure.panels, strict=True):
-            _draw(axes, panel, figure)
+        canvas = Canvas(layout="constrained")
+        if isinstance(figure, Figure):
+            draw_panels(canvas, figure)
+        else:
+            figure_tsne.draw(canvas, figure)
         for suffix, metadata in (("pdf", {"CreationDate": None}), ("png", {"Software": None})):
             buffer = io.BytesIO()  # without date and version the same numbers give the same bytes
             canvas.savefig(buffer, format=suffix, dpi=_PNG_DPI, metadata=metadata)
@@ -52,14 +84,34 @@ def write_figure(figure: Figure, folder: Path) -> list[str]:
     return [f"{figure.name}.{suffix}" for suffix in ("pdf", "png", "csv")]
 
 
-def to_csv(figure: Figure) -> bytes:
-    """The figure's numbers, a row a point; x counts from 1."""
+def to_csv(figure: Figure | Scatter) -> bytes:
+    """The figure's numbers, a row a point; time steps and classes on an x axis count from 1."""
     buffer = io.StringIO()
-    columns = ["panel", "source", "series", "scale", "x", "mean", "sd", "n"]
-    writer = csv.DictWriter(buffer, columns, lineterminator="\n")
+    curves = isinstance(figure, Figure)
+    writer = csv.DictWriter(buffer, _COLUMNS if curves else _SCATTER_COLUMNS, lineterminator="\n")
     writer.writeheader()
-    writer.writerows(rows(figure))
+    writer.writerows(figure_data.rows(figure) if isinstance(figure, Figure) else figure_tsne.rows(figure))
     return buffer.getvalue().encode()
+
+
+def describe(figure: Figure | Scatter) -> Iterator[str]:
+    """A line a panel: what it shows and what it lacks."""
+    for panel in figure.panels:
+        note = getattr(panel, "note", "")
+        if not panel.scale:
+            yield f"{panel.title}: no records yet"
+        elif note:
+            yield f"{panel.title}: {panel.scale}; {' '.join(note.split())}"
+        else:
+            missing = f"; no records of {', '.join(panel.missing)}" if panel.missing else ""
+            yield f"{panel.title}: {panel.scale}{missing}"
+
+
+def draw_panels(canvas: Canvas, figure: Figure) -> None:
+    """Draw lines or bars, the panels side by side."""
+    canvas.set_size_inches(_PANEL_INCHES[0] * len(figure.panels), _PANEL_INCHES[1])
+    for axes, panel in zip(canvas.subplots(1, len(figure.panels), squeeze=False)[0], figure.panels, strict=True):
+        _draw(axes, panel, figure)
 
 
 def _draw(axes: Axes, panel: Panel, figure: Figure) -> None:
@@ -80,6 +132,8 @@ def _draw(axes: Axes, panel: Panel, figure: Figure) -> None:
     if figure.kind == "bar":
         axes.set_ylim(0, 120)  # room for the legend above 100 %
         axes.set_yticks(range(0, 101, 20))
+    for label in panel.missing if panel.series else ():
+        axes.plot([], [], label=f"{label} (no records)", alpha=0.4, markersize=4, **_STYLES[label])
     if not panel.series:
         axes.text(0.5, 0.5, "no records yet", transform=axes.transAxes, ha="center", color="0.4")
     if panel.series or panel.marks:

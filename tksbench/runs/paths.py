@@ -79,6 +79,11 @@ class RunDir:
         return self.path / "labels.npy"
 
     @property
+    def features_last(self) -> Path:
+        """Spike counts of the last LIF layer after the last epoch, on a part of the test half: `train.features`."""
+        return self.path / "features_last.npz"
+
+    @property
     def record(self) -> Path:
         """The record: written last and atomically, it is what being done means."""
         return self.path / "record.json"

@@ -14,6 +14,7 @@ from tksbench.runs.record import pack_correct
 from tksbench.snn.cost import measure_cost
 from tksbench.train.checkpoint import weights_digest
 from tksbench.train.evaluate import to_device
+from tksbench.train.features import write_features
 
 if TYPE_CHECKING:
     from tksbench.recipe import Run
@@ -31,7 +32,14 @@ def record_parts(run: Run, run_dir: RunDir, trainer: Trainer) -> dict[str, Any]:
     columns = ("epoch", "lr", "train_loss", "train_top1", "test_top1", "test_top1_halves")
     log = read_attempts(run_dir)
     started = next((row["time"] for row in log if row.get("event") == "start"), now())
-    files = (run_dir.logits_last, run_dir.logits_best, run_dir.labels, run_dir.metrics, run_dir.losses)
+    files = (
+        run_dir.logits_last,
+        run_dir.logits_best,
+        run_dir.labels,
+        run_dir.metrics,
+        run_dir.losses,
+        write_features(trainer),
+    )
     identity = {key: getattr(run, key) for key in ("id", "group", "name", "recipe", "scale", "seed")}
     return {
         **identity,

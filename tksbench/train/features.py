@@ -1,0 +1,69 @@
+"""What figure 5 embeds: spike counts of the last LIF layer on a part of the test half (paper section 5; paper.md 7)."""
+
+from __future__ import annotations
+
+import io
+from typing import TYPE_CHECKING, Any, cast
+
+import numpy as np
+import torch
+
+from tksbench.data.base import balanced_subset
+from tksbench.runs.files import write_bytes
+from tksbench.train.evaluate import to_device
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from numpy.typing import NDArray
+
+    from tksbench.snn.layers import SpikingNetwork
+    from tksbench.train.loop import Trainer
+
+FEATURE_SAMPLES = 2000  # t-SNE of more takes minutes and shows no more; the event sets' whole test halves are fewer
+
+
+def last_layer_counts(trainer: Trainer, limit: int = FEATURE_SAMPLES) -> dict[str, NDArray[Any]]:
+    """Spikes of each neuron of the last LIF layer over all time steps, from the network as it is.
+
+    Divided by T they are the authors' features, the time-mean of the spikes (train_main.py:1033-1037); as counts they
+    are exact and small.
+
+    Args:
+        trainer: Gives the network, the test half and the way to evaluate.
+        limit: Take at most this many test samples, of all classes alike and in the order of the test half.
+
+    Returns:
+        `counts` [N, F], the smallest unsigned integers that hold T; `labels` [N]; `index` [N] in the test half.
+    """
+    model, test = cast("SpikingNetwork", trainer.model), trainer.data.test
+    index = np.sort(balanced_subset(test.labels, limit))
+    size = trainer.run.spec.evaluation.batch_size
+    counts = []
+    training = model.training
+    model.eval()
+    try:
+        with torch.inference_mode():
+            for part in np.array_split(index, -(-len(index) // size)):
+                images, _ = test.__getitems__([(0, number) for number in part.tolist()])
+                steps = images.shape[1] if images.dim() == 5 else model.T
+                with trainer.autocast():
+                    rates = model.forward_features(to_device(images, trainer.device))
+                counts.append((rates.float() * steps).round().cpu().numpy().astype(np.min_scalar_type(steps)))
+    finally:
+        model.train(training)
+    return {"counts": np.concatenate(counts), "labels": test.labels[index], "index": index}
+
+
+def write_features(trainer: Trainer) -> Path:
+    """Write `last_layer_counts` as a compressed .npz file into the run's directory; the same network, the same bytes.
+
+    Returns:
+        The file.
+    """
+    buffer = io.BytesIO()
+    parts = last_layer_counts(trainer)
+    np.savez_compressed(buffer, counts=parts["counts"], labels=parts["labels"], index=parts["index"])
+    trainer.guard()
+    write_bytes(trainer.dir.features_last, buffer.getvalue())
+    return trainer.dir.features_last

@@ -49,6 +49,10 @@ table3: env  ## the same for Table 3: every method of both image and event sets
 table4: env  ## the same for Table 4: the fine-grained sets
 	@status=0; set -x; $(LAUNCH) recipes/cub.yaml recipes/dogs.yaml recipes/cars.yaml $(ARGS) || status=$$?; $(TABLES) table4; exit $$status
 
+.PHONY: figures
+figures: env  ## the same for every figure: PDF, PNG and CSV
+	@status=0; set -x; $(LAUNCH) recipes/figures.yaml recipes/timestep.yaml $(ARGS) || status=$$?; $(TABLES) figures; exit $$status
+
 .PHONY: smoke
 smoke: env  ## run every recipe at smoke scale
 	$(PY) -m tksbench.launch --scale smoke recipes/*.yaml $(ARGS)
@@ -57,6 +61,10 @@ smoke: env  ## run every recipe at smoke scale
 test: export OMP_NUM_THREADS := 1
 test: env  ## run all tests that this machine can; say what was skipped and why
 	$(PY) -m pytest -n $(TEST_WORKERS) -rs
+
+.PHONY: bench
+bench: env  ## measure this beside its peers; EXTRAS=bench installs them (some minutes, on a quiet machine)
+	$(PY) -m benchmarks $(ARGS)
 
 .PHONY: check
 check: env  ## formatting, lint, types, spelling, and drift of the committed tables
@@ -78,4 +86,4 @@ LOCK := pyproject.toml --quiet --universal --python-version 3.11 --fork-strategy
 .PHONY: clean
 clean:  ## remove caches and build products (runs, data and .venv stay)
 	rm -rf .mypy_cache .ruff_cache .pytest_cache .hypothesis .coverage* build dist *.egg-info
-	find tksbench tests -name __pycache__ -type d -prune -exec rm -rf {} +
+	find tksbench tests benchmarks -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -1,0 +1,156 @@
+"""What the harness itself costs: planning, a record written and read, all tables from thousands of records."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from benchmarks.parts import BenchError
+from benchmarks.timing import Candidate, Case
+from tksbench.recipe import expand, load_recipe, run_id
+from tksbench.runs import read_json, write_json
+from tksbench.runs.record import load_record, make_record, pack_correct, save_record
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+    from benchmarks.parts import Options
+    from tksbench.recipe import Run
+    from tksbench.runs.record import Record
+
+NEEDS = ()
+RECORDS = 10_000
+ROOT = Path(__file__).resolve().parents[1]
+_SAMPLES = 10_000  # test images of CIFAR
+_LAYERS = 20
+_IMPORTS = "import pydantic, yaml"  # what no planner of typed recipes can do without
+
+
+def cases(options: Options) -> Iterator[Case]:
+    """The plan, a record, and all tables; in full shape the records are those of scale paper, with its epochs."""
+    yield _plan(options.scratch / "empty")
+    scale = "paper" if options.full else "mini"
+    runs = all_runs(scale)
+    yield from _one_record(synthetic_record(runs[0]), options.scratch)
+    yield _tables(runs, scale, options.scratch, RECORDS)
+
+
+def all_runs(scale: str) -> list[Run]:
+    """The first seed of every run of every recipe, each once."""
+    runs: dict[str, Run] = {}
+    for path in sorted((ROOT / "recipes").glob("*.yaml")):
+        for run in expand(load_recipe(path), scale, seeds=1):
+            runs.setdefault(run.id, run)
+    return list(runs.values())
+
+
+def synthetic_record(run: Run) -> Record:
+    """A valid record of a run, as large as a real one of its scale."""
+    T, epochs = run.spec.model.T, run.spec.optim.epochs
+    right = [number % 5 > 0 for number in range(_SAMPLES)]
+    top1 = 100 * sum(right) / _SAMPLES
+    one: dict[str, Any] = {"epoch": epochs - 1, "top1": top1, "top5": 99.0, "loss": 0.7310585786300049, "ece": 0.0312}
+    one |= {"aurc_logit": 213.81094172, "aurc_softmax": 199.87184293, "eaurc_logit": 122.618, "eaurc_softmax": 108.679}
+    one |= {"top1_halves": [top1, top1], "top1_prefix": [top1] * T, "top1_step": [top1] * T}
+    one |= {"first_step_recall": [45.61] * 10}
+    curve = {"epoch": list(range(epochs)), "lr": [0.0037625000000000007] * epochs}
+    curve |= {"train_loss": [1.4691485430611233] * epochs, "train_top1": [46.23879640151515] * epochs}
+    curve |= {"test_top1": [60.46] * epochs, "test_top1_halves": [[60.66, 60.26]] * epochs}
+    layer = {"name": "blocks.0.conv1", "kind": "conv", "macs_per_step": 589824, "input_rate": 0.15483665466308594}
+    spiking = {"steps": T, "layers": [layer | {"macs": 0, "synops": 365305.5}] * _LAYERS}
+    provenance: dict[str, Any] = {"versions": {"torch": "2.15.0"}, "python": "3.11.7", "platform": "Linux x86_64"}
+    provenance |= {"devices": ["CPU"], "data": {"test_batch": "0" * 32}, "command": "python -m tksbench.launch"}
+    provenance |= {"started": "2026-01-01T00:00:00+00:00", "finished": "2026-01-01T01:00:00+00:00"}
+    parts = {key: value for key, value in run.to_json().items() if key != "execution"}
+    return make_record(
+        **parts,
+        metrics={"last": one, "best": one, "curve": curve},
+        test={"n": _SAMPLES, "correct_last": pack_correct(right), "correct_best": pack_correct(right)},
+        attempts=[{"event": "start", "time": "2026-01-01T00:00:00+00:00", "host": "here", "pid": 1}],
+        cost={"hours": 1.0, "gpu_hours": 0.5, "device": "CPU", "parameters": 12_700_000, "snn": spiking},
+        provenance=provenance,
+        weights_sha256="a" * 64,
+    )
+
+
+def write_records(runs: Sequence[Run], folder: Path, count: int) -> None:
+    """Write `count` records, the runs' seeds in turn, into `folder`/records."""
+    records = folder / "records"
+    records.mkdir(parents=True)
+    texts = [synthetic_record(run).to_bytes() for run in runs]
+    for number in range(count):
+        run, text = runs[number % len(runs)], texts[number % len(runs)]
+        seed = run.seed + number // len(runs)
+        name = run_id(run.spec.model_copy(update={"seed": seed}))
+        text = text.replace(b'"id": "%b"' % run.id.encode(), b'"id": "%b"' % name.encode())
+        text = text.replace(b'"seed": %d' % run.seed, b'"seed": %d' % seed)
+        (records / f"{name}.json").write_bytes(text)
+
+
+def _plan(results: Path) -> Case:
+    recipes = sorted(str(path.relative_to(ROOT)) for path in (ROOT / "recipes").glob("*.yaml"))
+    command = ["-m", "tksbench.launch", *recipes, "--scale", "paper", "--plan", "--json"]
+    return Case(
+        name=f"plan of all {len(recipes)} recipes, in a process of its own",
+        candidates=(
+            Candidate("Python and imports", partial(_python, ["-c", _IMPORTS], results)),
+            Candidate("plan", partial(_python, command, results)),
+        ),
+        reference="Python and imports",
+    )
+
+
+def _one_record(record: Record, folder: Path) -> Iterator[Case]:
+    path, plain_path = folder / f"{record.id}.json", folder / "plain.json"
+    plain = json.loads(record.to_bytes())
+    size = f"{len(record.to_bytes()) / 1000:.0f} kB"
+    yield Case(
+        name=f"a record of {size}, checked and written to disk",
+        candidates=(
+            Candidate("the same as JSON", lambda: write_json(plain_path, plain)),
+            Candidate("record written", lambda: save_record(path, make_record(**plain))),
+        ),
+        reference="the same as JSON",
+    )
+    yield Case(
+        name=f"a record of {size}, read and checked",
+        candidates=(
+            Candidate("the same as JSON", lambda: read_json(plain_path)),
+            Candidate("record read", lambda: load_record(path)),
+        ),
+        reference="the same as JSON",
+    )
+
+
+def _tables(runs: Sequence[Run], scale: str, scratch: Path, count: int) -> Case:
+    candidates = []
+    for size in (count, 2 * count):
+        write_records(runs, scratch / str(size), size)
+        candidates.append(
+            Candidate(f"{size:,} records", partial(_python, ["-m", "tksbench.tables"], scratch / str(size)))
+        )
+    return Case(
+        name=f"all tables from records of scale {scale}, in a process of its own",
+        candidates=candidates,
+        reference=candidates[0].name,
+    )
+
+
+def _python(words: Sequence[str], results: Path) -> None:
+    """Run a command of this checkout, with a results folder of the bench's own.
+
+    Raises:
+        BenchError: It failed.
+    """
+    command = [sys.executable, *words]
+    environment = os.environ | {"TKSBENCH_RESULTS": str(results)}
+    environment.pop("PYTHONDONTWRITEBYTECODE", None)  # compiling the libraries anew each time is nobody's normal case
+    done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, check=False)
+    if done.returncode:
+        said = done.stderr.strip().splitlines() or ["no message"]
+        raise BenchError(f"{' '.join(words[:2])} ended with status {done.returncode}: {said[-1]}")

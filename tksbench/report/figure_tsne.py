@@ -184,10 +184,12 @@ def draw(canvas: Canvas, figure: Scatter) -> None:
 def _draw(axes: Axes, panel: Cloud, classes: Sequence[int]) -> None:
     axes.set_title(panel.title + (f" (scale {panel.scale})" if panel.scale else ""))
     axes.set(xticks=[], yticks=[])
+    axes.spines[:].set(visible=True, color="0.8")
     if panel.note:
         axes.text(0.5, 0.5, panel.note, transform=axes.transAxes, ha="center", va="center", color="0.4")
         return
-    axes.set_xlabel(f"{len(panel.labels):,} test samples, seed {panel.seed}, last epoch (top-1 {panel.top1:.1f} %)")
+    size = f"{len(panel.labels):,} test samples, {len(set(panel.labels))} classes"
+    axes.set_xlabel(f"{size}, seed {panel.seed}, last top-1 {panel.top1:.1f} %")
     points, labels = np.asarray(panel.points), np.asarray(panel.labels)
     if len(classes) > len(_CLASS_STYLES):
         place = np.searchsorted(classes, labels) / len(classes)

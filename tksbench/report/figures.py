@@ -133,7 +133,7 @@ def _draw(axes: Axes, panel: Panel, figure: Figure) -> None:
         axes.set_ylim(0, 120)  # room for the legend above 100 %
         axes.set_yticks(range(0, 101, 20))
     for label in panel.missing if panel.series else ():
-        axes.plot([], [], label=f"{label} (no records)", alpha=0.4, markersize=4, **_STYLES[label])
+        _absent(axes, label, figure.kind)
     if not panel.series:
         axes.text(0.5, 0.5, "no records yet", transform=axes.transAxes, ha="center", color="0.4")
     if panel.series or panel.marks:
@@ -166,6 +166,12 @@ def _bars(axes: Axes, series: Series, index: int, count: int) -> None:
     )
 
 
+def _absent(axes: Axes, label: str, kind: str) -> None:
+    """A line of the legend for a method without records, so that nobody takes the figure for whole."""
+    style = _STYLES[label] if kind == "line" else {"color": _STYLES[label]["color"], "marker": "s", "linestyle": ""}
+    axes.plot([], [], label=f"{label} (no records)", alpha=0.4, markersize=4, **style)
+
+
 def _legend(series: Series) -> str:
     fewest, most = min(series.n), max(series.n)
     return (
@@ -178,7 +184,9 @@ def _legend(series: Series) -> str:
 def _ticks(axes: Axes, panel: Panel) -> None:
     places = sorted({x for series in panel.series for x in series.x} | {mark.x for mark in panel.marks})
     if panel.ticks and panel.series:
-        axes.set_xticks(places, [panel.ticks[x - 1] for x in places], rotation=45, ha="right")
+        names = [panel.ticks[x - 1] for x in places]
+        slant: dict[str, Any] = {"rotation": 45, "ha": "right"} if max(map(len, names)) > 1 else {}
+        axes.set_xticks(places, names, **slant)
     elif not places:
         axes.set(xticks=[], yticks=[])
     elif len(places) <= 20:

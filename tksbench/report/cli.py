@@ -12,6 +12,8 @@ tables are the ones to commit.
 from __future__ import annotations
 
 import argparse
+import contextlib
+import gc
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple, NoReturn
@@ -19,7 +21,7 @@ from typing import TYPE_CHECKING, NamedTuple, NoReturn
 from tksbench.report.groups import ReportError, candidates
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
 
     from tksbench.report.evidence import Evidence
     from tksbench.report.groups import Candidate
@@ -54,6 +56,19 @@ class _Sources(NamedTuple):
     ledger: Ledger
 
 
+@contextlib.contextmanager
+def _collector_paused() -> Iterator[None]:
+    """Keep the cyclic collector from walking over thousands of records, which hold no cycles, again and again."""
+    was_on = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if was_on:
+            gc.enable()
+
+
+@_collector_paused()
 def main(argv: list[str] | None = None) -> int:
     """Obey a command line.
 

@@ -84,7 +84,7 @@ class Test(_Part):
     @model_validator(mode="after")
     def _lengths(self) -> Test:
         for text in (self.correct_last, self.correct_best):
-            unpack_correct(text, self.n)
+            _packed_bits(text, self.n)
         return self
 
 
@@ -225,13 +225,19 @@ def unpack_correct(text: str, n: int) -> list[bool]:
     Raises:
         ValueError: If the text does not hold n bits.
     """
+    data = _packed_bits(text, n)
+    return [digit == "1" for digit in bin(int.from_bytes(b"\1" + data, "big"))[3 : 3 + n]]
+
+
+def _packed_bits(text: str, n: int) -> bytes:
+    """The bytes behind `pack_correct`'s text, of the right length for n samples."""
     try:
         data = base64.b64decode(text, validate=True)
     except (binascii.Error, ValueError):
         raise ValueError("correct: not base64") from None
     if len(data) != -(-n // 8):
         raise ValueError(f"correct: holds {len(data) * 8} bits for {n} samples")
-    return [digit == "1" for digit in bin(int.from_bytes(b"\1" + data, "big"))[3 : 3 + n]]
+    return data
 
 
 def _problems(error: ValidationError) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
@@ -153,3 +154,27 @@ def test_figures_are_equal_to_the_byte_when_drawn_again(events: World) -> None:
 def test_check_does_not_take_figures(events: World, capsys: pytest.CaptureFixture[str]) -> None:
     assert run_command(main, ["figure4", "--check"]) == 2
     assert "--check compares tables only" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("scale", ["paper", "budget", "mini", "smoke"])
+def test_what_make_figures_trains_is_what_the_figures_show(scale: str) -> None:
+    """At every scale each panel gets all its methods; the points of figure 3(b) may be fewer below full scale."""
+    from tksbench.recipe import expand, load_recipe
+
+    root = Path(__file__).parents[2]
+    asked = load_paper(root / "results").figures
+    methods = {"figure3a": ["baseline", "tet", "tks"]} | {
+        name: info["methods"] for name, info in asked.items() if "methods" in info
+    }
+    wanted = set(asked["figure5"]["runs"])
+    for name in methods.keys() - {"figure3b"}:
+        datasets = asked[name].get("datasets") or [asked[name]["dataset"]]
+        wanted |= {f"{dataset}/vgg_snn/{method}" for dataset in datasets for method in methods[name]}
+    made = {
+        recipe: {run.name for run in expand(load_recipe(root / "recipes" / f"{recipe}.yaml"), scale, seeds=1)}
+        for recipe in ("figures", "timestep")
+    }
+    assert {name for name in made["figures"] if not name.startswith("nmnist/")} == wanted
+    lengths = [{name.split("/")[1] for name in made["timestep"] if name.endswith(f"/{m}")} for m in methods["figure3b"]]
+    assert len(lengths[0]) == (10 if scale in ("paper", "budget") else len(lengths[1])) > 2
+    assert all(one == lengths[0] for one in lengths)

@@ -137,6 +137,28 @@ def test_a_method_without_records_is_named_in_the_legend(events: World) -> None:
         assert {text.get_text() for text in legend.get_texts()} == {"TKS (n=1)", "Baseline (no records)"}
 
 
+@pytest.mark.parametrize(
+    ("name", "label"),
+    [
+        ("figure4", "time step\n200 test samples: 95 % interval up to ±6.9 points"),  # 1.96 sqrt(0.25 / 200)
+        ("figure3b", "time steps in training and test\n200 test samples: 95 % interval up to ±6.9 points"),
+        ("section5.4", "class\n20 test samples a class: 95 % interval up to ±22 points"),
+    ],
+)
+def test_a_panel_says_what_its_test_set_can_resolve(events: World, name: str, label: str) -> None:
+    from matplotlib.figure import Figure as Canvas
+
+    from tksbench.report.figures import draw_panels
+
+    canvas = Canvas()
+    draw_panels(canvas, figure(events, name))
+    assert "\n" not in canvas.axes[0].get_xlabel()  # without records there is nothing to resolve
+    events.publish(events.run("mini"), 80.0)
+    canvas = Canvas()
+    draw_panels(canvas, figure(events, name))
+    assert canvas.axes[0].get_xlabel() == label
+
+
 def test_unknown_figure_suggests_the_nearest(events: World, capsys: pytest.CaptureFixture[str]) -> None:
     assert run_command(main, ["figure3"]) == 2
     assert "no table or figure 'figure3'; did you mean" in capsys.readouterr().err

@@ -202,13 +202,16 @@ def _write_figures(names: Sequence[str], sources: _Sources) -> None:
     from tksbench.report.figures import describe, make_figure, write_figure
 
     by_group = group_records((*sources.evidence.published, *sources.evidence.local))
-    figures = [make_figure(name, sources.paper, sources.protocols, by_group, sources.ledger) for name in names]
     folder = _folder(sources, "figures")
-    for figure in figures:
+    lacking = False
+    for name in names:  # one after another, since an embedding at full scale takes a minute
+        figure = make_figure(name, sources.paper, sources.protocols, by_group, sources.ledger)
         files = write_figure(figure, folder)
-        sys.stdout.write(f"{folder / files[0]}, .png, .csv\n")
-        sys.stdout.writelines(f"  {line}\n" for line in describe(figure))
-    if any(panel.missing for figure in figures for panel in figure.panels):
+        lacking |= any(panel.missing for panel in figure.panels)
+        lines = [f"{folder / files[0]}, .png, .csv", *(f"  {line}" for line in describe(figure))]
+        sys.stdout.write("\n".join(lines) + "\n")
+        sys.stdout.flush()
+    if lacking:
         sys.stdout.write("make figures trains what is missing (make figures SCALE=paper at full scale)\n")
 
 

@@ -52,7 +52,8 @@ class Mark:
 class Panel:
     """One data set: all series of one scale and data source ("" where there are no records).
 
-    `missing` are the methods that belong here and have no records at that scale.
+    `missing` are the methods that belong here and have no records at that scale; `samples` is the size of the test
+    set, 0 without records.
     """
 
     title: str
@@ -61,6 +62,7 @@ class Panel:
     marks: tuple[Mark, ...] = ()
     ticks: tuple[str, ...] = ()
     missing: tuple[str, ...] = ()
+    samples: int = 0
 
 
 @dataclass(frozen=True)
@@ -158,7 +160,14 @@ def _retrained(name: str, paper: Paper, protocols: Protocols, by_group: Groups) 
                 )
             )
     missing = _missing([METHODS[method] for method in info["methods"]], series)
-    panel = Panel(printed_name(dataset, paper), scale, tuple(series), tuple(_marks(info["stated"])), missing=missing)
+    panel = Panel(
+        printed_name(dataset, paper),
+        scale,
+        tuple(series),
+        tuple(_marks(info["stated"])),
+        missing=missing,
+        samples=_samples(found),
+    )
     return Figure(name, info["title"], f"{_STEP_AXIS} in training and test", "line", (panel,))
 
 
@@ -202,8 +211,14 @@ def _panels(
         scale, found = choose(names, protocols, by_group)
         series = tuple(_series(names[run], found[run], values) for run in names if run in found)
         if series or dataset in datasets:
-            panels.append(Panel(printed_name(dataset, paper), scale, series, missing=_missing(names.values(), series)))
+            missing = _missing(names.values(), series)
+            panels.append(Panel(printed_name(dataset, paper), scale, series, missing=missing, samples=_samples(found)))
     return tuple(panels)
+
+
+def _samples(found: Mapping[str, Sequence[Record]]) -> int:
+    """Test samples behind each value: one protocol, so the same for all."""
+    return next((records[0].test.n for records in found.values()), 0)
 
 
 def _missing(methods: Iterable[str], series: Sequence[Series]) -> tuple[str, ...]:

@@ -188,8 +188,9 @@ def _draw(axes: Axes, panel: Cloud, classes: Sequence[int]) -> None:
     if panel.note:
         axes.text(0.5, 0.5, panel.note, transform=axes.transAxes, ha="center", va="center", color="0.4")
         return
-    size = f"{len(panel.labels):,} test samples, {len(set(panel.labels))} classes"
-    axes.set_xlabel(f"{size}, seed {panel.seed}, last top-1 {panel.top1:.1f} %")
+    places = len(set(panel.points))  # fewer where samples have equal spike counts
+    size = f"{len(panel.labels):,} test samples{f' on {places:,} points' if places < len(panel.points) else ''}"
+    axes.set_xlabel(f"{size}\nseed {panel.seed}, last epoch, top-1 {panel.top1:.1f} %")
     points, labels = np.asarray(panel.points), np.asarray(panel.labels)
     if len(classes) > len(_CLASS_STYLES):
         place = np.searchsorted(classes, labels) / len(classes)

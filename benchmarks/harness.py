@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from tksbench.runs.record import Record
 
 NEEDS = ()
-RECORDS = 10_000
+RECORDS = (5_000, 10_000)
 ROOT = Path(__file__).resolve().parents[1]
 _SAMPLES = 10_000  # test images of CIFAR
 _LAYERS = 20
@@ -37,7 +37,7 @@ def cases(options: Options) -> Iterator[Case]:
     scale = "paper" if options.full else "mini"
     runs = all_runs(scale)
     yield from _one_record(synthetic_record(runs[0]), options.scratch)
-    yield _tables(runs, scale, options.scratch, RECORDS)
+    yield _tables(runs, scale, options.scratch, *RECORDS)
 
 
 def all_runs(scale: str) -> list[Run]:
@@ -127,13 +127,12 @@ def _one_record(record: Record, folder: Path) -> Iterator[Case]:
     )
 
 
-def _tables(runs: Sequence[Run], scale: str, scratch: Path, count: int) -> Case:
+def _tables(runs: Sequence[Run], scale: str, scratch: Path, *counts: int) -> Case:
     candidates = []
-    for size in (count, 2 * count):
-        write_records(runs, scratch / str(size), size)
-        candidates.append(
-            Candidate(f"{size:,} records", partial(_python, ["-m", "tksbench.tables"], scratch / str(size)))
-        )
+    for count in counts:
+        results = scratch / f"{count}"
+        write_records(runs, results, count)
+        candidates.append(Candidate(f"{count:,} records", partial(_python, ["-m", "tksbench.tables"], results)))
     return Case(
         name=f"all tables from records of scale {scale}, in a process of its own",
         candidates=candidates,

@@ -162,7 +162,7 @@ def test_synthetic_records_are_valid_and_differ_by_seed(tmp_path: Path) -> None:
 
 def test_tables_are_made_from_all_synthetic_records(tmp_path: Path) -> None:
     runs = harness.all_runs("mini")
-    case = harness._tables(runs, "mini", tmp_path, count=len(runs))
+    case = harness._tables(runs, "mini", tmp_path, len(runs), 2 * len(runs))
     assert [candidate.name for candidate in case.candidates] == [f"{len(runs)} records", f"{2 * len(runs)} records"]
     case.candidates[1].run()
     table1 = (tmp_path / str(2 * len(runs)) / "tables" / "table1.md").read_text()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from tksbench.recipe.errors import Problem, RecipeError, suggest
 from tksbench.recipe.expand import Recipe, Run, expand, load_recipe
-from tksbench.recipe.identity import canonical, group_id, run_id
+from tksbench.recipe.identity import canonical, group_id, run_and_group_id, run_id
 from tksbench.recipe.schema import (
     DATA_SETS,
     METHODS,
@@ -41,6 +41,7 @@ __all__ = [
     "expand",
     "group_id",
     "load_recipe",
+    "run_and_group_id",
     "run_id",
     "suggest",
 ]

@@ -38,6 +38,12 @@ def run_id(spec: RunSpec) -> str:
     return _hash(spec.model_dump(mode="json", exclude_defaults=True))
 
 
+def run_and_group_id(spec: RunSpec) -> tuple[str, str]:
+    """`run_id` and `group_id` at once: for thousands of records half the time counts."""
+    plain = spec.model_dump(mode="json", exclude_defaults=True)
+    return _hash(plain), _hash({"group": {key: value for key, value in plain.items() if key != "seed"}})
+
+
 def group_id(spec: RunSpec) -> str:
     """16 hex digits shared by the runs that differ in their seed alone."""
     return _hash({"group": spec.model_dump(mode="json", exclude={"seed"}, exclude_defaults=True)})

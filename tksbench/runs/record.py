@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
-from tksbench.recipe import RunSpec, group_id, run_id
+from tksbench.recipe import RunSpec, run_and_group_id
 from tksbench.runs.errors import RecordError
 from tksbench.runs.files import write_bytes
 
@@ -152,7 +152,8 @@ class Record(_Part):
 
     @model_validator(mode="after")
     def _identity(self) -> Record:
-        for what, stated, real in (("id", self.id, run_id(self.spec)), ("group", self.group, group_id(self.spec))):
+        run, group = run_and_group_id(self.spec)
+        for what, stated, real in (("id", self.id, run), ("group", self.group, group)):
             if stated != real:
                 raise ValueError(f"{what} is {stated}, but the spec hashes to {real}")
         if self.seed != self.spec.seed:

@@ -1,0 +1,17 @@
+"""The two hashes that are taken at once are those that are taken one by one."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from tksbench.recipe import expand, group_id, load_recipe, run_and_group_id, run_id
+
+RECIPE = Path(__file__).parents[2] / "recipes" / "cifar10.yaml"
+
+
+@pytest.mark.parametrize("scale", ["paper", "smoke"])
+def test_both_hashes_at_once_are_those_taken_one_by_one(scale: str) -> None:
+    specs = [run.spec for run in expand(load_recipe(RECIPE), scale, seeds=2)]  # the default seed, and another
+    assert [run_and_group_id(spec) for spec in specs] == [(run_id(spec), group_id(spec)) for spec in specs]

@@ -44,7 +44,10 @@ def main(argv: list[str] | None = None) -> int:
     """
     options = _parse(sys.argv[1:] if argv is None else argv)
     about, today = results.machine(), datetime.now(UTC).date().isoformat()
-    options.out.mkdir(parents=True, exist_ok=True)
+    try:
+        options.out.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise BenchError(f"--out {options.out}: cannot be made: {error.strerror}") from error
     path = options.out / f"{about['name']}-{today}.json"
     for name in options.parts:
         part = _measure(name, options)

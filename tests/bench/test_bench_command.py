@@ -113,6 +113,7 @@ def test_a_machine_is_named_after_its_kind(cpu: str, cores: int, gpus: list[str]
         (["framming"], "no part 'framming'.*framing"),
         (["--rounds", "3"], "--rounds 3: fewer than 7"),
         (["--data", "nowhere"], "--data nowhere: no such folder"),
+        (["--out", __file__], "--out .*: cannot be made: File exists"),
         (["--fast"], "unrecognized arguments: --fast"),
     ],
 )

@@ -6,7 +6,9 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from tests.records import make
 from tksbench.runs import Ledger
+from tksbench.runs.record import save_record
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -52,13 +54,9 @@ def ledger(tmp_path: Path) -> Ledger:
 
 @pytest.fixture
 def finish(ledger: Ledger) -> Callable[..., None]:
-    """Give a run the head of a record, as if it had been trained on a GPU."""
+    """Give a run a record, as if it had been trained on a GPU."""
 
     def write(run: Run, gpu_hours: float = 0.5) -> None:
-        from tksbench.runs import write_json
-
-        head = {"id": run.id, "group": run.group, "spec": run.spec.model_dump(mode="json")}
-        head |= {"cost": {"gpu_hours": gpu_hours}, "metrics": {"last": {"top1": 40.0}}}
-        write_json(ledger.prepare(run).record, head)
+        save_record(ledger.prepare(run).record, make(run, 40.0, gpu_hours))
 
     return write

@@ -12,6 +12,7 @@ import sys
 import time
 from pathlib import Path
 
+from tests.records import make
 from tksbench.runs import (
     Lease,
     LeaseHeld,
@@ -23,6 +24,7 @@ from tksbench.runs import (
     read_jsonl,
     write_json,
 )
+from tksbench.runs.record import save_record
 
 stopped = []
 
@@ -46,10 +48,7 @@ def train(run_dir: RunDir, mode: str) -> int:
             append_jsonl(run_dir.metrics, {"epoch": epoch, "test_top1": 10.0 * (epoch + 1)})
             append_jsonl(run_dir.path / "trained.jsonl", {"epoch": epoch, "gpu": os.environ["CUDA_VISIBLE_DEVICES"]})
             write_json(run_dir.progress, {"epoch": epoch, "epochs": epochs, "loss": 1.0, "images_per_s": 5.0})
-        spec = run.spec.model_dump(mode="json")
-        cost, last = {"gpu_hours": 0.5}, {"top1": 10.0 * epochs}
-        head = {"id": run.id, "group": run.group, "spec": spec, "cost": cost, "metrics": {"last": last}}
-        write_json(run_dir.record, head)
+        save_record(run_dir.record, make(run, 10.0 * epochs))
     return 0
 
 
@@ -60,7 +59,8 @@ def main() -> int:
     if mode == "crash":
         raise RuntimeError("no such kernel")
     if mode == "bad":
-        sys.stderr.write("CIFAR-10: test_batch is cut\n")
+        sys.stderr.write("12:34:56 CIFAR-10: test_batch is cut\n")
+        Ledger(run_dir.path.parent.parent).discard(run_dir)
         return 2
     if mode == "killed":
         os.kill(os.getpid(), signal.SIGKILL)

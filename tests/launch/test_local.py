@@ -113,7 +113,6 @@ def test_a_second_round_trains_nothing(
     [
         ("fail", "loss is NaN in step 17"),
         ("crash", "ended with status 1: RuntimeError: no such kernel"),
-        ("bad", "ended with status 2: CIFAR-10: test_batch is cut"),
         ("killed", "killed by SIGKILL (out of memory?)"),
         ("empty", "ended without a record"),
     ],
@@ -128,6 +127,16 @@ def test_a_failure_tells_reason_and_log_and_the_others_go_on(
     assert len(told) == 1
     assert reason in told[0]
     assert str(ledger.run_dir(bad.id).log) in told[0]
+
+
+def test_runs_that_cannot_begin_leave_nothing_and_their_reason_is_told_once(
+    execute: Callable[..., tuple[Summary, Log]], runs: list[Run], ledger: Ledger
+) -> None:
+    summary, log = execute(runs[:3], {run.id: "bad" for run in runs[:2]})
+    assert (summary.refused, summary.failed, summary.done) == (runs[:2], [], runs[2:3])
+    told = [text.partition(": ")[2] for kind, text in log.events if kind == "refused"]
+    assert told == ["CIFAR-10: test_batch is cut", "the same"]
+    assert [path.name for path in (ledger.root / "runs").iterdir()] == [runs[2].id]
 
 
 def test_a_run_that_another_finishes_meanwhile_is_not_trained(

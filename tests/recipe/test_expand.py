@@ -17,7 +17,7 @@ name: "{data.name}/{model.name}/{method}"
 protocol:
   data: {name: cifar10, augment: plain}
   model: {name: spiking_resnet19, T: 4}
-  optim: {name: adamw, lr: 1e-3, weight_decay: 0.01, epochs: 10, batch_size: 64}
+  optim: {name: adamw, lr: 1e-3, weight_decay: 0.01, epochs: 10, batch_size: 64, warmup_epochs: 1}
 methods:
   tks: {alpha: 0.3}
   tks_mean: {name: tks, agg: mean}
@@ -109,6 +109,7 @@ def test_all_errors_at_once_with_their_lines(write) -> None:  # type: ignore[no-
     assert problems(write(text.replace("method: tks}", "method: tkss}"))) == [
         "small.yaml:3: data.augment: expected 'strong', 'plain', 'imagenet', 'finegrained', 'dvs' or 'none', "
         "got '12:30'",
+        "small.yaml:4: model.T: expected a whole number, got 'four'",
         "small.yaml:5: optim.lr: is missing",
         "small.yaml:5: optim.l: unknown key; did you mean 'lr'?",
         "small.yaml:10: unknown method 'tkss'; did you mean 'tks'?",
@@ -127,6 +128,8 @@ def test_all_errors_at_once_with_their_lines(write) -> None:  # type: ignore[no-
         ("c/{model.T}", "../{model.T}", "may hold letters"),
         ("c/{model.T}", "c", "two different runs are named 'c'"),
         ("runs:", "runs: 3\nx:", "runs: expected a list"),
+        ("optim: {epochs: 2}", "optim: {epochs: 1}", "optim.warmup_epochs 1 must be less than optim.epochs 1"),
+        ("augment: plain", "augment: plain, train_subset: 63", "batch_size 64 is more than data.train_subset 63"),
     ],
 )
 def test_wrong_recipe(write, old: str, new: str, message: str) -> None:  # type: ignore[no-untyped-def]
@@ -141,6 +144,11 @@ def test_missing_file_names_its_neighbours(write) -> None:  # type: ignore[no-un
     path = write(SMALL).with_name("smal.yaml")
     with pytest.raises(RecipeError, match=r"no such file; recipes here: small\.yaml"):
         load_recipe(path)
+
+
+def test_a_folder_is_no_recipe(tmp_path: Path) -> None:
+    with pytest.raises(RecipeError, match="is a folder; name a recipe in it"):
+        load_recipe(tmp_path)
 
 
 def test_source_auto_follows_the_data_root() -> None:
@@ -219,7 +227,7 @@ def test_run_survives_json() -> None:
 
 def test_doctored_run_is_refused() -> None:
     plain = expand(load_recipe(RECIPES / "cifar10.yaml"))[0].to_json()
-    plain["spec"]["optim"]["epochs"] = 1
+    plain["spec"]["optim"]["epochs"] = 599
     with pytest.raises(RecipeError, match="hashes to"):
         Run.from_json(plain)
 

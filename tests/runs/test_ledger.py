@@ -121,7 +121,16 @@ def test_a_damaged_record_is_not_being_done(ledger: Ledger, run: Run, record: Re
     run_dir.record.write_bytes(record.to_bytes()[:-40])
     status = ledger.status(run.id)
     assert status.state == "interrupted"
-    assert "record.json is damaged" in status.reason
+    assert "record.json: not a record" in status.reason
+    assert status.reason.endswith("it will be made again")
+
+
+def test_a_stub_with_the_head_of_a_record_is_not_being_done(ledger: Ledger, run: Run, record: Record) -> None:
+    plain = json.loads(record.to_bytes())
+    head = {key: plain[key] for key in ("id", "group", "spec", "cost", "metrics")}
+    ledger.prepare(run).record.write_text(json.dumps(head))
+    assert ledger.finished(run.id) is None
+    assert "test: Field required" in ledger.status(run.id).reason
 
 
 def test_records_are_listed_once_and_damaged_ones_reported(ledger: Ledger, run: Run, record: Record) -> None:

@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from tksbench.snn import neuron
+from tksbench.snn import native, neuron
 from tksbench.snn.errors import SnnError
 from tksbench.snn.neuron import LIF, lif, qgate
 
 BACKENDS = ["reference", "fused", "auto"]
+needs_compiler = pytest.mark.skipif(native.library() is None, reason="no C compiler: apt-get install gcc")
 TRAINS = {
     0.5: "0000000000",
     0.6: "0010010010",
@@ -182,9 +183,76 @@ def test_an_empty_batch_passes() -> None:
         (torch.tensor(1.0), {}, r"it must be \[T, ...\]"),
         (torch.ones(3), {"tau": 0.5}, r"tau is 0.5; it must be at least 1"),
         (torch.ones(3), {"threshold": 0.0}, r"threshold is 0.0; it must be above"),
-        (torch.ones(3), {"backend": "cupy"}, r"unknown backend 'cupy'; choose one of auto, reference, fused"),
+        (torch.ones(3), {"backend": "cupy"}, r"unknown backend 'cupy'; choose one of auto, reference, fused, native"),
     ],
 )
 def test_bad_input_is_named(current: Tensor, options: dict[str, object], message: str) -> None:
     with pytest.raises(SnnError, match=message):
         lif(current, **options)  # type: ignore[arg-type]
+
+
+@needs_compiler
+@settings(deadline=None)
+@given(
+    shape=st.lists(st.integers(1, 40), min_size=1, max_size=3),
+    tau=st.sampled_from([1.0, 2.0, 3.3]),
+    threshold=st.sampled_from([0.5, 0.8]),
+    seed=st.integers(0, 2**16),
+)
+def test_native_equals_reference(shape: list[int], tau: float, threshold: float, seed: int) -> None:
+    generator = torch.Generator().manual_seed(seed)
+    current = 2 * torch.randn(shape, generator=generator) + 0.4
+    upstream = torch.randn(shape, generator=generator)
+    membranes = neuron._fire(current.double(), tau, threshold, keep=True)[1]
+    assume(membranes is not None and (membranes - threshold).abs().min() > 1e-5)  # else rounding decides
+    exact = gradient(current.double(), upstream.double(), tau=tau, threshold=threshold, backend="reference")
+    spikes, slope = gradient(current, upstream, tau=tau, threshold=threshold, backend="native")
+    assert torch.equal(spikes.double(), exact[0])
+    torch.testing.assert_close(slope.double(), exact[1], rtol=1e-5, atol=1e-5)  # of a peak of 2
+
+
+@needs_compiler
+@pytest.mark.parametrize("shape", [(4, 3000), (10, 511), (3, 1), (4, 8, 16, 16, 16)])
+def test_native_has_the_bits_of_fused(shape: tuple[int, ...]) -> None:
+    """So that a run does not depend on whether there is a compiler."""
+    current, upstream = 1.5 * torch.randn(shape), torch.randn(shape)
+    if len(shape) == 5:
+        current = current.permute(0, 1, 4, 2, 3)  # channels last
+    upstream = upstream.reshape(current.shape)
+    native_pair = gradient(current, upstream, backend="native")
+    fused_pair = gradient(current, upstream, backend="fused")
+    assert torch.equal(native_pair[0], fused_pair[0])
+    assert torch.equal(native_pair[1], fused_pair[1])
+    assert native_pair[0].stride() == fused_pair[0].stride()
+
+
+@needs_compiler
+def test_native_does_not_depend_on_the_number_of_threads() -> None:
+    current, upstream = 1.5 * torch.randn(4, 100_000), torch.randn(4, 100_000)
+    threads = torch.get_num_threads()
+    found = []
+    try:
+        for count in (1, 2):
+            torch.set_num_threads(count)
+            found.append(gradient(current, upstream, backend="native"))
+    finally:
+        torch.set_num_threads(threads)
+    assert torch.equal(found[0][0], found[1][0])
+    assert torch.equal(found[0][1], found[1][1])
+
+
+def test_without_a_compiler_the_neuron_is_plain_torch(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("CC", "no-such-compiler")
+    native.library.cache_clear()
+    try:
+        current = torch.randn(4, 50)
+        assert torch.equal(lif(current), lif(current, backend="fused"))
+        with pytest.raises(SnnError, match="backend native needs a C compiler"):
+            lif(current, backend="native")
+    finally:
+        native.library.cache_clear()
+
+
+def test_native_is_refused_where_it_cannot_be() -> None:
+    with pytest.raises(SnnError, match=r"needs float32 on a CPU, not torch.float64 on cpu"):
+        lif(torch.randn(4, 5, dtype=torch.float64), backend="native")

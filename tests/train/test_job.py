@@ -30,7 +30,7 @@ def use_tiny_data(tiny_data: Data, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_job_ends_with_a_record_and_is_not_done_twice(make_run: MakeRun) -> None:
-    run, run_dir = make_run("results", "optim.epochs=1")
+    run, run_dir = make_run("results", "optim.epochs=1", "optim.warmup_epochs=0")
     assert job.run_job(run_dir.path) == job.DONE
     content = run_dir.record.read_bytes()
     record = load_record(run_dir.record)

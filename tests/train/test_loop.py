@@ -15,7 +15,7 @@ from tksbench.runs.files import read_jsonl
 from tksbench.runs.paths import RunDir
 from tksbench.runs.record import make_record
 from tksbench.train.checkpoint import weights_digest
-from tksbench.train.errors import Diverged, Interrupted
+from tksbench.train.errors import CheckpointError, Diverged, Interrupted
 from tksbench.train.loop import Trainer
 from tksbench.train.summary import record_parts
 
@@ -69,8 +69,8 @@ def test_rows_written_after_the_checkpoint_are_not_doubled(make_run: MakeRun, ti
 
 
 def test_workers_do_not_change_the_result(make_run: MakeRun, tiny_data: Data) -> None:
-    run, one = make_run("one", "optim.epochs=1")
-    run2, two = make_run("two", "optim.epochs=1", "execution.workers=2")
+    run, one = make_run("one", "optim.epochs=1", "optim.warmup_epochs=0")
+    run2, two = make_run("two", "optim.epochs=1", "optim.warmup_epochs=0", "execution.workers=2")
     assert run.id == run2.id
     assert outcome(one, train(run, one, tiny_data)) == outcome(two, train(run2, two, tiny_data))
 
@@ -118,15 +118,27 @@ def test_best_epoch_is_the_first_of_equals_and_its_logits_are_kept(make_run: Mak
 def test_altered_logits_are_noticed(make_run: MakeRun, tiny_data: Data) -> None:
     run, run_dir = make_run()
     trainer = train(run, run_dir, tiny_data)
+    trainer.results()
     raw = bytearray(run_dir.logits_best.read_bytes())
     raw[-1] ^= 1
     run_dir.logits_best.write_bytes(raw)
-    with pytest.raises(Exception, match=r"logits_best\.npy: altered"):
+    with pytest.raises(CheckpointError, match=r"logits_best\.npy: missing or altered"):
         trainer.results()
 
 
+def test_logits_of_a_best_epoch_that_no_checkpoint_knows_do_no_harm(make_run: MakeRun, tiny_data: Data) -> None:
+    """A killed attempt on other hardware may have had another best epoch than the one that follows it."""
+    run, run_dir = make_run()
+    with pytest.raises(Interrupted):
+        train(run, run_dir, tiny_data, 12)  # in epoch 2
+    run_dir.best(2).write_bytes(b"of an attempt that was killed")
+    trainer = train(run, run_dir, tiny_data)
+    trainer.results()
+    assert not list(run_dir.checkpoints.glob("best-epoch*.npy"))
+
+
 def test_record_is_complete(make_run: MakeRun, tiny_data: Data, monkeypatch: pytest.MonkeyPatch) -> None:
-    run, run_dir = make_run("x", "optim.epochs=1")
+    run, run_dir = make_run("x", "optim.epochs=1", "optim.warmup_epochs=0")
     trainer = train(run, run_dir, tiny_data)
     record = make_record(**record_parts(run, run_dir, trainer))
     assert (record.id, record.test.n, record.cost.gpu_hours) == (run.id, 25, 0.0)

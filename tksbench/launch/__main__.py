@@ -147,13 +147,14 @@ def _execute(items: Sequence[Item], ledger: Ledger, words: Sequence[str]) -> int
         return FAILED
     if summary.stopped or summary.interrupted:
         return INTERRUPTED
-    return BAD_INPUT if blocked else 0
+    return BAD_INPUT if blocked or summary.refused else 0
 
 
 def _print_end(console: Console, summary: Summary, total: int, blocked: int, words: Sequence[str]) -> None:
     counts = {
         "trained": len(summary.done),
         "failed": len(summary.failed),
+        "refused": len(summary.refused),
         "interrupted": len(summary.interrupted),
         "blocked": blocked,
     }

@@ -9,13 +9,14 @@ from __future__ import annotations
 
 import ctypes
 import os
+import re
 import signal
 import subprocess
 import sys
 import time
 from collections import Counter, deque
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, BinaryIO
 
 from tksbench.launch.slots import Slot, lock_slot
 from tksbench.launch.view import Active, duration, title
@@ -32,8 +33,8 @@ if TYPE_CHECKING:
     from tksbench.recipe import Run
     from tksbench.runs import Ledger, RunDir, Status
 
-INTERRUPTED = 3  # exit status of a trainer that saved after a signal
-HELD = 4  # exit status of a trainer that found somebody else's lease
+# Exit statuses of a trainer: it could not begin, it saved after a signal, it found somebody else's lease.
+BAD_INPUT, INTERRUPTED, HELD = 2, 3, 4
 _POLL_S = 0.2
 _WAIT_POLL_S = 1.0
 _SILENT_S = 3 * BEAT_S  # silence of a holder elsewhere after which a trainer is sent to look more closely
@@ -52,6 +53,7 @@ class Summary:
 
     done: list[Run] = field(default_factory=list)
     failed: list[Run] = field(default_factory=list)
+    refused: list[Run] = field(default_factory=list)
     interrupted: list[Run] = field(default_factory=list)
     stopped: bool = False
 
@@ -63,6 +65,7 @@ class _Job:
     slot: Slot
     process: subprocess.Popen[bytes]
     lock: int
+    log: BinaryIO
     log_start: int
     started: float
 
@@ -108,6 +111,7 @@ class LocalExecutor:
         self._forwarded = 0
         self._active: list[Active] = []
         self._summary = Summary()
+        self._refusals: set[str] = set()
 
     def execute(self, items: Sequence[Item]) -> Summary:
         """Train the plan's "run" items in order and see its "wait" items to their end.
@@ -186,23 +190,23 @@ class LocalExecutor:
     def _spawn(self, run: Run, slot: Slot, lock: int) -> _Job:
         try:
             run_dir = self._ledger.prepare(run)
-            with run_dir.log.open("ab") as log:
-                log_start = log.tell()
-                process = subprocess.Popen(  # noqa: S603 - our own interpreter and module, no shell
-                    self._command(run_dir),
-                    stdin=subprocess.DEVNULL,
-                    stdout=log,
-                    stderr=subprocess.STDOUT,
-                    env={**os.environ, **slot.environment(), "PYTHONUNBUFFERED": "1"},
-                    start_new_session=True,  # Ctrl-C reaches the launcher alone, which passes it on once
-                    preexec_fn=_die_with(os.getpid()),
-                    pass_fds=(lock,) if lock >= 0 else (),
-                )
+            log = run_dir.log.open("a+b")  # kept open: a run that is refused takes its directory with it
+            log_start = log.seek(0, os.SEEK_END)
+            process = subprocess.Popen(  # noqa: S603 - our own interpreter and module, no shell
+                self._command(run_dir),
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=subprocess.STDOUT,
+                env={**os.environ, **slot.environment(), "PYTHONUNBUFFERED": "1"},
+                start_new_session=True,  # Ctrl-C reaches the launcher alone, which passes it on once
+                preexec_fn=_die_with(os.getpid()),
+                pass_fds=(lock,) if lock >= 0 else (),
+            )
         finally:
             if lock >= 0:
                 os.close(lock)
         self._view.event("note", f"{title(run)}: started on {slot}")
-        return _Job(run, run_dir, slot, process, lock, log_start, time.monotonic())
+        return _Job(run, run_dir, slot, process, lock, log, log_start, time.monotonic())
 
     def _reap(self) -> None:
         for job in list(self._jobs):
@@ -210,6 +214,7 @@ class LocalExecutor:
             if code is not None:
                 self._jobs.remove(job)
                 self._settle(job, code)
+                job.log.close()
 
     def _settle(self, job: _Job, code: int) -> None:
         """Decide what the end of a child means."""
@@ -219,11 +224,13 @@ class LocalExecutor:
             self._done(job.run, status, took)
         elif status.state == "running" or code == HELD:
             self._waiting.append(_Waiting(job.run, looked=time.monotonic()))
+        elif status.state == "new" and code == BAD_INPUT:
+            self._refused(job.run, _last_line(job.log, job.log_start))
         elif status.state != "failed" and (self._signals or code in (INTERRUPTED, -signal.SIGTERM)):
             self._summary.interrupted.append(job.run)
             self._view.event("interrupted", f"{title(job.run)}: the same command goes on from what it saved")
         else:
-            log = _last_line(job.run_dir.log, job.log_start)
+            log = _last_line(job.log, job.log_start)
             self._failed(job.run, status.reason if status.state == "failed" else _explain(code, log))
 
     def _settle_elsewhere(self, run: Run, status: Status) -> None:
@@ -241,6 +248,13 @@ class LocalExecutor:
     def _failed(self, run: Run, reason: str) -> None:
         self._summary.failed.append(run)
         self._view.event("failed", f"{title(run)}: {reason}\n  log: {self._ledger.run_dir(run.id).log}")
+
+    def _refused(self, run: Run, log: str) -> None:
+        """The trainer could not begin, and left nothing behind; a reason is told in full once."""
+        self._summary.refused.append(run)
+        reason = re.sub(r"^\d\d:\d\d:\d\d ", "", log)
+        self._view.event("refused", f"{title(run)}: {'the same' if reason in self._refusals else reason}")
+        self._refusals.add(reason)
 
     def _look_at_waiting(self) -> None:
         now = time.monotonic()
@@ -274,6 +288,7 @@ class LocalExecutor:
             {
                 "done": len(self._summary.done),
                 "failed": len(self._summary.failed),
+                "refused": len(self._summary.refused),
                 "interrupted": len(self._summary.interrupted),
                 "running": len(self._jobs),
                 "elsewhere": len(self._waiting),
@@ -303,13 +318,12 @@ def _explain(code: int, log: str) -> str:
     return f"ended with status {code}: {log or 'its log is empty'}" if code else "ended without a record"
 
 
-def _last_line(log: Path, start: int) -> str:
+def _last_line(log: BinaryIO, start: int) -> str:
     """The last line that this attempt wrote, shortened: where a traceback has its message."""
     try:
-        with log.open("rb") as file:
-            file.seek(max(start, log.stat().st_size - 20_000))
-            lines = file.read().decode(errors="replace").split("\n")
+        log.seek(max(start, log.seek(0, os.SEEK_END) - 20_000))
+        lines = log.read().decode(errors="replace").split("\n")
     except OSError:
         return ""
     lines = [line.strip() for line in lines if line.strip()]
-    return lines[-1][:300] if lines else ""
+    return lines[-1][:600] if lines else ""

@@ -22,7 +22,14 @@ if TYPE_CHECKING:
 _LIVE_S = 0.5  # seconds between redraws
 _LINE_S = 10.0  # seconds between two plain lines about the same run
 
-STYLES = {"done": "green", "failed": "bold red", "interrupted": "yellow", "blocked": "yellow", "note": "cyan"}
+STYLES = {
+    "done": "green",
+    "failed": "bold red",
+    "refused": "bold red",
+    "interrupted": "yellow",
+    "blocked": "yellow",
+    "note": "cyan",
+}
 
 
 @dataclass(frozen=True)

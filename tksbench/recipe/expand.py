@@ -279,20 +279,18 @@ def _grid(run: Node, problems: list[Problem]) -> Iterator[Node]:
         yield tree
 
 
-def _with_method(
-    root: Node, tree: Node, scale_node: Node, overrides: Sequence[Node], problems: list[Problem]
-) -> Node | None:
+def _with_method(root: Node, tree: Node, scale_node: Node, overrides: Sequence[Node], problems: list[Problem]) -> Node:
     """Replace the name under `method` by that method's own entry, and lay scale and overrides on it."""
     named = tree.get("method")
     if named is None or not isinstance(named.value, str):
         problems.append(Problem((named or tree).where, "method: expected the name of a method"))
-        return None
+        return _stand_in(tree)
     presets = dict(items(root.get("methods")))
     preset = presets.get(named.value)
     if preset is None and named.value not in METHODS and ":" not in named.value:
         known = {*presets, *METHODS}
         problems.append(Problem(named.where, f"unknown method '{named.value}'; {suggest(named.value, known)}"))
-        return None
+        return _stand_in(tree)
     method = Node({"name": Node(named.value, named.where)}, (preset or named).where)
     for own in (preset, tree.get("params")):
         method = method.merged(own) if own is not None else method
@@ -300,6 +298,12 @@ def _with_method(
         method = method.merged(_accepted(root, method, layer, problems)) if layer else method
     parts = {key: node for key, node in items(tree) if key != "params"}
     return Node({**parts, "method": method}, tree.where)
+
+
+def _stand_in(tree: Node) -> Node:
+    """The run with a method that exists, so that what else is wrong with it is told as well."""
+    name = Node({"name": Node("baseline", tree.where)}, tree.where)
+    return Node({**{key: node for key, node in items(tree) if key != "params"}, "method": name}, tree.where)
 
 
 def _accepted(root: Node, method: Node, layer: Node, problems: list[Problem]) -> Node:
@@ -327,9 +331,7 @@ def _execution(root: Node, scale_node: Node, overrides: Sequence[Node], problems
         return Execution()
 
 
-def _validate(tree: Node | None, has_real: Callable[[str], bool], problems: list[Problem]) -> RunSpec | None:
-    if tree is None:
-        return None
+def _validate(tree: Node, has_real: Callable[[str], bool], problems: list[Problem]) -> RunSpec | None:
     plain = tree.plain()
     data = plain.get("data")
     if isinstance(data, dict) and data.get("source") == "auto" and isinstance(data.get("name"), str):

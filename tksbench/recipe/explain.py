@@ -28,7 +28,8 @@ def explain(
                 path.append(str(part))
             elif part == item["loc"][-1] and item["type"] == "missing":
                 path.append(str(part))
-        yield Problem(node.where, ".".join((*prefix, *path)) + ": " + _words(item, model, path))
+        place = ".".join((*prefix, *path))
+        yield Problem(node.where, (place + ": " if place else "") + _words(item, model, path))
 
 
 def _words(item: Any, model: type[BaseModel], path: Sequence[str]) -> str:
@@ -39,6 +40,9 @@ def _words(item: Any, model: type[BaseModel], path: Sequence[str]) -> str:
         return "is missing"
     if kind == "value_error":
         return str(context.get("error", item["msg"]))
+    if kind.startswith("union_tag"):
+        name = got.get("name") if isinstance(got, dict) else got
+        return f"unknown method {name!r}; {suggest(str(name), METHODS)}"
     if kind == "literal_error":
         return f"expected {context['expected']}, got {got!r}"
     message = (

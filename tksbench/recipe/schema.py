@@ -165,7 +165,7 @@ class NumericsSpec(Model):
     """Arithmetic: changes the last bits, so it is part of the identity."""
 
     precision: Literal["fp32", "tf32", "bf16"] = "fp32"
-    neuron: Literal["auto", "reference", "fused"] = "auto"
+    neuron: Literal["auto", "reference", "fused", "native"] = "auto"
     deterministic: bool = True
 
 
@@ -188,6 +188,11 @@ class RunSpec(Model):
             raise ValueError(f"optim.batch_size {o.batch_size} is not a multiple of replica_batch {o.replica_batch}")
         if o.min_lr > o.lr:
             raise ValueError(f"optim.min_lr {o.min_lr} is above optim.lr {o.lr}")
+        if o.warmup_epochs and o.warmup_epochs >= o.epochs:
+            raise ValueError(f"optim.warmup_epochs {o.warmup_epochs} must be less than optim.epochs {o.epochs}")
+        subset = self.data.train_subset
+        if o.drop_last and subset is not None and subset < o.batch_size:
+            raise ValueError(f"optim.batch_size {o.batch_size} is more than data.train_subset {subset}")
         return self
 
 

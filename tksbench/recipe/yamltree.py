@@ -149,6 +149,10 @@ def read(path: Path) -> Node:
     except FileNotFoundError:
         near = sorted(p.name for p in path.parent.glob("*.yaml")) if path.parent.is_dir() else []
         raise RecipeError([Problem(str(path), f"no such file; recipes here: {', '.join(near) or 'none'}")]) from None
+    except IsADirectoryError:
+        raise RecipeError(
+            [Problem(str(path), "is a folder; name a recipe in it, for example recipes/cifar10.yaml")]
+        ) from None
     except (OSError, UnicodeDecodeError) as error:
         raise RecipeError([Problem(str(path), f"cannot be read: {error}")]) from None
     return parse(text, str(path))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from tksbench.errors import TksbenchError
@@ -10,7 +11,6 @@ from tksbench.recipe import SCALES, Run, expand, load_recipe
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
-    from pathlib import Path
 
 
 class ReportError(TksbenchError):
@@ -61,7 +61,10 @@ def _add(by_scale: dict[tuple[str, str], Candidate], run: Run) -> None:
     source = run.spec.data.source
     rank = 2 * (SCALES.index(run.scale) if run.scale in SCALES else len(SCALES)) + (source == "miniature")
     candidate = Candidate(run.group, run.scale, source, run, rank)
-    other = by_scale.setdefault((run.scale, source), candidate)
+    key = (run.scale, source)
+    other = by_scale.setdefault(key, candidate)
+    if Path(run.recipe).stem == run.spec.data.name:  # the data set's own recipe is the one to point people to
+        by_scale[key] = candidate
     if other.group != run.group:
         raise ReportError(
             f"{run.recipe} and {other.run.recipe} both have a run '{run.name}' at scale {run.scale}, but not the same: "

@@ -143,7 +143,7 @@ _ALWAYS = (
 _SCALE_NOTES = {
     "paper": "paper: the full protocol",
     "budget": "budget: fewer epochs, all else as the paper, one H100-class GPU",
-    "mini": "mini: real data, a narrow network, small images, few epochs, crop and flip alone, a weaker teacher, a CPU",
+    "mini": "mini: real data, less of everything: width, image size, epochs, augmentation, teacher weight; a CPU",
     "smoke": "smoke: narrow network, very few epochs, a small subset of the data, a CPU",
 }
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import shutil
+from contextlib import suppress
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from tksbench.runs.errors import LedgerError, RecordError
@@ -81,12 +83,23 @@ class Ledger:
             raise LedgerError(f"{run_dir.run}: is not the run {run_dir.id}")
         return Run.from_json(plain)
 
-    def finished(self, run: str) -> Finished | None:
-        """The head of a run's record, published or local; None while there is no readable one."""
+    def finished(self, run: str, problems: list[str] | None = None) -> Finished | None:
+        """The head of a run's record, published or local, if that record is valid in every part; else None.
+
+        Args:
+            run: The run's id.
+            problems: Gets a message for each file that should be its record and is none.
+        """
+        from tksbench.runs.record import load_record
+
         for path, published in ((self.published(run), True), (self.run_dir(run).record, False)):
-            head = _head(_peek(path), published)
-            if head and head.id == run:
-                return head
+            if not path.exists():
+                continue
+            try:
+                return _head_of(load_record(path), published)
+            except RecordError as error:
+                if problems is not None:
+                    problems.append(str(error))
         return None
 
     def all_finished(self) -> list[Finished]:
@@ -100,11 +113,24 @@ class Ledger:
 
     def status(self, run: str) -> Status:
         """State of one run, from the files on disk alone."""
-        done = self.finished(run)
+        problems: list[str] = []
+        done = self.finished(run, problems)
         if done is None:
-            return read_status(self.run_dir(run))
+            status = read_status(self.run_dir(run))
+            reason = f"{'; '.join(problems)}; it will be made again"
+            return replace(status, reason=reason) if problems and status.state != "running" else status
         reason = "record committed" if done.published else "finished here"
         return Status(run, "done", reason, epoch=done.epochs, epochs=done.epochs, percent=100.0, top1=done.top1)
+
+    def discard(self, run_dir: RunDir) -> None:
+        """Remove the directory of a run that never began to train: nothing in it is worth keeping.
+
+        Call it under the run's lease.
+        """
+        if not run_dir.attempts.exists() and not run_dir.checkpoints.exists():
+            shutil.rmtree(run_dir.path, ignore_errors=True)
+            with suppress(OSError):  # it holds other runs, or is not ours to remove
+                run_dir.path.parent.rmdir()
 
     def records(self, problems: list[str] | None = None) -> list[Record]:
         """All valid records, by id; a run's published record goes before its local one.
@@ -135,6 +161,11 @@ def _peek(path: Path) -> Any:
         return read_json(path)
     except LedgerError:
         return None
+
+
+def _head_of(record: Record, published: bool) -> Finished:
+    cost, epochs, top1 = record.cost.gpu_hours, record.spec.optim.epochs, record.metrics.last.top1
+    return Finished(record.id, record.group, cost, epochs, top1, published)
 
 
 def _head(plain: Any, published: bool) -> Finished | None:

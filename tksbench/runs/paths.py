@@ -70,8 +70,12 @@ class RunDir:
 
     @property
     def logits_best(self) -> Path:
-        """Per-step test logits [N, T, C] of the best epoch, float32."""
+        """Per-step test logits [N, T, C] of the best epoch, float32; there once the run is over."""
         return self.path / "logits_best.npy"
+
+    def best(self, epoch: int) -> Path:
+        """The logits of an epoch that was the best so far; a checkpoint tells which of these is its own."""
+        return self.checkpoints / f"best-epoch{epoch:05d}.npy"
 
     @property
     def labels(self) -> Path:

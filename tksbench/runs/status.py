@@ -60,8 +60,7 @@ def read_status(run_dir: RunDir) -> Status:
     figures["eta_s"] = None
     attempts = read_attempts(run_dir)
     if run_dir.record.exists():
-        reason = f"{run_dir.record} is damaged; it will be made again"
-        return Status(run_dir.id, "interrupted", reason, **figures)
+        return Status(run_dir.id, "interrupted", "its record is damaged", **figures)
     if holder and not holder.released:
         return Status(run_dir.id, "interrupted", "killed", **figures)
     if not attempts:

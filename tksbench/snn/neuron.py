@@ -9,8 +9,9 @@ One step of the neuron (paper.md 3; Brain-Cog node.py:457-472), membrane v = 0 b
 The gradient of the step function is QGate's triangle (Brain-Cog surrogate.py:183-230 with alpha = 2):
 ds/du = max(0, 2 - 4 |u - threshold|), peak 2, half-width 0.5, area 1.
 
-Two implementations compute the same spikes and gradients: `reference` is these equations in plain autograd;
-`fused` is one autograd function over all time steps that keeps only u for the backward pass.
+Three implementations compute the same spikes and gradients: `reference` is these equations in plain autograd;
+`fused` is one autograd function over all time steps that keeps only u for the backward pass; `native` is the same
+in compiled C for float32 on a CPU, keeps only the current, and at tau = 2 has the bits of `fused`.
 """
 
 from __future__ import annotations
@@ -21,9 +22,10 @@ import torch
 from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 
+from tksbench.snn import native
 from tksbench.snn.errors import SnnError
 
-Backend = Literal["auto", "reference", "fused"]
+Backend = Literal["auto", "reference", "fused", "native"]
 BACKENDS: tuple[str, ...] = get_args(Backend)
 
 SURROGATE_PEAK = 2.0
@@ -62,18 +64,22 @@ def lif(current: Tensor, tau: float = 2.0, threshold: float = 0.5, backend: Back
         current: Input current, [T, ...], time first, floating point.
         tau: Membrane time constant in time steps, at least 1.
         threshold: Firing threshold (reset value 0).
-        backend: `reference` (plain autograd), `fused` (one pass, least memory), or `auto`: fused, but
-            reference while torch.compile traces, since the compiler fuses plain equations by itself.
+        backend: `reference` (plain autograd), `fused` (one node of the graph), `native` (compiled, one pass over
+            the data), or `auto`: native where it can be had, else fused; but reference while torch.compile
+            traces, since the compiler fuses plain equations by itself.
 
     Returns:
         Spikes, [T, ...], of 0. and 1., in the type of `current`. The membrane is float32 at least.
 
     Raises:
-        SnnError: If the current is not floating point or has no time step, or an option is out of range.
+        SnnError: If the current is not floating point or has no time step, or an option is out of range; or if
+            `native` is asked for and cannot be had.
     """
     _check(current, tau, threshold, backend)
     if backend == "reference" or (backend == "auto" and torch.compiler.is_compiling()):
         return _lif_reference(current, tau, threshold)
+    if _use_native(current, backend):
+        return cast("Tensor", _NativeLIF.apply(current, tau, threshold))
     if torch.is_grad_enabled() and current.requires_grad:
         return cast("Tensor", _FusedLIF.apply(current, tau, threshold))
     return _fire(current, tau, threshold, keep=False)[0]
@@ -143,6 +149,39 @@ def _lif_reference(current: Tensor, tau: float, threshold: float) -> Tensor:
         v = u * (1.0 - s.detach())
         spikes.append(s)
     return torch.stack(spikes).to(current.dtype)
+
+
+def _use_native(current: Tensor, backend: Backend) -> bool:
+    fits = current.device.type == "cpu" and current.dtype == torch.float32
+    if backend == "native" and not (fits and native.library()):
+        what = "a C compiler" if fits else f"float32 on a CPU, not {current.dtype} on {current.device.type}"
+        raise SnnError(f"lif: backend native needs {what}; auto picks what there is")
+    return backend != "fused" and fits and native.library() is not None
+
+
+class _NativeLIF(torch.autograd.Function):
+    """All time steps in one pass of compiled code; keeps the current, which the network has made anyway."""
+
+    @staticmethod
+    def forward(ctx: Any, current: Tensor, tau: float, threshold: float) -> Tensor:
+        order = _memory_order(current)
+        ordered = current.permute(order)
+        rows = _rows(ordered).contiguous()
+        spikes = torch.empty_like(rows)
+        native.forward(rows, spikes, tau, threshold)
+        ctx.save_for_backward(rows)
+        ctx.order, ctx.tau, ctx.threshold = order, tau, threshold
+        return _restore(spikes, ordered.shape, order)
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None, None]:
+        (rows,) = ctx.saved_tensors
+        ordered = grad.permute(ctx.order)
+        result = torch.empty_like(rows)
+        upstream = _rows(ordered).contiguous()
+        native.backward(rows, upstream, result, ctx.tau, ctx.threshold, SURROGATE_PEAK, SURROGATE_SLOPE)
+        return _restore(result, ordered.shape, ctx.order), None, None
 
 
 class _FusedLIF(torch.autograd.Function):

@@ -28,10 +28,13 @@ DONE, FAILED, BAD_INPUT, INTERRUPTED, HELD = 0, 1, 2, 3, 4
 
 
 class StopFlag:
-    """Set by SIGINT, SIGTERM or SIGUSR2; a second signal acts as if nobody had asked for it to be caught."""
+    """Set by SIGINT, SIGTERM or SIGUSR2; a second signal acts as if nobody had asked for it to be caught.
+
+    Until `wait_for_boundary` is set there is nothing to save, so a signal raises KeyboardInterrupt at once.
+    """
 
     def __init__(self) -> None:
-        self.raised = False
+        self.raised = self.wait_for_boundary = False
         for name in (signal.SIGINT, signal.SIGTERM, signal.SIGUSR2):
             signal.signal(name, self._catch)
 
@@ -42,6 +45,8 @@ class StopFlag:
     def _catch(self, number: int, _frame: FrameType | None) -> None:
         self.raised = True
         signal.signal(number, signal.SIG_DFL)
+        if not self.wait_for_boundary:
+            raise KeyboardInterrupt
 
 
 def run_job(path: Path) -> int:
@@ -59,7 +64,13 @@ def run_job(path: Path) -> int:
             if ledger.finished(run.id):
                 log.info("%s is done already", run.name)
                 return DONE
-            return _attempt(run, run_dir, lease, stop)
+            code = _attempt(run, run_dir, lease, stop)
+            if code == BAD_INPUT:
+                ledger.discard(run_dir)
+            return code
+    except KeyboardInterrupt:
+        log.info("interrupted before training began")
+        return INTERRUPTED
     except (LeaseHeld, LeaseLost) as error:
         log.error("%s", error)
         return HELD
@@ -73,6 +84,7 @@ def _attempt(run: Run, run_dir: RunDir, lease: Lease, stop: StopFlag) -> int:
     trainer: Trainer | None = None
     try:
         trainer = _prepare(run, run_dir, lease, stop)
+        stop.wait_for_boundary = True
         attempts.attempt_started(run_dir, trainer.state.epoch, trainer.state.step)
         trainer.fit()
         _finish(run, run_dir, trainer)
@@ -84,8 +96,10 @@ def _attempt(run: Run, run_dir: RunDir, lease: Lease, stop: StopFlag) -> int:
         return INTERRUPTED
     except TksbenchError as error:
         log.error("%s", error)
+        if trainer is None and not attempts.read_attempts(run_dir):
+            return BAD_INPUT
         _note(run_dir, "failed", str(error), trainer)
-        return FAILED if trainer else BAD_INPUT
+        return FAILED
     except Exception as error:
         traceback.print_exc()
         _note(run_dir, "failed", f"{type(error).__name__}: {error}", trainer)

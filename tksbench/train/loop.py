@@ -75,6 +75,7 @@ class Trainer:
         self.autocast = build.autocast(spec.numerics, device)
         self.state = State(run.id)
         self.last: dict[str, Any] | None = None
+        self._saved_best: int | None = None  # best epoch as the newest checkpoint knows it
         self._pending: list[torch.Tensor] = []
         self._correct = torch.zeros((), dtype=torch.int64, device=device)
         self._saved_at = self._shown_at = time.monotonic()
@@ -94,6 +95,7 @@ class Trainer:
                 log.warning("%s; going on from the one before it", message)
             restore(tensors, self.model, self.optimizer)
             self._correct.fill_(self.state.correct)
+            self._saved_best = self.state.best["epoch"] if self.state.best else None
             log.info("resumed at epoch %d, step %d", self.state.epoch, self.state.step)
         for path in (self.dir.metrics, self.dir.losses):
             rows = read_jsonl(path)
@@ -134,7 +136,16 @@ class Trainer:
         self._collect()
         self._check_finite()
         save_checkpoint(self.dir.checkpoints, self.state, self.model, self.optimizer)
+        self._drop_best_logits()
         self._saved_at = time.monotonic()
+
+    def _drop_best_logits(self) -> None:
+        """Keep the best epochs' logits that the two newest checkpoints speak of."""
+        best = self.state.best["epoch"] if self.state.best else None
+        kept = {self.dir.best(epoch) for epoch in (best, self._saved_best) if epoch is not None}
+        for path in set(self.dir.checkpoints.glob("best-epoch*.npy")) - kept:
+            path.unlink(missing_ok=True)
+        self._saved_best = best
 
     def _step(self, images: torch.Tensor, labels: torch.Tensor) -> None:
         started = time.monotonic()
@@ -222,8 +233,9 @@ class Trainer:
         if self.state.best is None or metrics["top1"] > self.state.best["top1"]:
             self.state.best = metrics
             self.guard()
-            write_array(self.dir.logits_best, logits)
-            self.state.best_sha256 = sha256_file(self.dir.logits_best)
+            self.dir.checkpoints.mkdir(parents=True, exist_ok=True)
+            write_array(self.dir.best(epoch), logits)
+            self.state.best_sha256 = sha256_file(self.dir.best(epoch))
         if epoch + 1 == self.epochs:
             self.guard()
             write_array(self.dir.logits_last, logits)
@@ -240,8 +252,11 @@ class Trainer:
         if self.last is None:  # resumed after the last epoch
             self._test(self.epochs - 1)
         assert self.last is not None and self.state.best is not None  # noqa: S101 - the last epoch is always tested
-        if sha256_file(self.dir.logits_best) != self.state.best_sha256:
-            raise CheckpointError(f"{self.dir.logits_best}: altered since epoch {self.state.best['epoch']} wrote it")
+        best = self.dir.best(self.state.best["epoch"])
+        best = best if best.exists() else self.dir.logits_best  # moved there before a crash
+        if not best.exists() or sha256_file(best) != self.state.best_sha256:
+            raise CheckpointError(f"{best}: missing or altered since epoch {self.state.best['epoch']} wrote it")
+        best.replace(self.dir.logits_best)
         labels = np.load(self.dir.labels)
         right = [np.load(path).mean(1).argmax(-1) == labels for path in (self.dir.logits_last, self.dir.logits_best)]
         return self.last, self.state.best, right[0], right[1]

@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 from timm.scheduler.cosine_lr import CosineLRScheduler
 
+from tksbench.train.errors import TrainError
+
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
@@ -103,6 +105,15 @@ class TestBatches:
 
 
 def steps_per_epoch(samples: int, spec: OptimSpec) -> int:
-    """Optimizer steps in an epoch; at least one, with or without drop_last."""
+    """Optimizer steps in an epoch.
+
+    Raises:
+        TrainError: If drop_last leaves no batch at all.
+    """
     full, rest = divmod(samples, spec.batch_size)
-    return max(1, full + (rest > 0 and not spec.drop_last))
+    if full == 0 and spec.drop_last:
+        raise TrainError(
+            f"optim.batch_size {spec.batch_size} is more than the {samples} training samples, and drop_last drops "
+            "what is no full batch: choose a smaller batch"
+        )
+    return full + (rest > 0 and not spec.drop_last)

@@ -68,7 +68,7 @@ class Camera(NamedTuple):
     steps: int
 
 
-DVS128 = Camera(side=72, scale=6.5, travel=14.0, threshold=0.7, duration_us=300_000, steps=18)
+DVS128 = Camera(side=112, scale=11.5, travel=18.0, threshold=1.0, duration_us=300_000, steps=18)
 CALTECH_ATIS = Camera(side=60, scale=5.5, travel=12.0, threshold=0.7, duration_us=300_000, steps=18)
 NMNIST_ATIS = Camera(side=34, scale=2.75, travel=5.0, threshold=0.4, duration_us=300_000, steps=18)
 
@@ -139,7 +139,7 @@ def make_dvs_cifar10(root: Path) -> None:
         folder.mkdir(parents=True)
         numbers = [*range(TRAIN_PER_CLASS), *range(900, 900 + TEST_PER_CLASS)]
         for number, events in zip(numbers, record(_digits(label), DVS128, rng), strict=True):
-            write_aedat2(folder / f"cifar10_{name}_{number}.aedat", _moved(events, (20, 36), rng))
+            write_aedat2(folder / f"cifar10_{name}_{number}.aedat", _moved(events, (4, 12), rng))
 
 
 def make_ncaltech101(root: Path) -> None:

@@ -70,7 +70,7 @@ class FileStatus:
 
 
 # Bump when a maker writes other content: a miniature of an older version on disk is then made anew.
-MINIATURES_VERSION = 1
+MINIATURES_VERSION = 2
 _STAMP = ".miniature-version"
 
 _CIFAR10_FILES = (*(f"data_batch_{i}" for i in range(1, 6)), "test_batch")

@@ -158,7 +158,9 @@ def _print_end(console: Console, summary: Summary, total: int, blocked: int, wor
         "interrupted": len(summary.interrupted),
         "blocked": blocked,
     }
-    told = ", ".join(f"{count} {word}" for word, count in counts.items() if count) or "nothing was left to do"
+    told = ", ".join(f"{count} {word}" for word, count in counts.items() if count) or (
+        "stopped" if summary.stopped else "nothing was left to do"
+    )
     line = f"{total} run{'' if total == 1 else 's'} asked for: {told}"
     if summary.stopped or summary.interrupted:
         line += f"\ngo on with: python -m tksbench.launch {shlex.join(words)}"

@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Any, BinaryIO
 
 from tksbench.launch.slots import Slot, lock_slot
 from tksbench.launch.view import Active, duration, title
+from tksbench.launch.warm import WarmTrainer
 from tksbench.runs import read_holder
 from tksbench.runs.lease import BEAT_S
 
@@ -33,18 +34,15 @@ if TYPE_CHECKING:
     from tksbench.recipe import Run
     from tksbench.runs import Ledger, RunDir, Status
 
+    Trainer = subprocess.Popen[bytes] | WarmTrainer
+
 # Exit statuses of a trainer: it could not begin, it saved after a signal, it found somebody else's lease.
 BAD_INPUT, INTERRUPTED, HELD = 2, 3, 4
+_PR_SET_PDEATHSIG = 1  # linux/prctl.h
 _POLL_S = 0.2
 _WAIT_POLL_S = 1.0
 _SILENT_S = 3 * BEAT_S  # silence of a holder elsewhere after which a trainer is sent to look more closely
 _SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
-_PR_SET_PDEATHSIG = 1  # linux/prctl.h
-
-
-def trainer_command(run_dir: RunDir) -> list[str]:
-    """The command that trains the run of a directory."""
-    return [sys.executable, "-m", "tksbench.train", str(run_dir.path)]
 
 
 @dataclass
@@ -63,7 +61,7 @@ class _Job:
     run: Run
     run_dir: RunDir
     slot: Slot
-    process: subprocess.Popen[bytes]
+    process: Trainer
     lock: int
     log: BinaryIO
     log_start: int
@@ -87,7 +85,7 @@ class LocalExecutor:
         ledger: Where results go.
         gpus: Entries for CUDA_VISIBLE_DEVICES, one slot each; without any, all runs go to the CPU.
         view: Is told what happens.
-        command: Makes the command line of a run's trainer.
+        command: Makes the command line of a run's trainer; None for the real one.
         lock_folder: Where GPU locks lie, see `lock_slot`.
     """
 
@@ -96,7 +94,7 @@ class LocalExecutor:
         ledger: Ledger,
         gpus: Sequence[str],
         view: View,
-        command: Callable[[RunDir], list[str]] = trainer_command,
+        command: Callable[[RunDir], list[str]] | None = None,
         lock_folder: Path | None = None,
     ) -> None:
         self._ledger = ledger
@@ -192,21 +190,28 @@ class LocalExecutor:
             run_dir = self._ledger.prepare(run)
             log = run_dir.log.open("a+b")  # kept open: a run that is refused takes its directory with it
             log_start = log.seek(0, os.SEEK_END)
-            process = subprocess.Popen(  # noqa: S603 - our own interpreter and module, no shell
-                self._command(run_dir),
-                stdin=subprocess.DEVNULL,
-                stdout=log,
-                stderr=subprocess.STDOUT,
-                env={**os.environ, **slot.environment(), "PYTHONUNBUFFERED": "1"},
-                start_new_session=True,  # Ctrl-C reaches the launcher alone, which passes it on once
-                preexec_fn=_die_with(os.getpid()),
-                pass_fds=(lock,) if lock >= 0 else (),
-            )
+            process = self._trainer(run_dir, log, slot, lock)
         finally:
             if lock >= 0:
                 os.close(lock)
         self._view.event("note", f"{title(run)}: started on {slot}")
         return _Job(run, run_dir, slot, process, lock, log, log_start, time.monotonic())
+
+    def _trainer(self, run_dir: RunDir, log: BinaryIO, slot: Slot, lock: int) -> Trainer:
+        environment = {**os.environ, **slot.environment(), "PYTHONUNBUFFERED": "1"}
+        if self._command is None and slot.gpu is None:
+            return WarmTrainer(run_dir.path, run_dir.log, environment)
+        own = [sys.executable, "-m", "tksbench.train", str(run_dir.path)]
+        return subprocess.Popen(  # noqa: S603 - our own interpreter and module, no shell
+            self._command(run_dir) if self._command else own,
+            stdin=subprocess.DEVNULL,
+            stdout=log,
+            stderr=subprocess.STDOUT,
+            env=environment,
+            start_new_session=True,  # Ctrl-C reaches the launcher alone, which passes it on once
+            preexec_fn=_die_with(os.getpid()),
+            pass_fds=(lock,) if lock >= 0 else (),
+        )
 
     def _reap(self) -> None:
         for job in list(self._jobs):

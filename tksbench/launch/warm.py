@@ -1,0 +1,84 @@
+"""Trainers on the CPU, forked from one process that has imported torch already.
+
+Importing torch, timm and torchvision takes as long as a whole smoke run, so each launcher does it once, in the
+server process of multiprocessing's forkserver method. A trainer is then a process of its own as any other: own
+session, own log, killed or finished without touching the next. GPU runs are long, and CUDA is best begun in a
+fresh process: they do not come here.
+"""
+
+from __future__ import annotations
+
+import multiprocessing
+import multiprocessing.connection
+import os
+import signal
+import sys
+import threading
+from contextlib import suppress
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+_PRELOADED = ("tksbench.train.job", "tksbench.train.loop", "tksbench.train.summary")
+
+
+class WarmTrainer:
+    """A trainer process with the part of `subprocess.Popen`'s interface that the executor uses.
+
+    Args:
+        run_dir: The run's directory.
+        log: File that standard output and error are appended to.
+        environment: The trainer's whole environment.
+    """
+
+    def __init__(self, run_dir: Path, log: Path, environment: dict[str, str]) -> None:
+        context = multiprocessing.get_context("forkserver")
+        context.set_forkserver_preload(list(_PRELOADED))
+        self._process = context.Process(target=_train, args=(run_dir, log, environment))
+        self._process.start()
+        assert self._process.pid is not None  # noqa: S101 - it has been started
+        self.pid = self._process.pid
+
+    def poll(self) -> int | None:
+        """The exit status, negative for a signal; None while it runs."""
+        return self._process.exitcode
+
+    def wait(self) -> int:
+        """Wait for its end; returns the exit status."""
+        self._process.join()
+        code = self._process.exitcode
+        return 0 if code is None else code
+
+    def send_signal(self, number: int) -> None:
+        """Send a signal unless it is gone."""
+        if self.poll() is None:
+            with suppress(ProcessLookupError):
+                os.kill(self.pid, number)
+
+
+def _train(run_dir: Path, log: Path, environment: dict[str, str]) -> None:
+    """What the new process does."""
+    from tksbench.train.job import configure_logging, run_job
+
+    os.setsid()  # Ctrl-C reaches the launcher alone, which passes it on once
+    threading.Thread(target=_follow_the_launcher, name="launcher", daemon=True).start()
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    descriptor = os.open(log, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o644)
+    for number in (1, 2):
+        os.dup2(descriptor, number)
+    os.close(descriptor)
+    sys.stdout = os.fdopen(1, "w", buffering=1, closefd=False)
+    sys.stderr = os.fdopen(2, "w", buffering=1, closefd=False)
+    os.environ.clear()
+    os.environ.update(environment)
+    configure_logging()
+    sys.exit(run_job(run_dir))
+
+
+def _follow_the_launcher() -> None:
+    """Ask this process to save and leave when the launcher dies (the server that forked us outlives it)."""
+    launcher = multiprocessing.parent_process()
+    if launcher is not None:
+        multiprocessing.connection.wait([launcher.sentinel])
+        os.kill(os.getpid(), signal.SIGTERM)

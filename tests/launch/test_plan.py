@@ -31,12 +31,12 @@ def test_a_recipe_named_twice_counts_once(recipe: str) -> None:
 
 
 def test_only_picks_by_name(recipe: str) -> None:
-    assert [run.name for run in collect_runs([recipe], "paper", only="*/tks")] == ["cifar10/spiking_resnet19/tks"]
+    assert [run.name for run in collect_runs([recipe], "paper", only=["*/tks"])] == ["cifar10/spiking_resnet19/tks"]
 
 
 def test_only_that_matches_nothing_names_the_nearest(recipe: str) -> None:
     with pytest.raises(LaunchError, match="did you mean 'cifar10/spiking_resnet19/tks'"):
-        collect_runs([recipe], "paper", only="cifar10/spiking_resnet19/tk")
+        collect_runs([recipe], "paper", only=["*/tks", "cifar10/spiking_resnet19/tk"])
 
 
 def test_a_recipe_below_the_working_directory_is_named_from_there(recipe: str, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -94,7 +94,13 @@ def _parse(words: Sequence[str]) -> argparse.Namespace:
         "words", nargs="*", metavar="RECIPE | KEY=VALUE", help="recipe files, and values laid over them"
     )
     parser.add_argument("--scale", default="paper", help="paper (default), budget, mini or smoke")
-    parser.add_argument("--only", metavar="GLOB", help="only runs whose name matches, for example '*/tks'")
+    parser.add_argument(
+        "--only",
+        metavar="GLOB",
+        action="append",
+        default=[],
+        help="only runs whose name matches, for example '*/tks'; may be given several times",
+    )
     parser.add_argument("--seeds", type=int, metavar="N", help="seeds a cell, first seeds of all cells first")
     parser.add_argument("--plan", action="store_true", help="show what would be done, why, and its cost; do nothing")
     parser.add_argument("--budget", type=float, metavar="GPU_HOURS", help="leave out what does not fit")
@@ -167,7 +173,7 @@ def _print_end(console: Console, summary: Summary, total: int, blocked: int, wor
     console.print(line, markup=False, highlight=False, soft_wrap=True)
 
 
-def _known_runs(ledger: Ledger, only: str | None) -> list[Run]:
+def _known_runs(ledger: Ledger, only: Sequence[str]) -> list[Run]:
     """All runs prepared in this results folder; directories that are none are passed over."""
     from fnmatch import fnmatchcase
 
@@ -180,7 +186,7 @@ def _known_runs(ledger: Ledger, only: str | None) -> list[Run]:
         except TksbenchError as error:
             sys.stderr.write(f"tksbench: warning: {error}\n")
             continue
-        if only is None or fnmatchcase(run.name, only):
+        if not only or any(fnmatchcase(run.name, pattern) for pattern in only):
             runs.append(run)
     return sorted(runs, key=lambda run: (run.name, run.scale, run.seed))
 

@@ -67,7 +67,7 @@ def collect_runs(
     scale: str,
     seeds: int | None = None,
     overrides: Sequence[str] = (),
-    only: str | None = None,
+    only: Sequence[str] = (),
     has_real: Callable[[str], bool] | None = None,
 ) -> list[Run]:
     """All runs that the recipes ask for, each once, breadth first: every cell's first seed before any second.
@@ -77,22 +77,25 @@ def collect_runs(
         scale: Name of a scale that each recipe has.
         seeds: Seeds a cell; None takes the recipes' own numbers.
         overrides: `key=value` words.
-        only: Shell pattern that a run's name has to match.
+        only: Shell patterns, one of which a run's name has to match; none takes all runs.
         has_real: Whether a data set's real files are there; None looks under the data root.
 
     Raises:
         RecipeError: Anything wrong in a recipe or an override.
-        LaunchError: `only` matches nothing.
+        LaunchError: A pattern of `only` matches nothing.
     """
     present = cache(has_real or _has_real)
     runs: dict[str, Run] = {}
     for path in recipes:
         for run in expand(load_recipe(_tidy(path)), scale, seeds, overrides, present):
             runs.setdefault(run.id, run)
-    chosen = [run for run in runs.values() if only is None or fnmatchcase(run.name, only)]
-    if not chosen and only is not None:
-        hint = suggest(only, {run.name for run in runs.values()})
-        raise LaunchError(f"--only '{only}' matches no run at scale {scale}; {hint}")
+    matches = {pattern: [run.id for run in runs.values() if fnmatchcase(run.name, pattern)] for pattern in only}
+    for pattern, found in matches.items():
+        if not found:
+            hint = suggest(pattern, {run.name for run in runs.values()})
+            raise LaunchError(f"--only '{pattern}' matches no run at scale {scale}; {hint}")
+    wanted = {key for found in matches.values() for key in found}
+    chosen = [run for run in runs.values() if not only or run.id in wanted]
     turns: dict[tuple[str, str], int] = defaultdict(int)
     ranked = []
     for run in chosen:

@@ -132,10 +132,11 @@ def _interval(interval: Interval | None) -> str:
     return NONE if interval is None else f"{interval.low:.2f} to {interval.high:.2f}"
 
 
+INTERVAL_NOTE = "Run 95 %:"
 _ALWAYS = (
     "Best and last epoch: ours, mean ± standard deviation over n seeds. As in the authors' code, the best epoch is "
     "picked on the test set, which flatters it; the verdict judges it, the last epoch is free of that choice.",
-    "Run 95 %: prediction interval of one further run of ours (two seeds or more). "
+    f"{INTERVAL_NOTE} prediction interval of one further run of ours (two seeds or more). "
     "Test 95 %: Wilson interval of our best-epoch accuracy, the error of a test set of this size.",
     "Verdict: reproduced, if the paper's number lies in the run interval; above or below, if ours lies off it; "
     "undecided with fewer than three seeds; only scale paper is held against the paper's number.",

@@ -10,6 +10,7 @@ from rich.table import Table as Grid
 from rich.text import Text
 
 from tksbench.report.markup import COLUMNS, RIGHT
+from tksbench.report.tables import INTERVAL_NOTE
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -46,7 +47,11 @@ def show(table: Table, console: Console) -> None:
     console.print(Text(table.title + (f": {table.metric}" if table.metric else ""), style="bold"))
     console.print(grid)
     for note in table.notes:
-        console.print(Text(note, style="dim"))
+        if wide or not note.startswith(INTERVAL_NOTE):
+            console.print(Text(note, style="dim"))
+    if not wide:
+        hidden = f"The last epoch, both intervals and T: on a terminal of {WIDE} columns, or in the files."
+        console.print(Text(hidden, style="dim"))
     console.print()
 
 

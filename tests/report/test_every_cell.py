@@ -1,0 +1,62 @@
+"""Every number of the paper that is its own has one cell, and the cell leads to a command."""
+
+from __future__ import annotations
+
+from collections import Counter
+from fnmatch import fnmatchcase
+from functools import cache
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+
+from tksbench.launch.plan import collect_runs
+from tksbench.report.evidence import gather
+from tksbench.report.groups import candidates
+from tksbench.report.paper import load_paper
+from tksbench.report.why import why
+from tksbench.runs import Ledger
+
+if TYPE_CHECKING:
+    from tksbench.report.groups import Candidate
+    from tksbench.report.paper import Paper
+
+ROOT = Path(__file__).parents[2]
+
+
+@cache
+def _names(recipe: str, scale: str) -> list[str]:
+    return [run.name for run in collect_runs([recipe], scale, seeds=1)]
+
+
+@pytest.fixture(scope="module")
+def paper() -> Paper:
+    return load_paper(ROOT / "results")
+
+
+@pytest.fixture(scope="module")
+def protocols() -> dict[str, list[Candidate]]:
+    return candidates(sorted((ROOT / "recipes").glob("*.yaml")))
+
+
+def test_no_two_numbers_share_a_cell(paper: Paper) -> None:
+    cells = Counter(row.cell for row in paper.own_rows())
+    assert None not in cells
+    assert max(cells.values()) == 1
+    # 8 numbers in Table 1, 2 in Table 2, 28 + 24 (AURC) in Table 3, 18 rows of two in Table 4
+    assert Counter(str(cell).split("/")[0] for cell in cells) == {"table1": 8, "table2": 2, "table3": 52, "table4": 36}
+
+
+def test_every_cell_tells_the_commands_that_make_it(
+    paper: Paper, protocols: dict[str, list[Candidate]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(ROOT)
+    ledger = Ledger(tmp_path)
+    evidence = gather(ledger)
+    for row in paper.own_rows():
+        told = why(str(row.cell), paper, protocols, evidence, ledger)
+        commands = [line.strip() for line in told.splitlines() if line.strip().startswith("python -m tksbench.launch")]
+        assert commands, row.cell
+        _, _, _, recipe, *words = commands[0].split()
+        scale, only = (words[words.index(flag) + 1].strip("'") for flag in ("--scale", "--only"))
+        assert [name for name in _names(recipe, scale) if fnmatchcase(name, only)] == [row.run], commands[0]

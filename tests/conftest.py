@@ -28,7 +28,7 @@ def _has_gpu() -> bool:
 
 # marker: (is its tool here?, why the test is skipped and how to get the tool)
 TOOLS: dict[str, tuple[Callable[[], bool], str]] = {
-    "slurm": (lambda: _has_program("sbatch"), "no Slurm here: apt-get install slurm-wlm munge"),
+    "slurm": (lambda: _has_program("sbatch"), "no Slurm here: slurm/devcluster install (Debian, root)"),
     "gpu": (_has_gpu, "no CUDA device here: run on a machine that has one"),
     "browser": (
         lambda: _has_program("chromium-headless-shell", "chromium"),

@@ -7,6 +7,7 @@ import json
 import os
 import shlex
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
 
     from tksbench.launch.local import Summary
     from tksbench.launch.plan import Item
+    from tksbench.launch.profile import SlurmProfile
     from tksbench.recipe import Run
     from tksbench.runs import Ledger, Status
 
@@ -34,6 +36,7 @@ examples:
   python -m tksbench.launch recipes/cifar10.yaml --scale mini --only '*/tks'
   python -m tksbench.launch recipes/*.yaml --scale budget --seeds 3 --budget 20
   python -m tksbench.launch recipes/cifar10.yaml optim.epochs=100 method.detach=true
+  python -m tksbench.launch recipes/imagenet.yaml --slurm slurm/default.yaml
   python -m tksbench.launch --status
 
 TKSBENCH_DATA names the data root (else data/), TKSBENCH_RESULTS the results (else results/).
@@ -66,19 +69,49 @@ def main(argv: list[str] | None = None) -> int:
         return _status(_known_runs(ledger, options.only), ledger, options.json)
     from tksbench.launch.plan import collect_runs, make_plan
 
+    profile = _profile(options.slurm)
     runs = collect_runs(options.recipes, options.scale, options.seeds, options.overrides, options.only)
     if options.status:
         return _status(runs, ledger, options.json)
+    if options.cancel:
+        from tksbench.launch.cluster import cancel_jobs
+
+        return cancel_jobs(_console(), ledger, runs)
     items = make_plan(runs, ledger, budget=options.budget)
+    if profile is not None:
+        from tksbench.launch.cluster import add_queue
+
+        items = add_queue(items, ledger, strict=not options.plan)
     if not options.plan:
-        return _execute(items, ledger, words)
+        return _execute(items, ledger, words) if profile is None else _submit(items, ledger, profile)
     if options.json:
         _print_json([item.to_json() for item in items])
     else:
         from tksbench.launch.show import print_plan
 
         print_plan(_console(), items)
+        if profile is not None:
+            from tksbench.launch.cluster import print_scripts
+
+            print_scripts(_console(), items, ledger, profile)
     return 0
+
+
+def _profile(path: str | None) -> SlurmProfile | None:
+    """The profile that --slurm names; says so where it names none."""
+    if path is None:
+        return None
+    from tksbench.launch.profile import DEFAULT_PROFILE, load_profile
+
+    if not path:
+        sys.stderr.write(f"tksbench: --slurm without a profile: taking {DEFAULT_PROFILE}\n")
+    return load_profile(path or DEFAULT_PROFILE)
+
+
+def _submit(items: Sequence[Item], ledger: Ledger, profile: SlurmProfile) -> int:
+    from tksbench.launch.cluster import submit_jobs
+
+    return submit_jobs(_console(), items, ledger, profile)
 
 
 def _parse(words: Sequence[str]) -> argparse.Namespace:
@@ -104,14 +137,35 @@ def _parse(words: Sequence[str]) -> argparse.Namespace:
     parser.add_argument("--seeds", type=int, metavar="N", help="seeds a cell, first seeds of all cells first")
     parser.add_argument("--plan", action="store_true", help="show what would be done, why, and its cost; do nothing")
     parser.add_argument("--budget", type=float, metavar="GPU_HOURS", help="leave out what does not fit")
+    parser.add_argument(
+        "--slurm",
+        nargs="?",
+        const="",
+        metavar="PROFILE",
+        help="submit to a cluster instead of training here; PROFILE: see slurm/ (default slurm/default.yaml)",
+    )
+    parser.add_argument("--cancel", action="store_true", help="cancel the Slurm jobs of these runs, and no others")
     parser.add_argument("--status", action="store_true", help="show how the runs stand; without a recipe, all of them")
     parser.add_argument("--json", action="store_true", help="with --plan or --status: print JSON")
     options = parser.parse_intermixed_args(words)
+    if options.slurm and not _is_profile(options.slurm):  # `--slurm RECIPE`: argparse took the recipe for the profile
+        options.words.append(options.slurm)
+        options.slurm = ""
     is_override = [("=" in word and not Path(word).exists()) for word in options.words]
     options.overrides = [word for word, override in zip(options.words, is_override, strict=True) if override]
     options.recipes = [word for word, override in zip(options.words, is_override, strict=True) if not override]
     _check(options)
     return options
+
+
+def _is_profile(word: str) -> bool:
+    """Whether a word after --slurm is meant as a profile, and is not a recipe or KEY=VALUE."""
+    path = Path(word)
+    if not path.is_file():
+        return "=" not in word
+    from tksbench.recipe.yamltree import read
+
+    return read(path).get("runs") is None
 
 
 def _check(options: argparse.Namespace) -> None:
@@ -121,6 +175,10 @@ def _check(options: argparse.Namespace) -> None:
         raise LaunchError(f"--budget {options.budget}: expected GPU-hours, 0 or more")
     if options.plan and options.status:
         raise LaunchError("--plan and --status exclude each other")
+    if options.cancel and (options.plan or options.status or options.slurm is not None):
+        raise LaunchError("--cancel goes with recipes, --scale, --only and --seeds alone")
+    if options.slurm is not None and options.status:
+        raise LaunchError("--status shows Slurm's jobs without --slurm")
     if options.json and not (options.plan or options.status):
         raise LaunchError("--json goes with --plan or --status")
     if not options.recipes and (options.overrides or not options.status):
@@ -192,7 +250,10 @@ def _known_runs(ledger: Ledger, only: Sequence[str]) -> list[Run]:
 
 
 def _status(runs: Sequence[Run], ledger: Ledger, as_json: bool) -> int:
-    rows: list[tuple[Run, Status]] = [(run, ledger.status(run.id)) for run in runs]
+    from tksbench.launch.cluster import queue_notes
+
+    notes = queue_notes(ledger)
+    rows: list[tuple[Run, Status]] = [(run, _noted(ledger.status(run.id), notes.get(run.id))) for run in runs]
     if as_json:
         heads = [{"name": run.name, "scale": run.scale, "seed": run.seed, "recipe": run.recipe} for run in runs]
         _print_json(
@@ -203,6 +264,13 @@ def _status(runs: Sequence[Run], ledger: Ledger, as_json: bool) -> int:
 
         print_status(_console(), rows)
     return 0
+
+
+def _noted(status: Status, note: str | None) -> Status:
+    """A status that also tells what Slurm says of a run that is not done."""
+    if note is None or status.state == "done":
+        return status
+    return replace(status, reason=note if status.state in ("new", "running") else f"{status.reason}; {note}")
 
 
 def _print_json(rows: list[dict[str, Any]]) -> None:

@@ -37,4 +37,12 @@ def read_attempts(run_dir: RunDir) -> list[dict[str, Any]]:
 
 
 def _who() -> dict[str, Any]:
-    return {"time": now(), "host": platform.node(), "pid": os.getpid()}
+    who = {"time": now(), "host": platform.node(), "pid": os.getpid()}
+    job = slurm_job()
+    return {**who, "job": job} if job else who
+
+
+def slurm_job() -> str:
+    """The Slurm job that this process runs in, as squeue shows it; empty outside one."""
+    array, index = os.environ.get("SLURM_ARRAY_JOB_ID"), os.environ.get("SLURM_ARRAY_TASK_ID")
+    return f"{array}_{index}" if array and index else os.environ.get("SLURM_JOB_ID", "")

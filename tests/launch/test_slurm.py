@@ -1,0 +1,236 @@
+"""On the two-node Slurm that `slurm/devcluster` starts: real jobs, a trainer that only keeps the books."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+
+from tksbench.launch.plan import collect_runs, make_plan
+from tksbench.launch.profile import SlurmProfile
+from tksbench.launch.slurm import SlurmExecutor, cancel, look, reconcile
+from tksbench.launch.submissions import all_submissions
+from tksbench.runs import Ledger, read_attempts, read_jsonl
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from tksbench.recipe import Run
+
+pytestmark = pytest.mark.slurm
+
+HERE = Path(__file__).parent
+SCRIPT = HERE.parents[1] / "slurm" / "devcluster"
+PROFILE = SlurmProfile(gpus_per_node=0, cpus_per_task=1, minutes=10, signal_seconds=60, parallel=2)
+NASTY = "a b'\"$(touch pwned)`touch pwned`\n#SBATCH --hold\n%j"
+
+
+@pytest.fixture(scope="session", autouse=True)
+def devcluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """The cluster, started if it is down, and stopped then by whichever test process ends last."""
+    if os.geteuid() != 0:
+        pytest.skip("slurm/devcluster up needs root")
+    with Path("/tmp/tksbench-devcluster.tests").open("a") as users:  # noqa: S108 - as the script's own folder
+        fcntl.flock(users, fcntl.LOCK_SH)
+        was_up = subprocess.run([SCRIPT, "status"], capture_output=True).returncode == 0
+        up = subprocess.run([SCRIPT, "up"], capture_output=True, text=True)
+        if up.returncode != 0:
+            pytest.skip(f"no Slurm here: {up.stderr.strip()[-300:]}")
+        if not was_up:
+            users.write("started by tests\n")
+            users.flush()
+        root = os.environ.get("DEVCLUSTER_ROOT", "/tmp/tksbench-devcluster")  # noqa: S108
+        os.environ["SLURM_CONF"] = f"{root}/etc/slurm.conf"
+        yield
+        fcntl.flock(users, fcntl.LOCK_UN)
+        try:
+            fcntl.flock(users, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            return
+        if Path(users.name).stat().st_size:
+            users.truncate(0)
+            subprocess.run([SCRIPT, "down"], capture_output=True, check=True)
+
+
+@pytest.fixture
+def ledger(tmp_path: Path) -> Ledger:
+    return Ledger(tmp_path / NASTY / "results")
+
+
+@pytest.fixture
+def submit(ledger: Ledger) -> Callable[..., None]:
+    def start(runs: list[Run], mode: str = "train", profile: SlurmProfile = PROFILE) -> None:
+        trainer = [sys.executable, str(HERE / "slurm_trainer.py"), mode]
+        SlurmExecutor(ledger, profile, trainer).execute(make_plan(runs, ledger))
+
+    return start
+
+
+def until(condition: Callable[[], object], seconds: float = 240) -> None:
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < deadline, f"did not happen within {seconds} s"
+        time.sleep(0.3)
+
+
+def settled(ledger: Ledger) -> bool:
+    return not look(ledger)
+
+
+def epochs(ledger: Ledger, run: Run) -> list[int]:
+    """Epochs that were trained, in order: each once if nothing went wrong."""
+    return [row["epoch"] for row in read_jsonl(ledger.run_dir(run.id).path / "trained.jsonl")]
+
+
+def final_state(ledger: Ledger, run: Run) -> str:
+    return str(read_jsonl(ledger.run_dir(run.id).metrics)[-1]["state"])
+
+
+def scontrol(*words: str) -> None:
+    subprocess.run(["scontrol", *words], check=True)
+
+
+def trainer_pids(ledger: Ledger, run: Run) -> list[int]:
+    """Process of each rank of a run's trainer."""
+    found = subprocess.run(["pgrep", "-f", f"^[^ ]*python[^ ]* .*slurm_trainer.py .*{run.id}"], capture_output=True)
+    return [int(word) for word in found.stdout.split()]
+
+
+def test_a_run_on_two_nodes_is_told_who_is_who(
+    recipe: str, submit: Callable[..., None], ledger: Ledger, tmp_path: Path
+) -> None:
+    run = collect_runs([recipe], "paper")[0]
+    submit([run], profile=PROFILE.model_copy(update={"nodes": 2}))
+    until(lambda: settled(ledger))
+    row = read_jsonl(ledger.run_dir(run.id).path / "trained.jsonl")[0]
+    assert (row["RANK"], row["WORLD_SIZE"], row["LOCAL_RANK"], row["MASTER_ADDR"]) == ("0", "2", "0", "node1")
+    assert ledger.status(run.id).state == "done"
+    assert not list(tmp_path.rglob("pwned"))
+    assert not Path("pwned").exists()
+
+
+def test_signals_at_the_time_limit_lead_to_the_same_end_in_three_starts(
+    recipe: str, submit: Callable[..., None], ledger: Ledger, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("FAKE_EPOCH_S", "1.5")
+    run, other = collect_runs([recipe], "paper")[:2]
+    submit([run, other], profile=PROFILE.model_copy(update={"nodes": 2}))
+    for start in (1, 2):  # what Slurm does before the limit, which is at least a minute away
+        until(lambda start=start: len(epochs(ledger, run)) >= start)
+        task = look(ledger)[run.id].task
+        subprocess.run(["scancel", "--signal=USR2", task.id], check=True)
+        until(lambda: read_attempts(ledger.run_dir(run.id))[-1]["event"] == "end")
+    until(lambda: settled(ledger))
+    rows = read_attempts(ledger.run_dir(run.id))
+    starts = [row for row in rows if row["event"] == "start"]
+    assert [row["reason"] for row in rows if row["event"] == "end"] == ["stopped by a signal"] * 2 + [""]
+    assert [row["job"] for row in starts] == [task.id] * 3
+    assert epochs(ledger, run) == [0, 1, 2, 3]
+    assert final_state(ledger, run) == final_state(ledger, other)
+
+
+def test_a_killed_process_and_a_dead_node_are_retried_with_their_reason(
+    recipe: str, submit: Callable[..., None], ledger: Ledger, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("FAKE_EPOCH_S", "2")
+    run = collect_runs([recipe], "paper")[0]
+    submit([run], profile=PROFILE.model_copy(update={"nodes": 2}))
+    until(lambda: len(epochs(ledger, run)) >= 1)
+    os.kill(trainer_pids(ledger, run)[-1], signal.SIGKILL)  # of either rank
+    until(lambda: sum(row["event"] == "start" for row in read_attempts(ledger.run_dir(run.id))) == 2)
+    scontrol("update", "nodename=node2", "state=down", "reason=test")
+    scontrol("update", "nodename=node2", "state=resume")
+    until(lambda: settled(ledger))
+    reasons = [row["reason"] for row in read_attempts(ledger.run_dir(run.id)) if row["event"] == "end"]
+    assert any("killed by SIGKILL" in reason and "on node" in reason for reason in reasons)
+    assert any("node failure or preemption" in reason for reason in reasons)
+    assert epochs(ledger, run) == [0, 1, 2, 3]
+
+
+def test_a_failed_run_is_not_tried_again_by_itself(recipe: str, submit: Callable[..., None], ledger: Ledger) -> None:
+    run = collect_runs([recipe], "paper")[0]
+    submit([run], mode="fail")
+    until(lambda: settled(ledger))
+    status = ledger.status(run.id)
+    assert (status.state, status.reason) == ("failed", "loss is NaN in step 17")
+    assert len(all_submissions(ledger.root / "slurm")[0].starts(0)) == 1
+
+
+def test_without_requeue_the_next_job_of_the_chain_goes_on(
+    recipe: str, submit: Callable[..., None], ledger: Ledger, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("FAKE_EPOCH_S", "1")
+    run = collect_runs([recipe], "paper")[0]
+    submit([run], profile=PROFILE.model_copy(update={"requeue": False, "chain": 1}))
+    until(lambda: epochs(ledger, run))
+    subprocess.run(["scancel", "--signal=USR2", look(ledger)[run.id].task.id], check=True)
+    until(lambda: settled(ledger))
+    assert ledger.status(run.id).state == "done"
+    jobs = [row["job"] for row in read_attempts(ledger.run_dir(run.id)) if row["event"] == "start"]
+    assert len(set(jobs)) == 2
+    assert epochs(ledger, run) == [0, 1, 2, 3]
+
+
+def test_cancel_takes_the_named_runs_alone(
+    recipe: str, submit: Callable[..., None], ledger: Ledger, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("FAKE_EPOCH_S", "0.5")
+    run, other = collect_runs([recipe], "paper")[:2]
+    submit([run, other])
+    assert [queued.run for queued in cancel(ledger, [run])] == [run.id]
+    until(lambda: settled(ledger))
+    assert ledger.status(run.id).state != "done"
+    assert ledger.status(other.id).state == "done"
+
+
+def test_twelve_runs_are_each_trained_once_though_the_launcher_is_killed_five_times(
+    recipe: str, ledger: Ledger, tmp_path: Path
+) -> None:
+    profile = tmp_path / "profile.yaml"
+    profile.write_text(
+        "gpus_per_node: 0\ncpus_per_task: 1\nminutes: 10\nsignal_seconds: 60\nparallel: 2\nmax_array: 4\n"
+    )
+    command = [sys.executable, str(HERE / "slurm_launcher.py"), recipe, str(ledger.root), str(profile), "6"]
+    dice = random.Random(7)  # noqa: S311
+    for _ in range(5):
+        launcher = subprocess.Popen(command)
+        until(lambda launcher=launcher: (ledger.root / "slurm" / "leases").exists() or launcher.poll() is not None)
+        time.sleep(dice.uniform(0, 0.3))
+        launcher.kill()
+        launcher.wait()
+    subprocess.run(command, check=True)
+    most = 0
+    while queued := look(ledger):
+        most = max(most, sum(item.task.state == "RUNNING" for item in queued.values()))
+        time.sleep(0.3)
+    reconcile(ledger)
+    runs = collect_runs([recipe], "paper", seeds=6)
+    assert len(runs) == 12
+    assert [epochs(ledger, run) for run in runs] == [[0, 1, 2, 3]] * 12
+    assert all(ledger.status(run.id).state == "done" for run in runs)
+    assert all(sum(row["event"] == "start" for row in read_attempts(ledger.run_dir(run.id))) == 1 for run in runs)
+    assert 1 <= most <= 2
+
+
+def test_the_controller_may_be_restarted(
+    recipe: str, submit: Callable[..., None], ledger: Ledger, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("FAKE_EPOCH_S", "1")
+    run = collect_runs([recipe], "paper")[0]
+    submit([run])
+    until(lambda: epochs(ledger, run))
+    root = Path(os.environ["SLURM_CONF"]).parents[1]
+    os.kill(int((root / "run" / "slurmctld.pid").read_text()), signal.SIGKILL)
+    time.sleep(1)
+    subprocess.run([SCRIPT, "start-controller"], check=True)
+    until(lambda: settled(ledger))
+    assert epochs(ledger, run) == [0, 1, 2, 3]
+    assert ledger.status(run.id).state == "done"

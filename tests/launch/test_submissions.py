@@ -1,0 +1,212 @@
+"""Submitting to a Slurm of our own making, whose launcher dies wherever it hurts; and what stands in the scripts."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+from collections import Counter
+from typing import TYPE_CHECKING
+
+import pytest
+
+from tksbench.launch import scheduler
+from tksbench.launch.__main__ import main
+from tksbench.launch.errors import LaunchError
+from tksbench.launch.plan import collect_runs, make_plan
+from tksbench.launch.profile import SlurmProfile, load_profile
+from tksbench.launch.scheduler import Task
+from tksbench.launch.slurm import SlurmExecutor, look, with_queue
+from tksbench.launch.submissions import Submission, all_submissions, write_once
+from tksbench.recipe.errors import RecipeError
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from tksbench.recipe import Run
+    from tksbench.runs import Ledger
+
+
+class Killed(BaseException):
+    """The launcher got SIGKILL."""
+
+
+class FakeSlurm:
+    """A queue; `die` says when the launcher dies: "before" or "after" the controller has the job."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.names: list[str] = []
+        self.sizes: list[int] = []
+        self.dependencies: list[str | None] = []
+        self.die = ""
+        self.max_array = 1001
+        monkeypatch.setattr(scheduler, "submit", self.submit)
+        monkeypatch.setattr(scheduler, "my_tasks", self.my_tasks)
+        monkeypatch.setattr(scheduler, "max_array_size", lambda: self.max_array)
+
+    def submit(self, script: Path, dependency: str | None = None) -> str:
+        if self.die == "before":
+            raise Killed
+        if self.die == "refuse":
+            raise LaunchError("sbatch: invalid partition specified: nope")
+        text = script.read_text()
+        self.names += re.findall(r"^#SBATCH --job-name=(.+)$", text, re.MULTILINE)
+        self.sizes += [int(last) + 1 for last in re.findall(r"^#SBATCH --array=0-(\d+)", text, re.MULTILINE)]
+        self.dependencies.append(dependency)
+        if self.die == "after":
+            raise Killed
+        return str(len(self.names))
+
+    def my_tasks(self, names: set[str]) -> list[Task]:
+        return [
+            Task(str(job + 1), index, "PENDING", "Priority", name)
+            for job, (name, size) in enumerate(zip(self.names, self.sizes, strict=True))
+            for index in range(size)
+            if name in names
+        ]
+
+
+@pytest.fixture
+def slurm(monkeypatch: pytest.MonkeyPatch) -> FakeSlurm:
+    return FakeSlurm(monkeypatch)
+
+
+@pytest.fixture
+def runs(recipe: str) -> list[Run]:
+    return collect_runs([recipe], "paper", seeds=6)
+
+
+def submit(ledger: Ledger, runs: list[Run], **profile: object) -> None:
+    SlurmExecutor(ledger, SlurmProfile.model_validate(profile)).execute(make_plan(runs, ledger))
+
+
+def living(ledger: Ledger, slurm: FakeSlurm) -> Counter[str]:
+    """How many jobs that may train each run has."""
+    count: Counter[str] = Counter()
+    for submission in all_submissions(ledger.root / "slurm"):
+        if submission.name in slurm.names and submission.started("1"):
+            count.update(submission.intent["runs"])
+    return count
+
+
+@pytest.mark.parametrize("when", ["before", "after"])
+def test_a_launcher_killed_around_sbatch_submits_each_run_once(
+    when: str, ledger: Ledger, runs: list[Run], slurm: FakeSlurm
+) -> None:
+    slurm.die = when
+    for _ in range(3):
+        with pytest.raises(Killed):
+            submit(ledger, runs, max_array=5)
+    slurm.die = ""
+    submit(ledger, runs, max_array=5)
+    submit(ledger, runs, max_array=5)
+    assert living(ledger, slurm) == Counter(run.id for run in runs)
+
+
+def test_a_job_that_arrives_after_it_was_given_up_does_not_train(
+    ledger: Ledger, runs: list[Run], slurm: FakeSlurm
+) -> None:
+    slurm.die = "before"
+    with pytest.raises(Killed):
+        submit(ledger, runs)
+    (late,) = all_submissions(ledger.root / "slurm")
+    slurm.die = ""
+    submit(ledger, runs)
+    assert not late.started("77")
+
+
+def test_a_job_that_started_is_not_given_up(ledger: Ledger, runs: list[Run], slurm: FakeSlurm) -> None:
+    submission = Submission.create(ledger.root / "slurm", runs, {})
+    assert submission.started("77")
+    assert not submission.abandon()
+    assert submission.job == "77"
+
+
+def test_one_of_many_writes_a_file_once(tmp_path: Path) -> None:
+    assert [write_once(tmp_path / "fate.json", {"n": n}) for n in range(3)] == [True, False, False]
+    assert [path.name for path in tmp_path.iterdir()] == ["fate.json"]
+
+
+def test_arrays_are_no_larger_than_the_cluster_allows_and_follow_each_other(
+    ledger: Ledger, runs: list[Run], slurm: FakeSlurm
+) -> None:
+    slurm.max_array = 5
+    submit(ledger, runs)
+    assert slurm.sizes == [5, 5, 2]
+    assert slurm.dependencies == [None, "afterany:1", "afterany:2"]
+
+
+def test_runs_that_ask_for_a_cpu_get_an_array_of_their_own(
+    recipe: str, runs: list[Run], ledger: Ledger, slurm: FakeSlurm
+) -> None:
+    cpu = collect_runs([recipe], "paper", overrides=["execution.device=cpu", "model.T=2"])
+    submit(ledger, [*runs, *cpu])
+    assert slurm.sizes == [12, 2]
+    texts = [(item.folder / "script.sh").read_text() for item in all_submissions(ledger.root / "slurm")]
+    assert sorted("gpus-per-node=1" in text for text in texts) == [False, True]
+
+
+def test_queued_runs_wait_in_the_plan(ledger: Ledger, runs: list[Run], slurm: FakeSlurm) -> None:
+    submit(ledger, runs[:1])
+    plan = with_queue(make_plan(runs[:2], ledger), look(ledger))
+    assert [item.action for item in plan] == ["wait", "run"]
+    assert plan[0].reason == "job 1_0 is PENDING (Priority)"
+
+
+def test_what_slurm_refuses_is_told_and_may_be_submitted_again(
+    ledger: Ledger, runs: list[Run], slurm: FakeSlurm
+) -> None:
+    slurm.die = "refuse"
+    with pytest.raises(LaunchError, match="invalid partition"):
+        submit(ledger, runs)
+    slurm.die = ""
+    submit(ledger, runs)
+    assert living(ledger, slurm) == Counter(run.id for run in runs)
+
+
+def test_nothing_in_a_path_becomes_a_command_or_an_option(
+    recipe: str, ledger: Ledger, tmp_path: Path, slurm: FakeSlurm, runs: list[Run], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = tmp_path / "a b'\"$(touch pwned)`touch pwned`\n#SBATCH --hold\ntouch pwned"
+    folder.mkdir()
+    monkeypatch.chdir(folder)
+    ledger.root = folder / "results"
+    submit(ledger, runs[:1])
+    script = all_submissions(ledger.root / "slurm")[0].folder / "script.sh"
+    head = script.read_text().partition("\n\n")[0]
+    assert "hold" not in head
+    subprocess.run(["bash", "-c", 'srun() { :; }; export -f srun; bash "$0"', str(script)], check=False, timeout=60)
+    assert not list(tmp_path.rglob("pwned"))
+
+
+def test_a_profile_is_checked_with_file_line_and_a_suggestion(tmp_path: Path) -> None:
+    path = tmp_path / "mine.yaml"
+    path.write_text('partion: main\nminutes: x\nqos: "a\\n#SBATCH --hold"\noptions: {array: "1-9"}\n')
+    with pytest.raises(RecipeError) as error:
+        load_profile(str(path))
+    told = str(error.value).splitlines()
+    assert told[0] == f"{path}:1: partion: unknown key; did you mean 'partition'?"
+    assert told[1].startswith(f"{path}:2: minutes: ")
+    assert told[2].startswith(f"{path}:3: qos: ")
+    assert "'array' is not an option" in told[3]
+
+
+@pytest.mark.parametrize("name", ["default", "preemptible", "devcluster"])
+def test_the_profiles_that_come_with_it_are_valid(name: str) -> None:
+    load_profile(f"slurm/{name}.yaml")
+
+
+def test_no_such_profile(recipe: str, tmp_path: Path) -> None:
+    with pytest.raises(LaunchError, match=r"no such profile; profiles here: slurm/default\.yaml"):
+        main([recipe, "--plan", "--slurm", str(tmp_path / "none.yaml")])
+
+
+def test_slurm_without_a_profile_says_which_it_takes_and_shows_the_script(
+    recipe: str, capsys: pytest.CaptureFixture[str], ledger: Ledger, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("TKSBENCH_RESULTS", str(ledger.root))
+    assert main(["--slurm", recipe, "--plan"]) == 0
+    out, err = capsys.readouterr()
+    assert "taking slurm/default.yaml" in err
+    assert "#SBATCH --gpus-per-node=1\n" in out
+    assert "#SBATCH --signal=USR2@180\n" in out
+    assert not ledger.root.exists()

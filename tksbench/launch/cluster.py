@@ -1,0 +1,111 @@
+"""What the command line does with a cluster: show, submit, cancel, and tell what is queued."""
+
+from __future__ import annotations
+
+import sys
+from collections import Counter
+from typing import TYPE_CHECKING
+
+from tksbench.launch.errors import LaunchError
+from tksbench.launch.scheduler import has_slurm
+from tksbench.launch.slurm import SlurmExecutor, cancel, describe, has_open, look, with_queue
+from tksbench.launch.view import duration, title
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from rich.console import Console
+
+    from tksbench.launch.plan import Item
+    from tksbench.launch.profile import SlurmProfile
+    from tksbench.recipe import Run
+    from tksbench.runs import Ledger
+
+_BAD_INPUT = 2
+
+
+def add_queue(items: Sequence[Item], ledger: Ledger, *, strict: bool) -> list[Item]:
+    """A plan that knows of the queue.
+
+    Args:
+        items: The plan.
+        ledger: The results folder that the jobs belong to.
+        strict: Whether a Slurm that cannot be asked is an error, and not a note.
+
+    Raises:
+        LaunchError: If Slurm cannot be asked and `strict` is set.
+    """
+    try:
+        return with_queue(items, look(ledger))
+    except LaunchError as error:
+        if strict:
+            raise
+        _note(f"the queue is not known: {error}")
+        return list(items)
+
+
+def queue_notes(ledger: Ledger) -> dict[str, str]:
+    """What Slurm says of each queued run, by id; nothing, and a note, where it cannot be asked."""
+    if not has_open(ledger):
+        return {}
+    try:
+        return {run: str(queued.task) for run, queued in look(ledger).items()}
+    except LaunchError as error:
+        _note(f"the queue is not known: {error}")
+        return {}
+
+
+def print_scripts(console: Console, items: Sequence[Item], ledger: Ledger, profile: SlurmProfile) -> None:
+    """The batch scripts that would go out, and how long one run takes on what the profile gives it."""
+    for array, script in SlurmExecutor(ledger, profile).scripts(items):
+        _print(console, f"\nsbatch, {describe(array)}")
+        hours = [item.gpu_hours for item in items if item.run in array.runs and item.gpu_hours]
+        if hours and array.resources.gpus:
+            longest = max(hours) * 3600 / array.resources.gpus
+            starts = -(-longest // (profile.minutes * 60))
+            words = f"at most {duration(longest)} a run if {array.resources.gpus} GPUs share the work evenly"
+            _print(console, f"{words}: {starts:.0f} start{'s' * (starts > 1)} of {duration(profile.minutes * 60)}")
+        _print(console, script)
+
+
+def submit_jobs(console: Console, items: Sequence[Item], ledger: Ledger, profile: SlurmProfile) -> int:
+    """Submit what is missing; returns the exit status.
+
+    Raises:
+        LaunchError: If Slurm refuses, or there is none.
+    """
+    if not has_slurm():
+        raise LaunchError("sbatch is not on this machine: launch from a login node, or try slurm/devcluster up")
+    made = SlurmExecutor(ledger, profile).execute(items)
+    for job, array in made:
+        _print(console, f"job {job}: {describe(array)}")
+    for item in items:
+        if item.action in ("wait", "blocked"):
+            _print(console, f"{item.action}: {title(item.run)}: {item.reason}")
+    counts = Counter(item.action for item in items)
+    submitted = sum(len(array.runs) for _, array in made)
+    told = [
+        f"{submitted} submitted",
+        *(f"{counts[word]} {word}" for word in ("skip", "wait", "blocked") if counts[word]),
+    ]
+    _print(console, f"{len(items)} run{'s' * (len(items) != 1)} asked for: {', '.join(told)}")
+    _print(console, "how they stand: the same command with --status instead of --slurm; to stop them: --cancel")
+    return _BAD_INPUT if counts["blocked"] else 0
+
+
+def cancel_jobs(console: Console, ledger: Ledger, runs: Sequence[Run]) -> int:
+    """Cancel the jobs of these runs; returns the exit status."""
+    cancelled = cancel(ledger, runs) if has_open(ledger) else []
+    titles = {run.id: title(run) for run in runs}
+    for queued in cancelled:
+        _print(console, f"cancelled: {titles[queued.run]}: {queued.task}")
+    _print(console, f"{len(cancelled)} job{'s' * (len(cancelled) != 1)} of {len(runs)} runs cancelled")
+    return 0
+
+
+def _print(console: Console, text: str) -> None:
+    console.print(text, markup=False, highlight=False, soft_wrap=True)
+
+
+def _note(text: str) -> None:
+    sys.stderr.write(f"tksbench: note: {text}\n")

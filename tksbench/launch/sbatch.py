@@ -1,0 +1,105 @@
+"""The batch script of a job array: a pure function of the profile and of what it is to train.
+
+Values of a profile stand in #SBATCH lines only if they are plain words; all paths stand in the shell part,
+quoted. So no name can become an option or a command.
+"""
+
+from __future__ import annotations
+
+import shlex
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from tksbench.launch.profile import SlurmProfile
+    from tksbench.recipe import Run
+
+NOTHING_TO_DO = 10  # exit status of the job's first step: the run is done, cancelled, or another job's
+
+
+@dataclass(frozen=True, order=True)
+class Resources:
+    """What one run gets; runs with the same resources share an array."""
+
+    nodes: int
+    tasks_per_node: int
+    gpus_per_node: int
+    cpus_per_task: int
+
+    @property
+    def gpus(self) -> int:
+        """GPUs in all."""
+        return self.nodes * self.gpus_per_node
+
+    def __str__(self) -> str:
+        device = f"{self.gpus_per_node} GPU{'s' * (self.gpus_per_node != 1)}" if self.gpus_per_node else "CPUs"
+        ranks = self.nodes * self.tasks_per_node
+        return f"{self.nodes} node{'s' * (self.nodes != 1)} x {device}, {ranks} process{'es' * (ranks != 1)}"
+
+
+def resources_for(run: Run, profile: SlurmProfile) -> Resources:
+    """Resources of a run under a profile; a run that asks for a CPU gets no GPU."""
+    gpus = 0 if run.execution.device == "cpu" else profile.gpus_per_node
+    return Resources(profile.nodes, profile.tasks(gpus), gpus, profile.cpus_per_task)
+
+
+def make_script(profile: SlurmProfile, resources: Resources, name: str, count: int, folder: Path) -> str:
+    """The text for sbatch.
+
+    Args:
+        profile: The cluster.
+        resources: Of each run.
+        name: The job's name, by which the launcher finds it again.
+        count: Runs in the array.
+        folder: The submission's folder, absolute.
+    """
+    flags = [f"#SBATCH --{key}={value}" for key, value in _options(profile, resources, name, count).items()]
+    flags.append("#SBATCH --requeue" if profile.requeue else "#SBATCH --no-requeue")
+    node = f"{shlex.quote(sys.executable)} -m tksbench.launch.node"
+    inside = f"{shlex.quote(profile.python or sys.executable)} -u -m tksbench.launch.node"
+    quoted = shlex.quote(str(folder))
+    srun = shlex.join(["srun", "--unbuffered", "--kill-on-bad-exit=1", *profile.srun])
+    log = f'{quoted}/log/"${{SLURM_ARRAY_TASK_ID}}".txt'
+    return "\n".join(
+        [
+            "#!/bin/bash",
+            *flags,
+            "",
+            f"exec >>{log} 2>&1",
+            f"cd -- {shlex.quote(str(Path.cwd()))} || exit 1",
+            # Slurm 22.05 to 23.02: srun forgets --cpus-per-task
+            'export SRUN_CPUS_PER_TASK="$SLURM_CPUS_PER_TASK" OMP_NUM_THREADS="$SLURM_CPUS_PER_TASK"',
+            *profile.setup,
+            f"{node} begin {quoted} || exit $(( $? == {NOTHING_TO_DO} ? 0 : 1 ))",
+            f"{srun} {inside} task {quoted}",
+            f"{node} end {quoted} $?",
+            "",
+        ]
+    )
+
+
+def _options(profile: SlurmProfile, resources: Resources, name: str, count: int) -> dict[str, str]:
+    """The #SBATCH options, in the order in which they are written."""
+    options = {
+        "job-name": name,
+        "array": f"0-{count - 1}%{min(count, profile.parallel)}",
+        "partition": profile.partition,
+        "account": profile.account,
+        "qos": profile.qos,
+        "constraint": profile.constraint and f"'{profile.constraint}'",
+        "nodes": str(resources.nodes),
+        "ntasks-per-node": str(resources.tasks_per_node),
+        # not --gpus-per-task: each task would see one GPU, called 0, while its local rank says otherwise
+        "gpus-per-node": str(resources.gpus_per_node) if resources.gpus_per_node else None,
+        "cpus-per-task": str(resources.cpus_per_task),
+        "mem": f"{round(profile.mem_gb * 1024)}M" if profile.mem_gb else None,
+        "time": str(profile.minutes),
+        # to the processes of the steps, not to this script: it has to live on and requeue the job
+        "signal": f"USR2@{profile.signal_seconds}",
+        "output": "/dev/null",  # the script writes its own log: sbatch would read % and \\ in the path
+        "open-mode": "append",
+        **{key: f"'{value}'" for key, value in profile.options.items()},
+    }
+    return {key: value for key, value in options.items() if value is not None}

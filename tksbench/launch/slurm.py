@@ -1,0 +1,276 @@
+"""Trains runs on a cluster: one element of a job array a run, submitted once however often a launcher dies.
+
+The ledger decides what is done; Slurm is asked only for what is queued or running. A launcher holds the lease of
+the submissions' folder while it looks and submits, so two of them never submit the same run.
+"""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections import defaultdict
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any
+
+from tksbench.launch import scheduler
+from tksbench.launch.errors import LaunchError
+from tksbench.launch.sbatch import Resources, make_script, resources_for
+from tksbench.launch.submissions import Submission, all_submissions
+from tksbench.runs import Lease, LeaseHeld, RunDir, read_attempts
+from tksbench.runs.attempts import now
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping, Sequence
+    from pathlib import Path
+
+    from tksbench.launch.plan import Item
+    from tksbench.launch.profile import SlurmProfile
+    from tksbench.launch.scheduler import Task
+    from tksbench.recipe import Run
+    from tksbench.runs import Ledger
+
+_LEASE_S = 300  # patience with another launcher that is submitting just now
+_SHOWN = 3  # runs of an array named in the plan
+
+
+@dataclass(frozen=True)
+class Queued:
+    """A run in the queue."""
+
+    submission: Submission
+    index: int
+    task: Task
+
+    @property
+    def run(self) -> str:
+        """The run's id."""
+        return str(self.submission.intent["runs"][self.index])
+
+
+@dataclass(frozen=True)
+class Array:
+    """Runs to be submitted together."""
+
+    resources: Resources
+    runs: tuple[Run, ...]
+
+
+class SlurmExecutor:
+    """Submits the items of a plan.
+
+    Args:
+        ledger: Where results go; a folder that all nodes see under the same path.
+        profile: The cluster.
+        trainer: Command that trains a run directory given as its last argument; None for the real one.
+    """
+
+    def __init__(self, ledger: Ledger, profile: SlurmProfile, trainer: Sequence[str] | None = None) -> None:
+        self._ledger = ledger
+        self._profile = profile
+        self._trainer = list(trainer) if trainer else None
+        self._root = submissions_root(ledger)
+
+    def execute(self, items: Sequence[Item]) -> list[tuple[str, Array]]:
+        """Submit the plan's "run" items that are neither queued nor done; returns each new job's id and runs.
+
+        A run that seems to be trained by a job which is gone from the queue is submitted too: its node has died.
+
+        Raises:
+            LaunchError: If Slurm refuses or cannot be asked; the same command goes on from there.
+            LedgerError: If the results folder cannot be written.
+        """
+        runs = [item.run for item in items if item.action == "run" or self._orphan(item)]
+        if not runs:
+            return []
+        with _lease(self._ledger) as lease:
+            queued = reconcile(self._ledger)
+            left = [run for run in runs if run.id not in queued and self._ledger.status(run.id).state != "done"]
+            made: list[tuple[str, Array]] = []
+            last: dict[Resources, str] = {}
+            for array in self.arrays(left, scheduler.max_array_size()):
+                lease.check()
+                job = self._submit(array, last.get(array.resources))
+                last[array.resources] = job
+                made.append((job, array))
+        return made
+
+    def arrays(self, runs: Sequence[Run], max_array: int) -> list[Array]:
+        """Runs grouped by resources, in order, no array larger than the cluster and the profile allow."""
+        groups: dict[Resources, list[Run]] = defaultdict(list)
+        for run in runs:
+            groups[resources_for(run, self._profile)].append(run)
+        size = min(max_array, self._profile.max_array or max_array)
+        return [
+            Array(resources, tuple(group[start : start + size]))
+            for resources, group in groups.items()
+            for start in range(0, len(group), size)
+        ]
+
+    def scripts(self, items: Sequence[Item]) -> Iterator[tuple[Array, str]]:
+        """What would be submitted for a plan; nothing is written, the submission's name is a placeholder."""
+        runs = [item.run for item in items if item.action == "run"]
+        size = scheduler.max_array_size() if scheduler.has_slurm() else 1001
+        for array in self.arrays(runs, size):
+            folder = self._root.absolute() / "TOKEN"
+            yield array, make_script(self._profile, array.resources, "tks-TOKEN", len(array.runs), folder)
+
+    def _orphan(self, item: Item) -> bool:
+        if item.action != "wait":
+            return False
+        rows = read_attempts(self._ledger.run_dir(item.run.id))
+        return bool(rows) and rows[-1].get("event") == "start" and "job" in rows[-1]
+
+    def _submit(self, array: Array, after: str | None) -> str:
+        """Submit an array and the chain behind it; returns the last job's id.
+
+        An array of the same launch waits for the one before it, or the cap on parallel runs would not hold.
+        """
+        for run in array.runs:
+            self._ledger.prepare(run)
+        job = after
+        for link in range(self._profile.chain + 1):
+            job = self._submit_link(array, link, job)
+        assert job is not None  # noqa: S101 - there is at least one link
+        return job
+
+    def _submit_link(self, array: Array, link: int, after: str | None) -> str:
+        profile = self._profile
+        submission = Submission.create(self._root, array.runs, self._facts(link))
+        folder = submission.folder.absolute()
+        script = make_script(profile, array.resources, submission.name, len(array.runs), folder)
+        path = submission.write_script(script).absolute()
+        try:
+            job = scheduler.submit(path, f"afterany:{after}" if after else None)
+        except scheduler.NoAnswer:
+            raise  # it may have arrived: the next launcher finds out
+        except LaunchError:
+            submission.abandon()
+            raise
+        submission.submitted(job)
+        return job
+
+    def _facts(self, link: int) -> dict[str, Any]:
+        return {
+            "created": now(),
+            "trainer": self._trainer or [self._profile.python or sys.executable, "-m", "tksbench.train"],
+            "requeue": self._profile.requeue,
+            "retries": self._profile.retries,
+            "link": link,
+            "links": self._profile.chain,
+        }
+
+
+def submissions_root(ledger: Ledger) -> Path:
+    """Where the submissions of a results folder lie."""
+    return ledger.root / "slurm"
+
+
+def has_open(ledger: Ledger) -> bool:
+    """Whether anything submitted from this results folder may still be in the queue."""
+    return any(not submission.closed for submission in all_submissions(submissions_root(ledger)))
+
+
+def reconcile(ledger: Ledger) -> dict[str, Queued]:
+    """Settle what dead launchers left open and tell which runs are in the queue, by id.
+
+    Slurm is not asked if nothing was ever submitted from this results folder, or all of it is over. Call it under
+    the lease of the submissions' folder.
+
+    Raises:
+        LaunchError: If Slurm cannot be asked.
+    """
+    return _look(ledger, settle=True)
+
+
+def look(ledger: Ledger) -> dict[str, Queued]:
+    """Which runs are in the queue, by id; changes nothing.
+
+    Raises:
+        LaunchError: If Slurm cannot be asked.
+    """
+    return _look(ledger, settle=False)
+
+
+def _look(ledger: Ledger, *, settle: bool) -> dict[str, Queued]:
+    waiting = [submission for submission in all_submissions(submissions_root(ledger)) if not submission.closed]
+    if not waiting:
+        return {}
+    by_name: dict[str, list[Task]] = defaultdict(list)
+    for task in scheduler.my_tasks({submission.name for submission in waiting}):
+        by_name[task.name].append(task)
+    queued: dict[str, Queued] = {}
+    for submission in waiting:
+        tasks = by_name[submission.name]
+        if settle:
+            _settle(submission, tasks)
+        runs = submission.intent["runs"]
+        for task in tasks:
+            if task.active and task.index < len(runs):
+                queued.setdefault(str(runs[task.index]), Queued(submission, task.index, task))
+    return queued
+
+
+def _settle(submission: Submission, tasks: Sequence[Task]) -> None:
+    """Bring a submission's files in line with what Slurm knows."""
+    if submission.job is None:
+        if tasks:
+            submission.submitted(tasks[0].job)
+        elif submission.abandon():
+            return
+    if not any(task.active for task in tasks):
+        submission.close()
+
+
+def with_queue(items: Sequence[Item], queued: Mapping[str, Queued]) -> list[Item]:
+    """A plan in which runs that are in the queue wait."""
+    return [
+        replace(item, action="wait", reason=str(queued[item.run.id].task), gpu_hours=0.0, cost_source="none")
+        if item.action in ("run", "wait") and item.run.id in queued
+        else item
+        for item in items
+    ]
+
+
+def cancel(ledger: Ledger, runs: Sequence[Run]) -> list[Queued]:
+    """Cancel these runs' jobs, and no others; those that train save first.
+
+    Raises:
+        LaunchError: If Slurm cannot be asked, or refuses.
+    """
+    with _lease(ledger):
+        reconcile(ledger)
+        chosen = []
+        wanted = {run.id for run in runs}
+        for queued in _all_queued(ledger):
+            if queued.run in wanted:
+                queued.submission.cancel(queued.index)
+                chosen.append(queued)
+        scheduler.cancel([queued.task.id for queued in chosen])
+    return chosen
+
+
+def _all_queued(ledger: Ledger) -> list[Queued]:
+    """Every active element of every submission: a run of a chain has several."""
+    open_ones = {s.name: s for s in all_submissions(submissions_root(ledger)) if not s.closed}
+    tasks = [task for task in scheduler.my_tasks(open_ones.keys()) if task.active] if open_ones else []
+    found = [Queued(open_ones[task.name], task.index, task) for task in tasks]
+    return [queued for queued in found if queued.index < len(queued.submission.intent["runs"])]
+
+
+def _lease(ledger: Ledger) -> Lease:
+    """The right to submit from this results folder."""
+    deadline = time.monotonic() + _LEASE_S
+    while True:
+        try:
+            return Lease.acquire(RunDir(submissions_root(ledger)))
+        except LeaseHeld as error:
+            if time.monotonic() >= deadline:
+                raise LaunchError(f"another launcher is submitting, try again later: {error}") from None
+            time.sleep(0.5)
+
+
+def describe(array: Array) -> str:
+    """An array in one line for people."""
+    names = [f"{run.name} seed {run.seed}" for run in array.runs[:_SHOWN]]
+    more = f" and {len(array.runs) - _SHOWN} more" if len(array.runs) > _SHOWN else ""
+    return f"{len(array.runs)} run{'s' * (len(array.runs) != 1)} ({array.resources}): {', '.join(names)}{more}"

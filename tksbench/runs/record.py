@@ -95,6 +95,7 @@ class Attempt(_Part):
     time: str
     host: str = ""
     pid: int = 0
+    job: str | None = None  # of Slurm
     outcome: str = ""
     reason: str = ""
     epoch: int = 0

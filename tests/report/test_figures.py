@@ -10,10 +10,11 @@ import pytest
 
 from tksbench.cli import run_command
 from tksbench.report.cells import group_records
-from tksbench.report.evidence import gather
-from tksbench.report.figure_data import Figure, build_figure, choose
+from tksbench.report.evidence import gather, inconsistency
+from tksbench.report.figure_data import Figure, build_figure, choose, rows
 from tksbench.report.groups import candidates
 from tksbench.report.paper import load_paper
+from tksbench.runs.record import save_record
 from tksbench.tables import main
 
 if TYPE_CHECKING:
@@ -64,6 +65,41 @@ def test_prefix_accuracy_over_test_steps(events: World) -> None:
     assert [(mark.label, mark.x, mark.y) for mark in panel.marks] == [("Baseline", 1, 50)]
 
 
+def test_prefix_and_rebinned_accuracy_are_two_curves(events: World) -> None:
+    from matplotlib.figure import Figure as Canvas
+
+    from tksbench.report.figures import draw_panels
+
+    run, other = events.run("mini"), events.run("mini", seed=43)
+    metrics = events.record(run, 80.0).model_dump()["metrics"]
+    metrics["last"]["top1_rebinned"] = [30.0, 80.0]
+    events.publish(other, 82.0)  # an older record, without the second protocol
+    save_record(events.ledger.published(run.id), events.record(run, 80.0, {"metrics": metrics}))
+    shown = figure(events, "figure3a")
+    prefix, rebinned = shown.panels[0].series
+    assert (prefix.protocol, prefix.n) == ("first k of T bins", (2, 2))
+    assert (rebinned.label, rebinned.protocol, rebinned.n) == ("TKS", "k bins", (1, 1))
+    assert rebinned.mean == (30.0, 80.0)
+    assert [row["protocol"] for row in rows(shown)] == [prefix.protocol] * 2 + [rebinned.protocol] * 2 + [""]
+    canvas = Canvas()
+    draw_panels(canvas, shown)
+    legend = canvas.axes[0].get_legend()
+    assert legend is not None
+    texts = [text.get_text() for text in legend.get_texts()]
+    assert "thin: events in k bins, last epoch" in texts
+    assert len([text for text in texts if text.startswith("TKS")]) == 1
+
+
+def test_rebinned_accuracy_that_does_not_end_at_the_top1_is_refused(events: World) -> None:
+    run = events.run("mini")
+    record = events.record(run, 80.0)
+    metrics = record.model_dump()["metrics"]
+    metrics["last"]["top1_rebinned"] = [30.0, 79.0]
+    wrong = inconsistency(events.record(run, 80.0, {"metrics": metrics}))
+    assert wrong == "metrics.last.top1_rebinned says 79.0, but 160 of 200 samples are right"
+    assert inconsistency(record) is None
+
+
 def test_a_panel_never_mixes_scales_and_takes_the_one_with_most_methods(events: World) -> None:
     events.publish(events.run("paper"), 90.0)
     events.publish(events.run("mini"), 70.0)
@@ -108,8 +144,8 @@ def test_command_writes_pdf_png_and_the_numbers(events: World, capsys: pytest.Ca
         for suffix in ("pdf", "png", "csv")
     }
     with (folder / "figure3a.csv").open() as file:
-        rows = list(csv.DictReader(file))
-    assert [(row["source"], row["series"], row["x"], row["mean"]) for row in rows[1:]] == [
+        points = list(csv.DictReader(file))
+    assert [(row["source"], row["series"], row["x"], row["mean"]) for row in points[1:]] == [
         ("ours", "TKS", "2", "80.0"),
         ("paper", "Baseline", "1", "50"),
     ]

@@ -88,7 +88,10 @@ def inconsistency(record: Record) -> str | None:
         metrics = getattr(record.metrics, choice)
         right = int.from_bytes(base64.b64decode(getattr(record.test, f"correct_{choice}"))).bit_count()
         counted = 100 * right / record.test.n
-        for name, stated in (("top1", metrics.top1), ("top1_prefix", metrics.top1_prefix[-1])):
+        whole = {"top1": metrics.top1, "top1_prefix": metrics.top1_prefix[-1]}
+        if metrics.top1_rebinned:
+            whole["top1_rebinned"] = metrics.top1_rebinned[-1]
+        for name, stated in whole.items():
             if abs(stated - counted) > 1e-6:
                 return f"metrics.{choice}.{name} says {stated}, but {right} of {record.test.n} samples are right"
         if metrics.top5 < metrics.top1:

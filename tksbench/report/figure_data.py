@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from itertools import zip_longest
 from typing import TYPE_CHECKING, Any
 
 from tksbench.report.groups import ReportError
@@ -13,13 +14,15 @@ if TYPE_CHECKING:
 
     from tksbench.report.groups import Candidate
     from tksbench.report.paper import Paper
-    from tksbench.runs.record import Metrics, Record
+    from tksbench.runs.record import MetricsByChoice, Record
 
     Protocols = Mapping[str, Sequence[Candidate]]
     Groups = Mapping[str, Sequence[Record]]
+    Values = Callable[[MetricsByChoice], Sequence[float | None]]
 
 METHODS = {"baseline": "Baseline", "label_smoothing": "LS", "tet": "TET", "tks": "TKS"}
 EXTRA_SETS = ("nmnist",)  # not in the paper; a panel of their own where there are records
+PREFIX, REBINNED = "first k of T bins", "k bins"  # the two protocols of figure 3(a)
 _STEP_AXIS = "time steps"
 _CLASSES = {
     "dvs_cifar10": ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck"),
@@ -29,13 +32,17 @@ _CLASSES = {
 
 @dataclass(frozen=True)
 class Series:
-    """One method in one panel: a value for each x, mean and standard deviation (None for one seed) over seeds."""
+    """One method in one panel: a value for each x, mean and standard deviation (None for one seed) over seeds.
+
+    `protocol` tells two curves of one method apart; "" where there is one way to test.
+    """
 
     label: str
     x: tuple[int, ...]
     mean: tuple[float, ...]
     sd: tuple[float | None, ...]
     n: tuple[int, ...]
+    protocol: str = ""
 
 
 @dataclass(frozen=True)
@@ -67,7 +74,7 @@ class Panel:
 
 @dataclass(frozen=True)
 class Figure:
-    """A figure before drawing; y is test accuracy in percent at the best epoch."""
+    """A figure before drawing; y is test accuracy in percent at the best epoch (of `REBINNED`, at the last)."""
 
     name: str
     title: str
@@ -101,20 +108,20 @@ def rows(figure: Figure) -> list[dict[str, Any]]:
     for panel in figure.panels:
         for one in panel.series:
             for x, mean, sd, n in zip(one.x, one.mean, one.sd, one.n, strict=True):
-                point = {"source": "ours", "series": one.label, "scale": panel.scale, "x": x}
+                point = {"source": "ours", "series": one.label, "protocol": one.protocol, "scale": panel.scale, "x": x}
                 table.append({"panel": panel.title, **point, "mean": mean, "sd": sd, "n": n})
         for mark in panel.marks:
-            point = {"source": "paper", "series": mark.label, "scale": "paper", "x": mark.x}
+            point = {"source": "paper", "series": mark.label, "protocol": "", "scale": "paper", "x": mark.x}
             table.append({"panel": panel.title, **point, "mean": mark.y, "sd": None, "n": 1})
     return table
 
 
 def _prefix(name: str, paper: Paper, protocols: Protocols, by_group: Groups) -> Figure:
-    """Figure 3(a): only the first k of the T steps are averaged."""
+    """Figure 3(a): only the first k of the T steps are averaged; or the recording is framed anew into k bins."""
     info = paper.figures[name]
-    panels = _panels(
-        [info["dataset"]], info.get("methods", ["baseline", "tet", "tks"]), paper, protocols, by_group, _prefix_values
-    )
+    methods = info.get("methods", ["baseline", "tet", "tks"])
+    values = {PREFIX: _prefix_values, REBINNED: _rebinned_values}
+    panels = _panels([info["dataset"]], methods, paper, protocols, by_group, values)
     marks = tuple(_marks(info["stated"]))
     marked = (replace(panels[0], marks=marks), *panels[1:])
     return Figure(name, info["title"], f"{_STEP_AXIS} used at test time", "line", marked)
@@ -123,14 +130,14 @@ def _prefix(name: str, paper: Paper, protocols: Protocols, by_group: Groups) -> 
 def _each_step(name: str, paper: Paper, protocols: Protocols, by_group: Groups) -> Figure:
     """Figure 4: each time step alone."""
     info = paper.figures[name]
-    panels = _panels(info["datasets"], info["methods"], paper, protocols, by_group, _step_values)
+    panels = _panels(info["datasets"], info["methods"], paper, protocols, by_group, {"": _step_values})
     return Figure(name, info["title"], "time step", "line", panels)
 
 
 def _first_step(name: str, paper: Paper, protocols: Protocols, by_group: Groups) -> Figure:
     """Section 5.4: recall of each class from the first step."""
     info = paper.figures[name]
-    panels = _panels([info["dataset"]], info["methods"], paper, protocols, by_group, _recall_values)
+    panels = _panels([info["dataset"]], info["methods"], paper, protocols, by_group, {"": _recall_values})
     classes = {printed_name(dataset, paper): class_names(dataset) for dataset in (info["dataset"], *EXTRA_SETS)}
     named = tuple(replace(panel, ticks=classes.get(panel.title, ())) for panel in panels)
     return Figure(name, info["title"], "class", "bar", named)
@@ -202,14 +209,20 @@ def _panels(
     paper: Paper,
     protocols: Protocols,
     by_group: Groups,
-    values: Callable[[Metrics], Sequence[float | None]],
+    values: Mapping[str, Values],
 ) -> tuple[Panel, ...]:
-    """A panel for each of the paper's data sets, and for each extra one that has records."""
+    """A panel for each of the paper's data sets, and for each extra one that has records; `values` by protocol."""
     panels = []
     for dataset in (*datasets, *EXTRA_SETS):
         names = {f"{dataset}/vgg_snn/{method}": METHODS[method] for method in methods}
         scale, found = choose(names, protocols, by_group)
-        series = tuple(_series(names[run], found[run], values) for run in names if run in found)
+        drawn = (
+            _series(names[run], found[run], protocol, of)
+            for protocol, of in values.items()
+            for run in names
+            if run in found
+        )
+        series = tuple(one for one in drawn if one.x)
         if series or dataset in datasets:
             missing = _missing(names.values(), series)
             panels.append(Panel(printed_name(dataset, paper), scale, series, missing=missing, samples=_samples(found)))
@@ -226,8 +239,8 @@ def _missing(methods: Iterable[str], series: Sequence[Series]) -> tuple[str, ...
     return tuple(method for method in methods if method not in there)
 
 
-def _series(label: str, records: Sequence[Record], values: Callable[[Metrics], Sequence[float | None]]) -> Series:
-    columns = list(zip(*(values(record.metrics.best) for record in records), strict=True))
+def _series(label: str, records: Sequence[Record], protocol: str, values: Values) -> Series:
+    columns = zip_longest(*(values(record.metrics) for record in records))  # a record may lack a protocol's values
     known = [(x, [v for v in column if v is not None]) for x, column in enumerate(columns, start=1)]
     known = [(x, column) for x, column in known if column]
     summaries = [mean_sd(column) for _, column in known]
@@ -237,19 +250,24 @@ def _series(label: str, records: Sequence[Record], values: Callable[[Metrics], S
         tuple(mean for mean, _ in summaries),
         tuple(sd for _, sd in summaries),
         tuple(len(column) for _, column in known),
+        protocol,
     )
 
 
-def _prefix_values(metrics: Metrics) -> Sequence[float | None]:
-    return metrics.top1_prefix
+def _prefix_values(metrics: MetricsByChoice) -> Sequence[float | None]:
+    return metrics.best.top1_prefix
 
 
-def _step_values(metrics: Metrics) -> Sequence[float | None]:
-    return metrics.top1_step
+def _rebinned_values(metrics: MetricsByChoice) -> Sequence[float | None]:
+    return metrics.last.top1_rebinned or ()
 
 
-def _recall_values(metrics: Metrics) -> Sequence[float | None]:
-    return metrics.first_step_recall
+def _step_values(metrics: MetricsByChoice) -> Sequence[float | None]:
+    return metrics.best.top1_step
+
+
+def _recall_values(metrics: MetricsByChoice) -> Sequence[float | None]:
+    return metrics.best.first_step_recall
 
 
 def _marks(stated: Sequence[Mapping[str, Any]]) -> Iterable[Mark]:

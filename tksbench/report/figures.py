@@ -8,7 +8,7 @@ import math
 from typing import TYPE_CHECKING, Any
 
 from tksbench.report import figure_data, figure_tsne
-from tksbench.report.figure_data import FIGURES, Figure, build_figure
+from tksbench.report.figure_data import FIGURES, REBINNED, Figure, build_figure
 from tksbench.report.groups import ReportError
 from tksbench.runs import write_bytes
 
@@ -35,7 +35,8 @@ _STYLES: dict[str, dict[str, Any]] = {
 }
 _PANEL_INCHES = (4.6, 3.6)
 _PNG_DPI = 160
-_COLUMNS = ("panel", "source", "series", "scale", "x", "mean", "sd", "n")
+_THIN = 0.8  # points: the second protocol
+_COLUMNS = ("panel", "source", "series", "protocol", "scale", "x", "mean", "sd", "n")
 _SCATTER_COLUMNS = ("panel", "scale", "seed", "x", "y", "label")
 
 
@@ -125,6 +126,8 @@ def _draw(axes: Axes, panel: Panel, figure: Figure) -> None:
             _line(axes, series)
         else:
             _bars(axes, series, index, len(panel.series))
+    if any(series.protocol == REBINNED for series in panel.series):
+        axes.plot([], [], color="0.4", linewidth=_THIN, label="thin: events in k bins, last epoch")
     for mark in panel.marks:
         label = f"{mark.label}, paper{' (about)' * mark.approximate}"
         axes.plot(mark.x, mark.y, "*", markersize=12, label=label, color=_STYLES[mark.label]["color"], alpha=0.8,
@@ -144,6 +147,9 @@ def _draw(axes: Axes, panel: Panel, figure: Figure) -> None:
 
 def _line(axes: Axes, series: Series) -> None:
     style = _STYLES[series.label]
+    if series.protocol == REBINNED:  # one line of the legend speaks for all of them; the spread is in the CSV
+        axes.plot(series.x, series.mean, linewidth=_THIN, **style | {"marker": ""})
+        return
     axes.plot(series.x, series.mean, label=_legend(series), markersize=4, **style)
     if any(series.sd):
         low = [mean - (sd or 0) for mean, sd in zip(series.mean, series.sd, strict=True)]

@@ -35,7 +35,8 @@ class Metrics(_Part):
 
     Accuracies are in percent, AURC is x 10^3 (unit of the paper's Table 3), epochs count from 0;
     `top1_prefix[k - 1]` uses the first k steps, `top1_step[t]` step t alone; `top1_halves` are the even and
-    the odd test samples alone.
+    the odd test samples alone. `top1_rebinned[k - 1]`, of event sets at the last epoch, is on recordings that were
+    framed anew into k bins.
     """
 
     epoch: Count
@@ -50,6 +51,7 @@ class Metrics(_Part):
     top1_halves: list[Percent]
     top1_prefix: list[Percent]
     top1_step: list[Percent]
+    top1_rebinned: list[Percent] | None = None
     first_step_recall: list[float | None]
 
 

@@ -15,6 +15,7 @@ from tksbench.snn.cost import measure_cost
 from tksbench.train.checkpoint import weights_digest
 from tksbench.train.evaluate import to_device
 from tksbench.train.features import write_features
+from tksbench.train.rebinned import rebinned_accuracy
 
 if TYPE_CHECKING:
     from tksbench.recipe import Run
@@ -46,7 +47,7 @@ def record_parts(run: Run, run_dir: RunDir, trainer: Trainer) -> dict[str, Any]:
         "spec": run.spec.model_dump(mode="json"),
         "overrides": list(run.overrides),
         "metrics": {
-            "last": last,
+            "last": last | {"top1_rebinned": rebinned_accuracy(trainer, last["top1"])},
             "best": best,
             "curve": {column: [row[column] for row in rows] for column in columns},
         },

@@ -1,4 +1,4 @@
-"""From recordings to batches: splits, frame cache, augmentation, sampling."""
+"""From recordings to batches: splits, frame cache, augmentation."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ import torchvision.transforms.functional as tvf
 from torchvision.transforms import InterpolationMode
 
 from tksbench.data import DataError, event_splits
-from tksbench.data.event_augment import augment_frames, balanced_indices, draw
+from tksbench.data.event_augment import augment_frames, draw
 from tksbench.data.event_sets import FrameMaker, find_listing, load, resize, verify
 from tksbench.data.event_splits import Listing, parse_manifest, read_manifest, split_by_rule
 from tksbench.data.events import EventFileError, Events
@@ -47,7 +47,8 @@ def nmnist(tmp_path: Path) -> Path:
 
 
 def load_nmnist(root: Path, T: int = 4, seed: int = 0, **changes: object) -> Data:
-    return load(DataSpec.model_validate({"name": "nmnist", "augment": "none", **changes}), T, seed, root)
+    spec = {"name": "nmnist", "source": "miniature", "augment": "none", **changes}
+    return load(DataSpec.model_validate(spec), T, seed, root)
 
 
 # ---- splits
@@ -197,13 +198,55 @@ def test_image_augmentation_is_refused_for_events(nmnist: Path) -> None:
         load_nmnist(nmnist, augment="strong")
 
 
-def test_a_malformed_recording_is_named_or_repaired_by_flag(nmnist: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_malformed_recording_is_named_or_repaired_by_flag(nmnist: Path) -> None:
     bad = nmnist / "n_mnist/Test/7/2.bin"
     bad.write_bytes(bad.read_bytes()[:-2])
     with pytest.raises(EventFileError, match=r"7/2\.bin: byte 995"):
         load_nmnist(nmnist)
-    monkeypatch.setenv("TKSBENCH_REPAIR", "1")
-    assert len(load_nmnist(nmnist).test) == 2
+    assert len(load_nmnist(nmnist, repair=True).test) == 2
+
+
+def test_the_overflow_rule_is_a_field_of_the_recipe(tmp_path: Path) -> None:
+    one = recording(0)
+    for number in range(1, 6):
+        path = tmp_path / "Caltech101" / "ant" / f"image_000{number}.bin"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        write_atis(path, one)
+        path.write_bytes(path.read_bytes() + bytes([5, 240, 0x7F, 0xFF, 0xFF]))  # row 240, at the latest time there is
+    spec = DataSpec(name="ncaltech101", source="miniature", augment="none", image_size=34)
+    rule = load(spec, 4, 0, tmp_path).test.__getitems__([(0, 0)])[0]
+    event = load(spec.model_copy(update={"overflow": False}), 4, 0, tmp_path).test.__getitems__([(0, 0)])[0]
+    assert (rule[0].sum((1, 2, 3)) > 0).all()  # no event: the recording ends where it did
+    assert (event[0].sum((1, 2, 3)) > 0).tolist() == [True, False, False, False]  # one event 8 seconds later
+
+
+@pytest.mark.parametrize("framing", ["time", "count"])
+def test_a_recording_without_an_event_in_any_frame_is_refused(nmnist: Path, framing: str) -> None:
+    few = Events(*(np.ones(3, dtype=np.int16),) * 2, np.full(3, 70), np.ones(3, dtype=np.uint8))  # all at one time
+    write_atis(nmnist / "n_mnist/Train/7/00002.bin", few)
+    with pytest.raises(EventFileError, match=r"7/00002\.bin: none of its 3 events falls into any of the 4 frames"):
+        load_nmnist(nmnist, framing=framing)
+    frames, _ = load_nmnist(nmnist, framing=framing, repair=True).train.__getitems__([(0, 4)])
+    assert frames.sum() == 0
+
+
+@pytest.mark.parametrize(
+    ("subsets", "message"),
+    [
+        ({}, "found 6 of 60000 training recordings"),
+        ({"train_subset": 4}, "found 2 of 10000 test recordings"),
+        ({"train_subset": 7, "test_subset": 2}, r"found 6 of 60000 .* data\.train_subset of at most 6"),
+        ({"train_subset": 6, "test_subset": 3}, r"found 2 of 10000 .* data\.test_subset of at most 2"),
+    ],
+)
+def test_a_part_of_the_real_set_is_no_real_set(nmnist: Path, subsets: dict[str, int], message: str) -> None:
+    with pytest.raises(DataError, match=message):
+        load_nmnist(nmnist, source="real", **subsets)
+
+
+def test_a_subset_of_a_part_of_the_real_set_is_taken(nmnist: Path) -> None:
+    data = load_nmnist(nmnist, source="real", train_subset=6, test_subset=2)
+    assert (len(data.train), len(data.test)) == (6, 2)
 
 
 def test_verify_says_which_folder_is_corrupt_and_what_is_missing(nmnist: Path) -> None:
@@ -299,7 +342,7 @@ def test_cache_folder_can_be_moved(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     assert cache_folder(tmp_path) == tmp_path / "elsewhere"
 
 
-# ---- augmentation and sampling
+# ---- augmentation
 
 
 def test_augmentation_equals_torchvision() -> None:
@@ -324,11 +367,3 @@ def test_augmentation_is_one_for_all_frames_of_a_recording() -> None:
 def test_no_turn_and_centred_crop_change_nothing() -> None:
     frames = torch.rand(1, 2, 2, 48, 48)
     assert torch.equal(augment_frames(frames, torch.tensor([[0.5, 0.5, 0.9, 0.5]])), frames)
-
-
-def test_balanced_sampling_draws_classes_equally_often() -> None:
-    labels = np.repeat([0, 1, 2], [5000, 900, 100])
-    drawn = balanced_indices(labels, torch.Generator().manual_seed(0))
-    assert len(drawn) == 6000
-    share = np.bincount(labels[drawn.numpy()]) / 6000
-    assert np.abs(share - 1 / 3).max() < 0.025  # four standard errors

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from types import SimpleNamespace
 from typing import TYPE_CHECKING
 
 import numpy as np
 import pytest
 
 from tksbench.data import DATASETS, DataError, data_root, has_real, load, registry
-from tksbench.data.base import balanced_subset
+from tksbench.data.base import Data, balanced_subset
 from tksbench.recipe.schema import DATA_SETS
 
 if TYPE_CHECKING:
@@ -123,6 +124,22 @@ def test_root_that_cannot_be_written_is_refused(tmp_path: Path) -> None:
     (tmp_path / "miniature").write_text("a file where a folder should be")
     with pytest.raises(DataError, match=r"cannot write the miniature of cifar10"):
         registry.ensure_miniature("cifar10", tmp_path)
+
+
+@pytest.mark.parametrize(("half", "asked"), [("train", 6), ("test", 4)])
+def test_a_subset_larger_than_the_real_set_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, make_spec: Callable[..., DataSpec], half: str, asked: int
+) -> None:
+    halves = [range(5), range(3)]  # all that is asked of a half here is its length
+    fake = SimpleNamespace(load=lambda *_: Data(*halves, 2, {}))  # type: ignore[arg-type]
+    monkeypatch.setattr(registry, "reader", lambda name: fake)
+    monkeypatch.setattr(registry, "has_real", lambda *_: True)
+    monkeypatch.setattr(registry, "ensure_miniature", lambda *_: tmp_path)
+    key = f"{half}_subset"
+    with pytest.raises(DataError, match=rf"data\.{key}={asked}: CIFAR-10 in .* has only {asked - 1} such samples"):
+        load(make_spec("cifar10", source="real", **{key: asked}), 4, 42, tmp_path)
+    load(make_spec("cifar10", source="real", **{key: asked - 1}), 4, 42, tmp_path)
+    load(make_spec("cifar10", source="miniature", **{key: asked}), 4, 42, tmp_path)
 
 
 def test_subset_takes_classes_in_turn() -> None:

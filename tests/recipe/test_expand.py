@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from tksbench.recipe import METHODS, RecipeError, Run, RunSpec, expand, group_id, load_recipe, run_id
+from tksbench.recipe import METHODS, DataSpec, RecipeError, Run, RunSpec, expand, group_id, load_recipe, run_id
 from tksbench.recipe.schema import EvalSpec, NumericsSpec, OptimSpec
 
 RECIPES = Path(__file__).parents[2] / "recipes"
@@ -187,6 +187,7 @@ def test_schema_defaults_are_what_they_were() -> None:
         "tks": METHODS["tks"](name="tks").params,  # type: ignore[call-arg]
         "tet": METHODS["tet"](name="tet").params,  # type: ignore[call-arg]
         "ls": METHODS["label_smoothing"](name="label_smoothing").params,  # type: ignore[call-arg]
+        "data": {key: field.default for key, field in DataSpec.model_fields.items() if not field.is_required()},
         "evaluation": EvalSpec().model_dump(),
         "numerics": NumericsSpec().model_dump(),
         "optim": {key: field.default for key, field in OptimSpec.model_fields.items() if not field.is_required()},
@@ -204,6 +205,17 @@ def test_schema_defaults_are_what_they_were() -> None:
         },
         "tet": {"lamb": 0.0, "means": 1.0},
         "ls": {"eps": 0.1},
+        "data": {
+            "source": "real",
+            "norm": "official",
+            "train_subset": None,
+            "test_subset": None,
+            "image_size": None,
+            "framing": "time",
+            "split": "natural",
+            "overflow": True,
+            "repair": False,
+        },
         "evaluation": {"every": 1, "batch_size": 256},
         "numerics": {"precision": "fp32", "neuron": "auto", "deterministic": True},
         "optim": {

@@ -15,3 +15,12 @@ RECIPE = Path(__file__).parents[2] / "recipes" / "cifar10.yaml"
 def test_both_hashes_at_once_are_those_taken_one_by_one(scale: str) -> None:
     specs = [run.spec for run in expand(load_recipe(RECIPE), scale, seeds=2)]  # the default seed, and another
     assert [run_and_group_id(spec) for spec in specs] == [(run_id(spec), group_id(spec)) for spec in specs]
+
+
+@pytest.mark.parametrize("override", ["data.overflow=false", "data.repair=true"])
+def test_how_event_files_are_read_is_identity_where_it_is_not_the_default(override: str) -> None:
+    recipe = load_recipe(RECIPE.with_name("nmnist.yaml"))
+    default = override.replace("false", "TRUE").replace("true", "false").replace("TRUE", "true")
+    plain, said, changed = (expand(recipe, overrides=words)[0] for words in ([], [default], [override]))
+    assert plain.id == said.id != changed.id
+    assert plain.group == said.group != changed.group

@@ -55,12 +55,13 @@ def test_order_depends_on_seed_and_epoch_alone() -> None:
 
 
 def test_balanced_order_draws_classes_equally_often() -> None:
-    split = TinySplit(1000, 0, True)
-    split.labels = np.repeat([0, 1], [950, 50])
+    split = TinySplit(1, 0, True)
+    split.labels = np.repeat([0, 1, 2], [5000, 900, 100])
     split.balanced = True
     order = epoch_order(split, 42, 0)
-    assert len(order) == 1000
-    assert 400 < (split.labels[order] == 1).sum() < 600
+    assert len(order) == 6000
+    share = np.bincount(split.labels[order]) / 6000
+    assert np.abs(share - 1 / 3).max() < 0.025  # four standard errors
 
 
 @pytest.mark.parametrize(("drop_last", "steps", "last"), [(True, 3, 16), (False, 4, 12)])

@@ -1,15 +1,9 @@
-"""Augmentation of event frames and class-balanced sampling, as the authors train on them (paper.md 5.3, 5.4)."""
+"""Augmentation of event frames, as the authors train on them (paper.md 5.3)."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 import torch
 from torch.nn import functional as F
-
-if TYPE_CHECKING:
-    import numpy as np
-    from numpy.typing import NDArray
 
 CROP_PADDING = 4
 MAX_ROTATION_DEGREES = 15.0
@@ -56,18 +50,3 @@ def _rotated_pixels(size: int, degrees: torch.Tensor) -> tuple[torch.Tensor, tor
     row = torch.round(sin * x + cos * y + (size - 1) / 2).long()
     inside = (row >= 0) & (row < size) & (column >= 0) & (column < size)
     return row, column, inside
-
-
-def balanced_indices(labels: NDArray[np.int64], generator: torch.Generator) -> torch.Tensor:
-    """Draw one epoch of N samples with replacement, each class equally likely (weight N / n_class).
-
-    Args:
-        labels: Class of each sample, int64 [N].
-        generator: Source of randomness.
-
-    Returns:
-        Indices, int64 [N] (Brain-Cog datasets.py:770-794).
-    """
-    classes = torch.as_tensor(labels, dtype=torch.int64)
-    weights = len(classes) / torch.bincount(classes).double()
-    return torch.multinomial(weights[classes], len(classes), replacement=True, generator=generator)

@@ -6,7 +6,6 @@ Layouts under the data root (paper.md 5.3, 5.4): `CIFAR10DVS/<class>/cifar10_<cl
 
 from __future__ import annotations
 
-import os
 from collections import Counter
 from dataclasses import dataclass
 from functools import cached_property
@@ -19,7 +18,7 @@ from tksbench.data import miniature_events
 from tksbench.data.base import Data, Split, balanced_subset
 from tksbench.data.errors import DataError
 from tksbench.data.event_splits import Listing, list_recordings, read_manifest, split_by_rule
-from tksbench.data.events import read_aedat2, read_aedat4, read_atis, to_frames
+from tksbench.data.events import EventFileError, read_aedat2, read_aedat4, read_atis, to_frames
 from tksbench.data.frame_cache import cache_folder, cache_key, open_frames, open_or_build
 from tksbench.data.registry import FileStatus, info
 from tksbench.data.rng import draw_bits, to_uniform
@@ -35,7 +34,7 @@ if TYPE_CHECKING:
     from tksbench.data.framing import Events
     from tksbench.recipe import DataSpec
 
-FRAMES_VERSION = 1
+FRAMES_VERSION = 2
 PATTERNS = {"dvs_cifar10": "*/*.aedat", "ncaltech101": "*/*.bin", "nmnist": "*/*/*.bin"}
 _DVS_SIDE = 128
 _NMNIST_SIDE = 34
@@ -77,11 +76,19 @@ class FrameMaker:
         return read_atis(path, self.overflow, height=_NMNIST_SIDE, width=_NMNIST_SIDE, repair=self.repair)
 
     def frames(self, path: Path) -> NDArray[Any]:
-        """Read one recording as frames [T, 2, size, size]: counts, or float32 where they are resized."""
+        """Read one recording as frames [T, 2, size, size]: counts, or float32 where they are resized.
+
+        Raises:
+            EventFileError: It is malformed, or all its frames are blank; the latter only without `repair`.
+            DataError: A pixel counts more events than 16 bits hold.
+        """
         events = self.read(path)
         side = {"dvs_cifar10": _DVS_SIDE, "nmnist": _NMNIST_SIDE}.get(self.name)
         height, width = (side, side) if side else (events.height, events.width)
         counts = to_frames(events, self.T, height, width, self.by)
+        if not (self.repair or counts.any()):
+            reason = f"none of its {len(events)} events falls into any of the {self.T} frames"
+            raise EventFileError(f"{path}: {reason}; remove it, or set data.repair=true to keep it as a blank sample")
         if not self.counts:
             return resize(counts, self.size)
         if counts.dtype != np.int16 and counts.max() >= 2**15:
@@ -147,16 +154,18 @@ def load(spec: DataSpec, T: int, seed: int, root: Path) -> Data:
 
     Raises:
         DataError: Recordings are missing or unexpected, or the specification cannot be met.
-        EventFileError: A recording is malformed (`TKSBENCH_REPAIR=1` repairs what can be repaired).
+        EventFileError: A recording is malformed (`data.repair` mends what can be mended).
     """
     if spec.augment not in ("dvs", "none"):
         raise DataError(f"data.augment={spec.augment}: {spec.name} has dvs or none")
     entry = info(spec.name)
     folder = root / entry.folder
     listing = find_listing(spec.name, spec.split, folder, complete=spec.source != "miniature")
+    if spec.source != "miniature":
+        _check_sizes(spec, listing, folder)
     classes = _classes(spec.name, listing)
-    repair = os.environ.get("TKSBENCH_REPAIR", "") not in ("", "0")
-    maker = FrameMaker(spec.name, T, spec.framing, spec.image_size or entry.size, repair=repair)
+    size = spec.image_size or entry.size
+    maker = FrameMaker(spec.name, T, spec.framing, size, overflow=spec.overflow, repair=spec.repair)
     manifest = {f"{entry.folder} ({spec.split} split)": f"sha256:{listing.sha256}"}
     splits = []
     for part, files, subset in (("train", listing.train, spec.train_subset), ("test", listing.test, spec.test_subset)):
@@ -202,6 +211,19 @@ def find_listing(name: str, split: str, folder: Path, *, complete: bool) -> List
     if not (listing.train and listing.test):
         raise DataError(f"{folder}: found {len(listing.train)} training and {len(listing.test)} test recordings")
     return listing
+
+
+def _check_sizes(spec: DataSpec, listing: Listing, folder: Path) -> None:
+    """Refuse a part of a real set, unless a subset of it is asked for that is there."""
+    entry = info(spec.name)
+    for half, files, expected, key in (
+        ("training", listing.train, entry.n_train, "train_subset"),
+        ("test", listing.test, entry.n_test, "test_subset"),
+    ):
+        subset = getattr(spec, key)
+        if len(files) != expected and (subset is None or subset > len(files)):
+            remedy = f"complete it, or ask for data.{key} of at most {len(files)}"
+            raise DataError(f"{folder}: found {len(files)} of {expected} {half} recordings; {remedy}")
 
 
 def verify(name: str, root: Path) -> list[FileStatus]:

@@ -222,7 +222,8 @@ def load(spec: DataSpec, T: int, seed: int, root: Path | None = None) -> Data:
         root: The data root; None for `data_root()`.
 
     Raises:
-        DataError: Unknown name, data missing or corrupt, or a root that cannot be written to.
+        DataError: Unknown name, data missing or corrupt, a subset larger than the real set, or a root that cannot be
+            written to.
     """
     entry = info(spec.name)
     base = root or data_root()
@@ -236,4 +237,9 @@ def load(spec: DataSpec, T: int, seed: int, root: Path | None = None) -> Data:
             f"{spec.name}` says what is missing, `python -m tksbench.data prepare {spec.name}` what to do"
         )
     data: Data = reader(spec.name).load(spec, T, seed, home)
+    if spec.source != "miniature":  # a miniature is as small as it is, whatever is asked of the real set
+        for key, half in (("train_subset", data.train), ("test_subset", data.test)):
+            if (getattr(spec, key) or 0) > len(half):
+                asked = f"data.{key}={getattr(spec, key)}"
+                raise DataError(f"{asked}: {entry.title} in {home / entry.folder} has only {len(half)} such samples")
     return data

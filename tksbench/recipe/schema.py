@@ -46,6 +46,8 @@ class DataSpec(Model):
     image_size: Annotated[int, Field(ge=16, le=512)] | None = None  # pixels; None: the data set's own
     framing: Literal["time", "count"] = "time"  # event sets: equal durations or equal event counts
     split: Literal["natural", "tebn"] = "natural"  # CIFAR10-DVS has no official split
+    overflow: bool = True  # ATIS files: row 240 is a timer overflow (as tonic), not an event (as SpikingJelly)
+    repair: bool = False  # event files: mend what can be mended instead of refusing
 
 
 class ModelSpec(Model):

@@ -18,6 +18,7 @@ from collections import Counter, deque
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, BinaryIO
 
+from tksbench.launch.errors import LaunchError
 from tksbench.launch.slots import Slot, lock_slot
 from tksbench.launch.view import Active, duration, title
 from tksbench.launch.warm import WarmTrainer
@@ -190,7 +191,11 @@ class LocalExecutor:
             run_dir = self._ledger.prepare(run)
             log = run_dir.log.open("a+b")  # kept open: a run that is refused takes its directory with it
             log_start = log.seek(0, os.SEEK_END)
-            process = self._trainer(run_dir, log, slot, lock)
+            try:
+                process = self._trainer(run_dir, log, slot, lock)
+            except LaunchError:
+                self._ledger.discard(run_dir)
+                raise
         finally:
             if lock >= 0:
                 os.close(lock)

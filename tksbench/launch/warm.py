@@ -15,11 +15,15 @@ import signal
 import sys
 import threading
 from contextlib import suppress
+from multiprocessing import forkserver
 from typing import TYPE_CHECKING
+
+from tksbench.launch.errors import LaunchError
 
 if TYPE_CHECKING:
     from pathlib import Path
 
+_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 _PRELOADED = ("tksbench.train.job", "tksbench.train.loop", "tksbench.train.summary")
 
 
@@ -36,7 +40,16 @@ class WarmTrainer:
         context = multiprocessing.get_context("forkserver")
         context.set_forkserver_preload(list(_PRELOADED))
         self._process = context.Process(target=_train, args=(run_dir, log, environment))
-        self._process.start()
+        # The server shares the launcher's process group, so Ctrl-C reaches it too: it starts with signals blocked.
+        before = signal.pthread_sigmask(signal.SIG_BLOCK, _SIGNALS)
+        try:
+            forkserver.ensure_running()
+        finally:
+            signal.pthread_sigmask(signal.SIG_SETMASK, before)
+        try:
+            self._process.start()
+        except (EOFError, OSError) as error:
+            raise LaunchError(f"the process that trainers are forked from cannot be had ({error}); try again") from None
         assert self._process.pid is not None  # noqa: S101 - it has been started
         self.pid = self._process.pid
 
@@ -63,6 +76,7 @@ def _train(run_dir: Path, log: Path, environment: dict[str, str]) -> None:
 
     os.setsid()  # Ctrl-C reaches the launcher alone, which passes it on once
     threading.Thread(target=_follow_the_launcher, name="launcher", daemon=True).start()
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, _SIGNALS)
     signal.signal(signal.SIGINT, signal.default_int_handler)
     descriptor = os.open(log, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o644)
     for number in (1, 2):

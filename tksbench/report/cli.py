@@ -23,6 +23,7 @@ from tksbench.report.groups import ReportError, candidates
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
+    from tksbench.report.costs import Costs
     from tksbench.report.evidence import Evidence
     from tksbench.report.groups import Candidate
     from tksbench.report.paper import Paper
@@ -117,7 +118,10 @@ def _parse(words: Sequence[str]) -> argparse.Namespace:
         allow_abbrev=False,
     )
     parser.add_argument(
-        "names", nargs="*", metavar="NAME", help="table1, figure4, ..., tables, figures; all tables if none is named"
+        "names",
+        nargs="*",
+        metavar="NAME",
+        help="table1, costs, figure4, ..., tables, figures; all tables if none is named",
     )
     parser.add_argument("--format", default="md,tex", metavar="md,tex", help="files to write or check")
     parser.add_argument("--check", action="store_true", help="compare results/tables with the records; write nothing")
@@ -138,9 +142,10 @@ def _parse(words: Sequence[str]) -> argparse.Namespace:
 def _names(options: argparse.Namespace, paper: Paper) -> tuple[list[str], list[str]]:
     """Tables and figures that the command line names; all tables if it names nothing."""
     from tksbench.recipe import suggest
+    from tksbench.report.costs import NAME as COSTS
     from tksbench.report.figures import NAMES
 
-    groups = {"tables": list(paper.tables), "figures": [name for name in NAMES if name in paper.figures]}
+    groups = {"tables": [*paper.tables, COSTS], "figures": [name for name in NAMES if name in paper.figures]}
     known = {*groups["tables"], *groups["figures"], *groups}
     for name in options.names:
         if name not in known:
@@ -167,17 +172,29 @@ def _publish(ledger: Ledger) -> list[str]:
     return done.refused
 
 
-def _build(name: str, sources: _Sources, evidence: Evidence) -> Table:
+def _build(name: str, sources: _Sources, evidence: Evidence) -> Table | Costs:
     from tksbench.launch.cost import estimate_gpu_hours
+    from tksbench.report import costs
     from tksbench.report.tables import build_table
 
+    if name == costs.NAME:
+        return costs.build_costs(sources.protocols, evidence)
     return build_table(name, sources.paper, sources.protocols, evidence, estimate_gpu_hours)
+
+
+def _rendered(table: Table | Costs, suffix: str) -> str:
+    from tksbench.report import costs
+    from tksbench.report.markup import RENDERINGS
+
+    if isinstance(table, costs.Costs):
+        return {"md": costs.markdown, "tex": costs.latex}[suffix](table)
+    return RENDERINGS[suffix](table)
 
 
 def _write_tables(names: Sequence[str], formats: Sequence[str], sources: _Sources) -> None:
     from rich.console import Console
 
-    from tksbench.report.markup import RENDERINGS
+    from tksbench.report import costs
     from tksbench.report.terminal import show
     from tksbench.runs import write_bytes
 
@@ -187,10 +204,13 @@ def _write_tables(names: Sequence[str], formats: Sequence[str], sources: _Source
     folder = _folder(sources, "tables")
     for table in tables:  # all files before the first line of output, whose reader may leave early
         for suffix in formats:
-            write_bytes(folder / f"{table.name}.{suffix}", RENDERINGS[suffix](table).encode())
+            write_bytes(folder / f"{table.name}.{suffix}", _rendered(table, suffix).encode())
     console = Console(highlight=False)
     for table in tables:
-        show(table, console)
+        if isinstance(table, costs.Costs):
+            costs.show(table, console)
+        else:
+            show(table, console)
     written = ", ".join(f"{table.name}.{suffix}" for table in tables for suffix in formats)
     console.print(f"written to {folder}: {written}", markup=False)
 
@@ -239,7 +259,7 @@ def _check(names: Sequence[str], formats: Sequence[str], sources: _Sources) -> i
 
 
 def _drift(name: str, suffix: str, sources: _Sources) -> list[str]:
-    from tksbench.report.markup import RENDERINGS, stamp_of
+    from tksbench.report.markup import stamp_of
 
     path = sources.ledger.root / "tables" / f"{name}.{suffix}"
     try:
@@ -252,7 +272,7 @@ def _drift(name: str, suffix: str, sources: _Sources) -> list[str]:
         return [f"{path}: its comment on local runs is damaged; {_REBUILD} {name}"]
     if gone:
         return [f"{path}: holds run {gone[0]}, which is neither published nor on this machine; {_REBUILD} {name}"]
-    built = RENDERINGS[suffix](_build(name, sources, evidence))
+    built = _rendered(_build(name, sources, evidence), suffix)
     if built == text:
         return []
     old, new = text.splitlines(), built.splitlines()

@@ -37,7 +37,7 @@ def show(table: Table, console: Console) -> None:
     names = [name for name in names if name != "metric" or not table.metric]
     grid = Grid(box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0), pad_edge=False)
     for name in names:
-        keep = name in RIGHT or name == "method"
+        keep = name in RIGHT or name in ("method", "architecture")
         grid.add_column(COLUMNS[name], justify="right" if name in RIGHT else "left", no_wrap=keep)
     for dataset, lines in itertools.groupby(table.lines, key=lambda line: line.dataset):
         grid.add_section()

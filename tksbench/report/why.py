@@ -79,6 +79,11 @@ def _record_lines(record: Record, ledger: Ledger) -> Iterator[str]:
     yield f"  record: {published if published.exists() else ledger.run_dir(record.id).record}"
     yield f"  best epoch {best.epoch}: top-1 {best.top1:.2f} %, top-5 {best.top5:.2f} %, AURC {best.aurc_logit:.2f}"
     yield f"  last epoch {last.epoch}: top-1 {last.top1:.2f} %, top-5 {last.top5:.2f} %, AURC {last.aurc_logit:.2f}"
+    if cost.snn:
+        yield (
+            f"  an inference: spike rate {cost.snn['spike_rate']:.3f}, {cost.snn['macs'] / 1e6:.2f} MMAC, "
+            f"{cost.snn['synops'] / 1e6:.2f} MSynOp, {cost.snn['energy_mj'] * 1e3:.2f} µJ (45 nm estimate)"
+        )
     yield f"  commit: {proof.commit or 'not from a checkout'}{', with uncommitted changes (below)' * bool(proof.dirty)}"
     yield f"  trained: {proof.started} to {proof.finished}, {cost.hours:.2f} h ({cost.gpu_hours:.2f} GPU-h)"
     yield f"  device: {cost.device}; threads: {proof.threads}; Python {proof.python} on {proof.platform}"

@@ -34,7 +34,7 @@ def library() -> ctypes.CDLL | None:
     """The compiled functions, or None where they cannot be had; why not is logged once."""
     try:
         return _load(_build())
-    except (OSError, subprocess.SubprocessError) as error:
+    except (OSError, RuntimeError, subprocess.SubprocessError) as error:  # RuntimeError: a user without a home
         log.info("the compiled neuron is not available (%s); plain torch does its work", _first_line(error))
         return None
 

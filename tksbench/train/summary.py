@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 import torch
 
+from tksbench.data.base import balanced_subset
 from tksbench.runs.attempts import now, read_attempts
 from tksbench.runs.files import read_jsonl, sha256_file
 from tksbench.runs.provenance import collect_provenance, cpu_name, rerun_command
@@ -23,7 +24,7 @@ if TYPE_CHECKING:
     from tksbench.snn.layers import SpikingNetwork
     from tksbench.train.loop import Trainer
 
-COST_SAMPLES = 32  # test samples over which spike rates are averaged
+COST_SAMPLES = 128  # test samples, of all classes alike, over which spike rates are averaged
 
 
 def record_parts(run: Run, run_dir: RunDir, trainer: Trainer) -> dict[str, Any]:
@@ -79,7 +80,8 @@ def _cost(trainer: Trainer) -> dict[str, Any]:
     """Time of training over all attempts that left a checkpoint, and the network's own cost."""
     state, device = trainer.state, trainer.device
     hours = state.seconds / 3600
-    keys = [(0, index) for index in range(min(COST_SAMPLES, len(trainer.data.test)))]
+    # Test halves are often sorted by class: the first samples would be of one kind.
+    keys = [(0, index) for index in balanced_subset(trainer.data.test.labels, COST_SAMPLES)[:COST_SAMPLES].tolist()]
     sample = to_device(trainer.data.test.__getitems__(keys)[0], device)
     return {
         "hours": hours,

@@ -9,6 +9,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections import Counter
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -96,6 +97,11 @@ def final_state(ledger: Ledger, run: Run) -> str:
 
 def scontrol(*words: str) -> None:
     subprocess.run(["scontrol", *words], check=True)
+
+
+def written(ledger: Ledger) -> int:
+    """Files about submissions that launchers have written."""
+    return sum(path.name in ("intent.json", "script.sh", "job.json") for path in (ledger.root / "slurm").glob("*/*"))
 
 
 def trainer_pids(ledger: Ledger, run: Run) -> list[int]:
@@ -201,15 +207,16 @@ def test_twelve_runs_are_each_trained_once_though_the_launcher_is_killed_five_ti
     command = [sys.executable, str(HERE / "slurm_launcher.py"), recipe, str(ledger.root), str(profile), "6"]
     dice = random.Random(7)  # noqa: S311
     for _ in range(5):
+        aim = written(ledger) + dice.randint(1, 3)  # an intent, its script, the job's id: anywhere around sbatch
         launcher = subprocess.Popen(command)
-        until(lambda launcher=launcher: (ledger.root / "slurm" / "leases").exists() or launcher.poll() is not None)
-        time.sleep(dice.uniform(0, 0.3))
+        until(lambda launcher=launcher, aim=aim: written(ledger) >= aim or launcher.poll() is not None)
         launcher.kill()
         launcher.wait()
     subprocess.run(command, check=True)
-    most = 0
+    most = 0  # of one array, which is what the profile limits
     while queued := look(ledger):
-        most = max(most, sum(item.task.state == "RUNNING" for item in queued.values()))
+        running = Counter(item.task.job for item in queued.values() if item.task.state == "RUNNING")
+        most = max(most, *running.values(), 0)
         time.sleep(0.3)
     reconcile(ledger)
     runs = collect_runs([recipe], "paper", seeds=6)

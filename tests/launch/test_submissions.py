@@ -126,6 +126,14 @@ def test_one_of_many_writes_a_file_once(tmp_path: Path) -> None:
     assert [path.name for path in tmp_path.iterdir()] == ["fate.json"]
 
 
+def test_a_launcher_leaves_files_alone_that_a_job_is_writing(ledger: Ledger, runs: list[Run], slurm: FakeSlurm) -> None:
+    submit(ledger, runs[:1])
+    half = all_submissions(ledger.root / "slurm")[0].folder / ".fate.json.0123456789ab.tmp"
+    half.touch()
+    submit(ledger, runs)
+    assert half.exists()
+
+
 def test_arrays_are_no_larger_than_the_cluster_allows_and_follow_each_other(
     ledger: Ledger, runs: list[Run], slurm: FakeSlurm
 ) -> None:

@@ -1,7 +1,7 @@
 """Trains runs on a cluster: one element of a job array a run, submitted once however often a launcher dies.
 
 The ledger decides what is done; Slurm is asked only for what is queued or running. A launcher holds the lease of
-the submissions' folder while it looks and submits, so two of them never submit the same run.
+the queue while it looks and submits, so two of them never submit the same run.
 """
 
 from __future__ import annotations
@@ -174,7 +174,7 @@ def reconcile(ledger: Ledger) -> dict[str, Queued]:
     """Settle what dead launchers left open and tell which runs are in the queue, by id.
 
     Slurm is not asked if nothing was ever submitted from this results folder, or all of it is over. Call it under
-    the lease of the submissions' folder.
+    the launchers' lease.
 
     Raises:
         LaunchError: If Slurm cannot be asked.
@@ -262,7 +262,8 @@ def _lease(ledger: Ledger) -> Lease:
     deadline = time.monotonic() + _LEASE_S
     while True:
         try:
-            return Lease.acquire(RunDir(submissions_root(ledger)))
+            # a folder of its own: whoever takes a lease sweeps up, and jobs are writing in the submissions' folders
+            return Lease.acquire(RunDir(submissions_root(ledger) / "launcher"))
         except LeaseHeld as error:
             if time.monotonic() >= deadline:
                 raise LaunchError(f"another launcher is submitting, try again later: {error}") from None

@@ -45,7 +45,3 @@ def test_half_the_data_costs_less_than_two_thirds() -> None:
     half = estimate_gpu_hours(_spec("cifar10", "spiking_resnet19", train_subset=25_000))
     assert whole and half
     assert whole / 2 <= half < whole * 2 / 3
-
-
-def test_a_network_from_outside_has_no_estimate() -> None:
-    assert estimate_gpu_hours(_spec("cifar10", "my_package:network")) is None

@@ -91,6 +91,13 @@ def test_override_goes_through_the_same_schema(write) -> None:  # type: ignore[n
         ("method.alpha=2", "method.alpha: expected less than or equal to 1, got 2"),
         ("model.name=spiking_resnet18", "unknown model 'spiking_resnet18'; did you mean 'spiking_resnet19'?"),
         ("data.name=cifar11", "unknown data set 'cifar11'; did you mean 'cifar10'?"),
+        ("model.name=nosuch:thing", "unknown model 'nosuch:thing'"),
+        ("data.name=nosuch:thing", "unknown data set 'nosuch:thing'"),
+        ("data.augment=imagenet", "data.augment 'imagenet' is not for cifar10; it has strong, plain, none"),
+        ("data.split=tebn", "data.split 'tebn' is not for cifar10; it has natural"),
+        ("optim=", "optim: expected keys and values (optim.KEY=VALUE), got nothing"),
+        ("execution=3", "execution: expected keys and values (execution.KEY=VALUE), got 3"),
+        ("optim.min_lr=1", "optim.min_lr 1.0 is above optim.lr 0.001"),
         ("seed=3", "seeds are chosen with --seeds N"),
         ("lr", "an override is written KEY=VALUE"),
         ("model.width=no", "model.width: expected a number, got 'no'"),
@@ -102,6 +109,11 @@ def test_wrong_override(write, word: str, message: str) -> None:  # type: ignore
     assert len(found) == 1
     assert found[0].startswith(f"command line '{word}'")
     assert message in found[0]
+
+
+def test_what_does_not_fit_together_is_told_at_the_key_it_is_about(write) -> None:  # type: ignore[no-untyped-def]
+    found = problems(write(SMALL), overrides=["model.T=2", "optim.lr=1e-6"])
+    assert found == ["small.yaml:5: optim.min_lr 1e-05 is above optim.lr 1e-06"]
 
 
 def test_all_errors_at_once_with_their_lines(write) -> None:  # type: ignore[no-untyped-def]
@@ -128,6 +140,25 @@ def test_all_errors_at_once_with_their_lines(write) -> None:  # type: ignore[no-
         ("c/{model.T}", "../{model.T}", "may hold letters"),
         ("c/{model.T}", "c", "two different runs are named 'c'"),
         ("runs:", "runs: 3\nx:", "runs: expected a list"),
+        ("runs:", "runs: []\nx:", "small.yaml:9: runs: expected at least one run"),
+        ('only: "c/*"', 'only: "d/*"', "small.yaml:15: scales.mini.only: matches none of the runs"),
+        (
+            "runs:",
+            "first_seed: x\nruns:",
+            "small.yaml:9: first_seed: expected a whole number from 0 to 2**31 - 1, got 'x'",
+        ),
+        ("runs:", "first_seed: [1]\nruns:", "first_seed: expected a whole number from 0 to 2**31 - 1, got [1]"),
+        ("runs:", "first_seed: -3\nruns:", "first_seed: expected a whole number from 0 to 2**31 - 1, got -3"),
+        ("runs:", "first_seed: 1.9\nruns:", "first_seed: expected a whole number from 0 to 2**31 - 1, got 1.9"),
+        ("runs:", "first_seed: 2147483648\nruns:", "first_seed: expected a whole number from 0 to 2**31 - 1, got"),
+        ("runs:", "first_seed: 2147483647\nruns:", "small.yaml:17: scales.mini.seeds: 2 from first_seed 2147483647"),
+        ("augment: plain", "augment: dvs", "small.yaml:3: data.augment 'dvs' is not for cifar10"),
+        (
+            "method: tks}",
+            "method: nosuch_module:loss}",
+            "small.yaml:10: method 'nosuch_module:loss': there is no module",
+        ),
+        ("method: tks}", 'method: "json:"}', "method 'json:': one from outside is written module:function"),
         ("optim: {epochs: 2}", "optim: {epochs: 1}", "optim.warmup_epochs 1 must be less than optim.epochs 1"),
         ("augment: plain", "augment: plain, train_subset: 63", "batch_size 64 is more than data.train_subset 63"),
     ],
@@ -144,6 +175,41 @@ def test_missing_file_names_its_neighbours(write) -> None:  # type: ignore[no-un
     path = write(SMALL).with_name("smal.yaml")
     with pytest.raises(RecipeError, match=r"no such file; recipes here: small\.yaml"):
         load_recipe(path)
+
+
+def test_missing_file_names_the_recipes_folder_and_no_hidden_file(tmp_path: Path) -> None:
+    (tmp_path / "recipes").mkdir()
+    for name in (".hidden.yaml", "recipes/one.yaml"):
+        (tmp_path / name).touch()
+    with pytest.raises(RecipeError, match=r"recipes here: recipes/one\.yaml$"):
+        load_recipe(tmp_path / "nope.yaml")
+
+
+def test_method_from_outside_is_planned_without_being_imported(write, tmp_path: Path, monkeypatch) -> None:  # type: ignore[no-untyped-def]
+    (tmp_path / "losses_of_mine.py").write_text("raise RuntimeError")
+    monkeypatch.syspath_prepend(tmp_path)
+    text = SMALL.replace("method: tks}", "method: losses_of_mine:one, params: {kwargs: {a: 1}}}")
+    recipe = load_recipe(write(text + "    method: {alpha: 0.1}\n"))
+    run = expand(recipe, overrides=["method.temperature=2"])[0]
+    assert run.name == "cifar10/spiking_resnet19/losses_of_mine.one"
+    assert (run.spec.method.name, run.spec.method.params) == ("losses_of_mine:one", {"a": 1})
+
+
+def test_first_seed_is_the_recipes_and_survives_json(write) -> None:  # type: ignore[no-untyped-def]
+    runs = expand(load_recipe(write(SMALL.replace("runs:", "first_seed: 7\nruns:"))), seeds=2)
+    assert {(run.seed, run.first_seed) for run in runs} == {(7, 7), (8, 7)}
+    assert Run.from_json(json.loads(json.dumps(runs[-1].to_json()))) == runs[-1]
+
+
+@pytest.mark.parametrize("seeds", [2**31, 10_000])
+def test_too_many_seeds_are_refused(write, seeds: int) -> None:  # type: ignore[no-untyped-def]
+    assert f"{seeds} seeds" in problems(write(SMALL), seeds=seeds)[0]
+
+
+def test_a_network_for_events_takes_images_and_the_reverse(write) -> None:  # type: ignore[no-untyped-def]
+    recipe = load_recipe(write(SMALL))
+    assert expand(recipe, overrides=["model.name=vgg_snn"])  # by direct coding, see test_networks
+    assert expand(recipe, overrides=["data.name=nmnist", "data.augment=none"])
 
 
 def test_a_folder_is_no_recipe(tmp_path: Path) -> None:

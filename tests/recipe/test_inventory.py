@@ -11,7 +11,10 @@ from typing import Any
 import pytest
 import yaml
 
-from tksbench.recipe import SCALES, Recipe, Run, expand, load_recipe
+from tksbench.data.errors import DataError
+from tksbench.data.event_sets import find_listing
+from tksbench.data.registry import DATASETS, reader
+from tksbench.recipe import SCALES, DataSpec, Recipe, Run, RunSpec, expand, load_recipe
 
 ROOT = Path(__file__).parents[2]
 RECIPES = {path.stem: path for path in sorted((ROOT / "recipes").glob("*.yaml"))}
@@ -29,6 +32,53 @@ def runs(stem: str, scale: str, real: bool = True) -> tuple[Run, ...]:
 
 def all_runs(scale: str, real: bool = True) -> list[Run]:
     return [run for stem in RECIPES for run in runs(stem, scale, real)]
+
+
+def leaf_lines(node: yaml.Node) -> Iterator[int]:
+    """Lines, from 0, of the values at the ends of a YAML tree."""
+    if isinstance(node, yaml.ScalarNode) or not node.value:
+        yield node.start_mark.line
+    for part in node.value if isinstance(node, yaml.CollectionNode) else ():
+        yield from leaf_lines(part[1] if isinstance(node, yaml.MappingNode) else part)
+
+
+@pytest.mark.parametrize("stem", RECIPES)
+def test_every_value_of_a_protocol_and_of_a_method_says_where_it_is_from(stem: str) -> None:
+    text = RECIPES[stem].read_text(encoding="utf-8")
+    told = {key.value: node for key, node in yaml.compose(text, Loader=yaml.SafeLoader).value}
+    numbers = {
+        n for key in ("protocol", "methods", "seeds", "first_seed") if key in told for n in leaf_lines(told[key])
+    }
+    lines = text.splitlines()
+    assert numbers
+    assert [lines[n] for n in sorted(numbers) if not re.search(r"# .*\[(paper|code|inferred)\]", lines[n])] == []
+
+
+def accepts(make: Any) -> bool:
+    try:
+        make()
+    except (ValueError, DataError) as error:
+        return not re.search(r"data\.(augment|split)|no split", str(error))
+    return True
+
+
+@pytest.mark.parametrize("name", DATASETS)
+def test_the_schema_takes_the_augmentations_that_the_reader_takes(name: str, tmp_path: Path) -> None:
+    plain = next(run for run in all_runs("paper") if run.spec.data.name == name).spec.model_dump()
+    for augment in ("strong", "plain", "imagenet", "finegrained", "dvs", "none"):
+        data = {**plain["data"], "augment": augment}
+        schema = accepts(lambda data=data: RunSpec.model_validate({**plain, "data": data}))
+        spec = DataSpec.model_validate(data)
+        assert schema == accepts(lambda spec=spec: reader(name).load(spec, 2, 0, tmp_path)), augment
+
+
+@pytest.mark.parametrize("name", [name for name, info in DATASETS.items() if info.kind == "event"])
+def test_the_schema_takes_the_splits_that_an_event_set_has(name: str, tmp_path: Path) -> None:
+    plain = next(run for run in all_runs("paper") if run.spec.data.name == name).spec.model_dump()
+    for split in ("natural", "tebn"):
+        data = {**plain["data"], "split": split}
+        schema = accepts(lambda data=data: RunSpec.model_validate({**plain, "data": data}))
+        assert schema == accepts(lambda split=split: find_listing(name, split, tmp_path, complete=False)), split
 
 
 def in_paper(run: Run) -> bool:

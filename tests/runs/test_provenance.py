@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import dataclasses
 import shlex
 import subprocess
 from typing import TYPE_CHECKING
@@ -79,3 +80,10 @@ def test_the_rerun_command_names_recipe_scale_run_and_overrides(run: Run) -> Non
     words = shlex.split(rerun_command(run))
     assert words[:4] == ["python", "-m", "tksbench.launch", run.recipe]
     assert words[-4:] == ["--scale", "paper", "--only", run.name]
+
+
+@pytest.mark.parametrize("first", [0, 7, 42])
+def test_the_rerun_command_reaches_the_seed_from_the_recipes_first(run: Run, first: int) -> None:
+    third = dataclasses.replace(run, first_seed=first, seed=first + 2)
+    assert shlex.split(rerun_command(third))[-2:] == ["--seeds", "3"]
+    assert "--seeds" not in rerun_command(dataclasses.replace(run, first_seed=first, seed=first))

@@ -14,8 +14,8 @@ from pydantic import ValidationError
 from tksbench.recipe.errors import Problem, RecipeError, suggest
 from tksbench.recipe.explain import explain
 from tksbench.recipe.identity import component_versions, group_id, run_id
-from tksbench.recipe.schema import METHODS, Execution, RunSpec
-from tksbench.recipe.shape import PARTS, check_shape, child, items, sources
+from tksbench.recipe.schema import METHODS, CustomMethod, Execution, RunSpec
+from tksbench.recipe.shape import END_OF_SEEDS, FIRST_SEED, PARTS, check_outside, check_shape, child, items, sources
 from tksbench.recipe.yamltree import Node, parse, read
 
 if TYPE_CHECKING:
@@ -27,7 +27,10 @@ _MAX_RUNS = 10_000
 
 @dataclass(frozen=True)
 class Run:
-    """One training run: what (`spec`), who it is (`id`, `group`, `name`), and where it comes from."""
+    """One training run: what (`spec`), who it is (`id`, `group`, `name`), and where it comes from.
+
+    `first_seed` is the recipe's: with it, the number of seeds that reaches this one is known.
+    """
 
     id: str
     group: str
@@ -38,6 +41,7 @@ class Run:
     spec: RunSpec
     execution: Execution
     overrides: tuple[str, ...] = ()
+    first_seed: int = FIRST_SEED
 
     def to_json(self) -> dict[str, Any]:
         """Plain data for run.json; `from_json` reads it back."""
@@ -46,7 +50,9 @@ class Run:
             "spec": self.spec.model_dump(mode="json"),
             "execution": self.execution.model_dump(mode="json"),
         }
-        return {**plain, **dumped, "overrides": list(self.overrides)}
+        # At its default it stays out, as in the id: the run.json of a run under way stays what it is.
+        first = {} if self.first_seed == FIRST_SEED else {"first_seed": self.first_seed}
+        return {**plain, **dumped, "overrides": list(self.overrides), **first}
 
     @classmethod
     def from_json(cls, plain: Mapping[str, Any]) -> Run:
@@ -59,8 +65,10 @@ class Run:
             spec = RunSpec.model_validate(plain["spec"])
             words = {key: str(plain[key]) for key in ("id", "group", "name", "recipe", "scale")}
             execution = Execution.model_validate(plain["execution"])
-            run = cls(**words, seed=spec.seed, spec=spec, execution=execution, overrides=tuple(plain["overrides"]))
-        except (KeyError, TypeError, ValidationError) as error:
+            parts: dict[str, Any] = {**words, "seed": spec.seed, "spec": spec, "execution": execution}
+            first = int(plain.get("first_seed", FIRST_SEED))
+            run = cls(**parts, overrides=tuple(plain["overrides"]), first_seed=first)
+        except (KeyError, TypeError, ValueError) as error:  # pydantic's ValidationError is a ValueError
             raise RecipeError([Problem("run.json", f"not a run: {str(error).splitlines()[0]}")]) from None
         if run.id != run_id(spec):
             raise RecipeError([Problem("run.json", f"the spec hashes to {run_id(spec)}, not to its id {run.id}")])
@@ -86,6 +94,12 @@ class Recipe:
         """How many seeds each cell is run with unless the command line says otherwise."""
         node = self.root.get("seeds")
         return int(node.plain()) if node else 1
+
+    @property
+    def first_seed(self) -> int:
+        """The first seed of each cell."""
+        node = self.root.get("first_seed")
+        return int(node.plain()) if node else FIRST_SEED
 
 
 def load_recipe(path: str | Path) -> Recipe:
@@ -131,7 +145,7 @@ def expand(
         has_real: Whether a data set's real files are at hand; decides `source: auto`.
 
     Raises:
-        RecipeError: Unknown scale, or overrides that do not fit.
+        RecipeError: Unknown scale, too many seeds, or overrides that do not fit.
     """
     known = _scales(recipe.root)
     if scale not in known:
@@ -140,8 +154,11 @@ def expand(
     if problems:
         raise RecipeError(problems)
     count = seeds if seeds is not None else _seed_count(recipe, scale)
-    first_node = recipe.root.get("first_seed")
-    first = int(first_node.plain()) if first_node else 42  # the authors' seed, train_main.py
+    first = recipe.first_seed
+    if first + count > END_OF_SEEDS:
+        raise RecipeError([Problem(recipe.path, f"{count} seeds from first_seed {first} on go beyond 2**31 - 1")])
+    if count * len(drafts) > _MAX_RUNS:
+        raise RecipeError([Problem(recipe.path, f"{count} seeds of {len(drafts)} runs: more than {_MAX_RUNS} runs")])
     runs: dict[str, Run] = {}
     for seed, draft in itertools.product(range(first, first + count), drafts):
         spec = draft.spec.model_copy(update={"seed": seed})
@@ -155,6 +172,7 @@ def expand(
             spec=spec,
             execution=draft.execution,
             overrides=tuple(overrides),
+            first_seed=first,
         )
         runs.setdefault(run.id, run)
     return list(runs.values())
@@ -227,6 +245,8 @@ def _collect(
         if len(drafts) > _MAX_RUNS:
             problems.append(Problem(entry.where, f"more than {_MAX_RUNS} runs"))
             break
+    if only is not None and not drafts and not problems:
+        problems.append(Problem(only.where, f"scales.{scale}.only: matches none of the runs"))
     seen: dict[str, _Draft] = {}
     for draft in drafts:
         other = seen.setdefault(draft.name, draft)
@@ -296,6 +316,7 @@ def _with_method(root: Node, tree: Node, scale_node: Node, overrides: Sequence[N
         method = method.merged(own) if own is not None else method
     for layer in (scale_node.get("method"), *(extra.get("method") for extra in overrides)):
         method = method.merged(_accepted(root, method, layer, problems)) if layer else method
+    problems += check_outside(method.get("name") or named)
     parts = {key: node for key, node in items(tree) if key != "params"}
     return Node({**parts, "method": method}, tree.where)
 
@@ -308,9 +329,10 @@ def _stand_in(tree: Node) -> Node:
 
 def _accepted(root: Node, method: Node, layer: Node, problems: list[Problem]) -> Node:
     """An overlay of parameters speaks to every method of the recipe: each takes those that it has."""
-    kind = METHODS.get(method.plain().get("name"))
+    name = str(method.plain().get("name"))
+    kind = METHODS.get(name, CustomMethod if ":" in name else None)
     used = [METHODS[name] for name in (*dict(items(root.get("methods"))), *METHODS) if name in METHODS]
-    known = {field for other in used for field in other.model_fields if field != "name"}
+    known = {field for other in (*used, *([kind] if kind else [])) for field in other.model_fields if field != "name"}
     if not isinstance(layer.value, dict):
         message = "method: takes parameters (method.alpha=0.5); which methods run is chosen with --only"
         problems.append(Problem(layer.where, message))
@@ -355,7 +377,7 @@ def _name(root: Node, entry: Node, tree: Node, problems: list[Problem]) -> str |
         if found is None or isinstance(found.value, dict | list):
             missing.append(match[1])
             return ""
-        return str(found.plain())
+        return str(found.plain()).replace(":", ".")  # of a method from outside, module:function
 
     name = re.sub(r"\{([A-Za-z0-9_.]+)\}", value, str(node.plain()))
     if missing:

@@ -29,13 +29,28 @@ def explain(
             elif part == item["loc"][-1] and item["type"] == "missing":
                 path.append(str(part))
         place = ".".join((*prefix, *path))
-        yield Problem(node.where, (place + ": " if place else "") + _words(item, model, path))
+        words = _words(item, model, place)
+        if item["type"] == "value_error" and not path:  # between parts: it begins with the key it is about
+            node = _nearest(tree, words.partition(" ")[0])
+        yield Problem(node.where, (place + ": " if place else "") + words)
 
 
-def _words(item: Any, model: type[BaseModel], path: Sequence[str]) -> str:
+def _nearest(tree: Node, dotted: str) -> Node:
+    """The node at a dotted key, or the last one on the way to it."""
+    for key in dotted.split("."):
+        child = tree.get(key)
+        if child is None:
+            break
+        tree = child
+    return tree
+
+
+def _words(item: Any, model: type[BaseModel], place: str) -> str:
     kind, got, context = item["type"], item.get("input"), item.get("ctx", {})
     if kind == "extra_forbidden":
-        return f"unknown key; {suggest(path[-1], _siblings(model, item['loc']))}"
+        return f"unknown key; {suggest(place.rpartition('.')[2], _siblings(model, item['loc']))}"
+    if kind in ("model_type", "dict_type"):
+        return f"expected keys and values ({place}.KEY=VALUE), got {'nothing' if got is None else repr(got)}"
     if kind == "missing":
         return "is missing"
     if kind == "value_error":

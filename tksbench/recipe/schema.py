@@ -14,14 +14,26 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Discriminator, Field
 
 from tksbench.recipe.errors import suggest
 
-DATA_SETS = ("cifar10", "cifar100", "imagenet", "dvs_cifar10", "ncaltech101", "nmnist", "cub", "dogs", "cars")
+AUGMENTATIONS: dict[str, tuple[str, ...]] = {  # what each data set's reader can do
+    "cifar10": ("strong", "plain", "none"),
+    "cifar100": ("strong", "plain", "none"),
+    "imagenet": ("imagenet", "none"),
+    "dvs_cifar10": ("dvs", "none"),
+    "ncaltech101": ("dvs", "none"),
+    "nmnist": ("dvs", "none"),
+    "cub": ("finegrained", "none"),
+    "dogs": ("finegrained", "none"),
+    "cars": ("finegrained", "none"),
+}
+SPLITS = {"dvs_cifar10": ("natural", "tebn")}  # all others: natural alone
+DATA_SETS = tuple(AUGMENTATIONS)
 MODELS = ("spiking_resnet19", "sew_resnet18", "sew_resnet19", "sew_resnet34", "sew_resnet50", "vgg_snn")
 SCALES = ("paper", "budget", "mini", "smoke")
 
 
 def _known(kind: str, names: tuple[str, ...]) -> AfterValidator:
     def check(name: str) -> str:
-        if name not in names and ":" not in name:  # "module:attr" names one from outside the project
+        if name not in names:
             raise ValueError(f"unknown {kind} '{name}'; {suggest(name, names)}")
         return name
 
@@ -182,6 +194,18 @@ class RunSpec(Model):
     numerics: NumericsSpec = NumericsSpec()
     seed: Annotated[int, Field(ge=0, lt=2**31)] = 42
     versions: dict[str, int] = Field(default_factory=dict)  # bumped by hand when a component's meaning changes
+
+    @model_validator(mode="after")
+    def _exists(self) -> RunSpec:
+        """Refuse what no reader of the data set can do; each message begins with the key it is about."""
+        data = self.data
+        for key, value, known in (
+            ("augment", data.augment, AUGMENTATIONS[data.name]),
+            ("split", data.split, SPLITS.get(data.name, ("natural",))),
+        ):
+            if value not in known:
+                raise ValueError(f"data.{key} '{value}' is not for {data.name}; it has {', '.join(known)}")
+        return self
 
     @model_validator(mode="after")
     def _fits(self) -> RunSpec:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import importlib.util
+import re
 from typing import TYPE_CHECKING
 
 from tksbench.recipe.errors import Problem, suggest
@@ -13,6 +15,9 @@ if TYPE_CHECKING:
     from tksbench.recipe.yamltree import Node
 
 PARTS = ("data", "model", "optim", "evaluation", "numerics")
+FIRST_SEED = 42  # the authors' seed, train_main.py
+END_OF_SEEDS = 2**31
+_OUTSIDE = re.compile(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)*:[A-Za-z_]\w*(\.[A-Za-z_]\w*)*", re.ASCII)
 _RUN_KEYS = (*PARTS, "from", "method", "params", "name", "grid")
 _SCALE_KEYS = (*PARTS, "execution", "method", "only", "seeds")
 _TOP_KEYS = ("about", "name", "seeds", "first_seed", "protocol", "methods", "runs", "scales", "execution")
@@ -74,7 +79,41 @@ def check_shape(root: Node) -> Iterator[Problem]:
     for node in sources(root).values():
         if not isinstance(node.value, str):
             yield Problem(node.where, f"from: expected the file name of a recipe, got {node.plain()!r}")
+    runs = root.get("runs")
+    if runs and runs.value == []:
+        yield Problem(runs.where, "runs: expected at least one run")
     yield from _count(root.get("seeds"), "seeds")
+    yield from _seed_range(root)
+
+
+def check_outside(name: Node) -> Iterator[Problem]:
+    """What is wrong with the name of a method from outside, `module:function`; imports nothing."""
+    if not (isinstance(name.value, str) and ":" in name.value):
+        return
+    if not _OUTSIDE.fullmatch(name.value):
+        yield Problem(name.where, f"method '{name.value}': one from outside is written module:function")
+        return
+    package = name.value.partition(":")[0].partition(".")[0]
+    try:
+        found = importlib.util.find_spec(package) is not None
+    except (ImportError, ValueError):  # a module that is no importable one, such as __main__
+        found = False
+    if not found:
+        hint = "install it, or use python -m tksbench.launch in the folder that holds it"
+        yield Problem(name.where, f"method '{name.value}': there is no module '{package}'; {hint}")
+
+
+def _seed_range(root: Node) -> Iterator[Problem]:
+    """Seeds are whole numbers from 0 to 2**31 - 1, the last one of every scale too."""
+    node = root.get("first_seed")
+    first = node.value if node else FIRST_SEED
+    if node and not (type(first) is int and 0 <= first < END_OF_SEEDS):
+        yield Problem(node.where, f"first_seed: expected a whole number from 0 to 2**31 - 1, got {node.plain()!r}")
+        return
+    scales = [(f"scales.{name}.seeds", scale.get("seeds")) for name, scale in items(root.get("scales"))]
+    for path, seeds in (("seeds", root.get("seeds")), *scales):
+        if seeds and type(seeds.value) is int and type(first) is int and first + seeds.value > END_OF_SEEDS:
+            yield Problem(seeds.where, f"{path}: {seeds.value} from first_seed {first} on go beyond 2**31 - 1")
 
 
 def _count(node: Node | None, path: str) -> Iterator[Problem]:

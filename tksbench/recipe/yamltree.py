@@ -138,6 +138,12 @@ def parse(text: str, source: str) -> Node:
     return _Builder(source).build(root, f"{source}:1")
 
 
+def _recipes_in(folder: Path) -> list[str]:
+    """Recipes of a folder and of `recipes/` in it, as one would name them from there."""
+    found = (*folder.glob("*.yaml"), *folder.glob("recipes/*.yaml"))
+    return sorted(path.relative_to(folder).as_posix() for path in found if not path.name.startswith("."))
+
+
 def read(path: Path) -> Node:
     """Read a YAML file into a tree; see `parse`.
 
@@ -147,8 +153,8 @@ def read(path: Path) -> Node:
     try:
         text = path.read_text(encoding="utf-8")
     except FileNotFoundError:
-        near = sorted(p.name for p in path.parent.glob("*.yaml")) if path.parent.is_dir() else []
-        raise RecipeError([Problem(str(path), f"no such file; recipes here: {', '.join(near) or 'none'}")]) from None
+        near = ", ".join(_recipes_in(path.parent)) or "none"
+        raise RecipeError([Problem(str(path), f"no such file; recipes here: {near}")]) from None
     except IsADirectoryError:
         raise RecipeError(
             [Problem(str(path), "is a folder; name a recipe in it, for example recipes/cifar10.yaml")]

@@ -30,7 +30,6 @@ PACKAGES = (
     "torch",
     "torchvision",
 )
-FIRST_SEED = 42  # of every recipe: the authors' seed
 MAX_DIFF = 20_000  # bytes of uncommitted changes kept
 _WATCHED = ("tksbench", "recipes", "constraints.txt", "pyproject.toml")  # results and prose change no number
 _GIT_S = 20  # seconds a git command may take
@@ -73,8 +72,8 @@ def collect_provenance(
 def rerun_command(run: Run) -> str:
     """The shell command that trains (or shows) this run, among its other seeds."""
     words = ["python", "-m", "tksbench.launch", run.recipe, *run.overrides, "--scale", run.scale, "--only", run.name]
-    if run.seed > FIRST_SEED:  # seeds are run in order, so reaching this one takes those before it
-        words += ["--seeds", str(run.seed - FIRST_SEED + 1)]
+    if run.seed > run.first_seed:  # seeds are run in order, so reaching this one takes those before it
+        words += ["--seeds", str(run.seed - run.first_seed + 1)]
     return shlex.join(words)
 
 

@@ -43,6 +43,8 @@ def collect_provenance(
     devices: Sequence[str],
     data: Mapping[str, str],
     threads: int | None = None,
+    processes: int = 1,
+    nodes: int = 1,
 ) -> dict[str, Any]:
     """The `provenance` part of a record.
 
@@ -53,7 +55,9 @@ def collect_provenance(
         devices: Names of the devices that trained, for example `torch.cuda.get_device_name(0)`;
             empty for a CPU, whose own name is then taken.
         data: Checksum by data file.
-        threads: Threads that torch computed with.
+        threads: Threads that torch computed with, in each process.
+        processes: Number of processes that trained the run together, in the attempt that finished it.
+        nodes: Number of machines that they were on.
     """
     return {
         **git_state(),
@@ -62,6 +66,8 @@ def collect_provenance(
         "platform": f"{platform.system()} {platform.machine()}",
         "devices": list(devices) or [cpu_name()],
         "threads": threads,
+        "processes": processes,
+        "nodes": nodes,
         "data": dict(data),
         "command": command,
         "started": started,

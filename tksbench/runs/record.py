@@ -127,6 +127,8 @@ class Provenance(_Part):
     platform: str
     devices: list[str]
     threads: int | None = None
+    processes: int = 1
+    nodes: int = 1
     data: dict[str, str]
     command: str
     started: str

@@ -43,6 +43,7 @@ class State:
         best_sha256: Of the file with that epoch's logits.
         images: Training samples since the run began.
         seconds: Time spent on them, evaluation not counted.
+        gpu_seconds: The same, times the number of GPUs at the time.
     """
 
     run: str
@@ -55,6 +56,7 @@ class State:
     best_sha256: str = ""
     images: int = 0
     seconds: float = 0.0
+    gpu_seconds: float = 0.0
 
 
 def tensors_of(model: nn.Module, optimizer: torch.optim.Optimizer) -> dict[str, Tensor]:

@@ -22,8 +22,8 @@ def per_step_logits(
     device: torch.device,
     autocast: Callable[[], Any],
     at_batch: Callable[[], None],
-) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
-    """The network's raw outputs on the whole test half, each sample once.
+) -> list[tuple[NDArray[np.float32], NDArray[np.int64]]]:
+    """The network's raw outputs on some batches of the test half.
 
     Args:
         model: Maps a batch of images to logits [T, B, C]; put into evaluation mode and back.
@@ -33,9 +33,9 @@ def per_step_logits(
         at_batch: Called after each batch; may raise to stop.
 
     Returns:
-        Logits [N, T, C] and labels [N], in the order of the batches.
+        Logits [B, T, C] and labels [B] of each batch.
     """
-    logits, labels = [], []
+    parts = []
     training = model.training
     model.eval()
     try:
@@ -43,11 +43,20 @@ def per_step_logits(
             for images, target in batches:
                 with autocast():
                     out = model(to_device(images, device))
-                logits.append(out.float().transpose(0, 1).cpu().numpy())
-                labels.append(target.numpy())
+                parts.append((out.float().transpose(0, 1).cpu().numpy(), target.numpy()))
                 at_batch()
     finally:
         model.train(training)
+    return parts
+
+
+def concatenate(
+    parts: list[tuple[NDArray[np.float32], NDArray[np.int64]]],
+) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
+    """Logits [N, T, C] and labels [N] of batches in order; empty arrays of none."""
+    if not parts:
+        return np.empty((0, 0, 0), np.float32), np.empty(0, np.int64)
+    logits, labels = zip(*parts, strict=True)
     return np.concatenate(logits), np.concatenate(labels)
 
 

@@ -1,4 +1,8 @@
-"""One run from its directory to its record, under a lease."""
+"""One run from its directory to its record, under a lease; in one process, or in several that end alike.
+
+Of several processes the leading one has the lease and writes every file; the others train with it and leave with
+its exit status.
+"""
 
 from __future__ import annotations
 
@@ -15,20 +19,23 @@ from tksbench.runs.errors import LeaseHeld, LeaseLost
 from tksbench.runs.lease import Lease
 from tksbench.runs.paths import RunDir
 from tksbench.train.errors import Interrupted
+from tksbench.train.parallel import ALONE, Verdict, join
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from pathlib import Path
     from types import FrameType
 
     from tksbench.recipe import Run
     from tksbench.train.loop import Trainer
+    from tksbench.train.parallel import OneProcess
 
 log = logging.getLogger("tksbench.train")
 DONE, FAILED, BAD_INPUT, INTERRUPTED, HELD = 0, 1, 2, 3, 4
 
 
 class StopFlag:
-    """Set by SIGINT, SIGTERM or SIGUSR2; a second signal acts as if nobody had asked for it to be caught.
+    """Set by SIGINT, SIGTERM or SIGUSR2; a second SIGINT or SIGTERM acts as if nobody had asked for it to be caught.
 
     Until `wait_for_boundary` is set there is nothing to save, so a signal raises KeyboardInterrupt at once.
     """
@@ -44,7 +51,8 @@ class StopFlag:
 
     def _catch(self, number: int, _frame: FrameType | None) -> None:
         self.raised = True
-        signal.signal(number, signal.SIG_DFL)
+        # Slurm sends its own to every process of a step, and a wrapper around this one may pass it on once more.
+        signal.signal(number, signal.SIG_IGN if number == signal.SIGUSR2 else signal.SIG_DFL)
         if not self.wait_for_boundary:
             raise KeyboardInterrupt
 
@@ -55,75 +63,143 @@ def run_job(path: Path) -> int:
     Returns:
         0 done (or done before), 1 failed, 2 bad input, 3 interrupted after saving, 4 held by another process.
     """
-    run_dir = RunDir(path.absolute())
-    stop = StopFlag()
+    job = Job(RunDir(path.absolute()))
     try:
-        ledger = Ledger(run_dir.path.parent.parent)
-        run = ledger.load_run(run_dir)
-        with Lease.acquire(run_dir) as lease:
-            if ledger.finished(run.id):
-                log.info("%s is done already", run.name)
-                return DONE
-            code = _attempt(run, run_dir, lease, stop)
-            if code == BAD_INPUT:
-                ledger.discard(run_dir)
-            return code
+        job.begin()
     except KeyboardInterrupt:
         log.info("interrupted before training began")
         return INTERRUPTED
-    except (LeaseHeld, LeaseLost) as error:
-        log.error("%s", error)
-        return HELD
     except TksbenchError as error:
         log.error("%s", error)
         return BAD_INPUT
+    verdict = job.lead() if job.parallel.lead else job.follow()
+    return job.parallel.leave(verdict)
 
 
-def _attempt(run: Run, run_dir: RunDir, lease: Lease, stop: StopFlag) -> int:
-    """Train under the lease and note how it ended."""
-    trainer: Trainer | None = None
-    try:
-        trainer = _prepare(run, run_dir, lease, stop)
-        stop.wait_for_boundary = True
-        attempts.attempt_started(run_dir, trainer.state.epoch, trainer.state.step)
-        trainer.fit()
-        _finish(run, run_dir, trainer)
-    except LeaseLost:
-        raise
-    except Interrupted as event:
-        log.info("interrupted %s; the same command goes on from there", event)
-        _note(run_dir, "interrupted", "stopped by a signal", trainer)
-        return INTERRUPTED
-    except TksbenchError as error:
-        log.error("%s", error)
-        if trainer is None and not attempts.read_attempts(run_dir):
-            return BAD_INPUT
-        _note(run_dir, "failed", str(error), trainer)
-        return FAILED
-    except Exception as error:
-        traceback.print_exc()
-        _note(run_dir, "failed", f"{type(error).__name__}: {error}", trainer)
-        return FAILED
-    log.info("%s is done", run.name)
-    return DONE
+class Job:
+    """This process's part in training the run of a directory."""
 
+    run: Run
 
-def _note(run_dir: RunDir, outcome: attempts.Outcome, reason: str, trainer: Trainer | None) -> None:
-    place = (trainer.state.epoch, trainer.state.step) if trainer else (0, 0)
-    with suppress(TksbenchError):  # the disk may be what failed; the log has told the reason
-        attempts.attempt_ended(run_dir, outcome, reason, *place)
+    def __init__(self, run_dir: RunDir) -> None:
+        self.dir = run_dir
+        self.ledger = Ledger(run_dir.path.parent.parent)
+        self.stop = StopFlag()
+        self.parallel: OneProcess = ALONE
+        self.lease: Lease | None = None
+        self.trainer: Trainer | None = None
 
+    def begin(self) -> None:
+        """Read what is to be trained, and meet the run's other processes if there are any.
 
-def _prepare(run: Run, run_dir: RunDir, lease: Lease, stop: StopFlag) -> Trainer:
-    # Here and not above: torch takes seconds to import, the lease and the messages before it should not.
-    from tksbench.data.registry import load
-    from tksbench.train.build import pick_device
-    from tksbench.train.loop import Trainer
+        Raises:
+            TksbenchError: If either cannot be done.
+        """
+        self.run = self.ledger.load_run(self.dir)
+        self.parallel = join(self.run.execution, self._ended_elsewhere)
+        if not self.parallel.lead:
+            log.setLevel(logging.WARNING)  # one process tells how it goes
 
-    data = load(run.spec.data, run.spec.model.T, run.spec.seed)
-    trainer = Trainer(run, run_dir, data, pick_device(run.execution), stop, lease.check)
-    trainer.resume()
-    return trainer
+    def lead(self) -> Verdict:
+        """Take the lease, train, and write the record; how it ended."""
+        try:
+            with Lease.acquire(self.dir) as self.lease:
+                if self.ledger.finished(self.run.id):
+                    log.info("%s is done already", self.run.name)
+                    return Verdict(DONE, "")
+                verdict = self._attempt(self.lease)
+                if verdict.code == BAD_INPUT:
+                    self.ledger.discard(self.dir)
+                return verdict
+        except KeyboardInterrupt:
+            log.info("interrupted before training began")
+            return Verdict(INTERRUPTED, "stopped by a signal")
+        except (LeaseHeld, LeaseLost) as error:
+            log.error("%s", error)
+            return Verdict(HELD, str(error))
+        except TksbenchError as error:
+            log.error("%s", error)
+            return Verdict(BAD_INPUT, str(error))
+
+    def follow(self) -> Verdict | None:
+        """Train with the leading process; None if it is that one's to say how it ended."""
+        try:
+            self.parallel.from_lead(lambda: None)  # it has the lease now
+            self.trainer = self._prepare(lambda: None)
+            self.stop.wait_for_boundary = True
+            self.trainer.fit()
+        except Interrupted:
+            return None
+        except KeyboardInterrupt:
+            return Verdict(INTERRUPTED, "stopped by a signal")
+        except TksbenchError as error:  # logged when it is decided whose word counts
+            return Verdict(FAILED if self.trainer else BAD_INPUT, str(error))
+        except Exception as error:
+            traceback.print_exc()
+            return Verdict(FAILED, f"{type(error).__name__}: {error}")
+        return None
+
+    def _attempt(self, lease: Lease) -> Verdict:
+        """Train under the lease and note how it ended."""
+        try:
+            self.parallel.from_lead(lambda: None)  # the others wait for the lease
+            self.trainer = trainer = self._prepare(lease.check)
+            self.stop.wait_for_boundary = True
+            attempts.attempt_started(self.dir, trainer.state.epoch, trainer.state.step)
+            trainer.fit()
+            _finish(self.run, self.dir, trainer)
+        except LeaseLost:
+            raise
+        except Interrupted as event:
+            log.info("interrupted %s; the same command goes on from there", event)
+            return self._note(INTERRUPTED, "stopped by a signal")
+        except TksbenchError as error:
+            log.error("%s", error)
+            return self._note(FAILED if self._begun() else BAD_INPUT, str(error))
+        except Exception as error:
+            traceback.print_exc()
+            return self._note(FAILED, f"{type(error).__name__}: {error}")
+        log.info("%s is done", self.run.name)
+        return Verdict(DONE, "")
+
+    def _begun(self) -> bool:
+        """Whether training has begun, now or ever."""
+        return self.trainer is not None or bool(attempts.read_attempts(self.dir))
+
+    def _note(self, code: int, reason: str) -> Verdict:
+        """Add a row to the attempts; a run that cannot begin leaves none."""
+        if code != BAD_INPUT:
+            state = self.trainer.state if self.trainer else None
+            place = (state.epoch, state.step) if state else (0, 0)
+            outcome: attempts.Outcome = "interrupted" if code == INTERRUPTED else "failed"
+            with suppress(TksbenchError):  # the disk may be what failed; the log has told the reason
+                attempts.attempt_ended(self.dir, outcome, reason, *place)
+        return Verdict(code, reason)
+
+    def _ended_elsewhere(self, verdict: Verdict) -> None:
+        """Another process has ended the run, and this one is about to exit: leave everything in order."""
+        if self.lease is None:
+            return
+        code = FAILED if verdict.code == BAD_INPUT and self._begun() else verdict.code
+        with suppress(TksbenchError):
+            self.lease.check()
+            if code == BAD_INPUT:
+                self.ledger.discard(self.dir)
+            elif self.trainer or code == FAILED:
+                self._note(code, verdict.reason)
+        self.lease.release()
+
+    def _prepare(self, guard: Callable[[], None]) -> Trainer:
+        # Here and not above: torch takes seconds to import, the lease and the messages before it should not.
+        from tksbench.data.registry import load
+        from tksbench.train.loop import Trainer
+
+        spec = self.run.spec
+        data = load(spec.data, spec.model.T, spec.seed)
+        device = self.parallel.device(self.run.execution)
+        trainer = Trainer(self.run, self.dir, data, device, self.stop, guard, self.parallel)
+        trainer.resume()
+        return trainer
 
 
 def _finish(run: Run, run_dir: RunDir, trainer: Trainer) -> None:

@@ -10,14 +10,12 @@ from __future__ import annotations
 import io
 import logging
 import math
-import signal
 import time
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
-from torch.utils.data import DataLoader
 
 from tksbench.data.registry import info
 from tksbench.report.metrics import summarize
@@ -25,8 +23,11 @@ from tksbench.runs.files import append_jsonl, read_jsonl, sha256_file, write_byt
 from tksbench.train import build
 from tksbench.train.checkpoint import State, newest, restore, save_checkpoint
 from tksbench.train.errors import CheckpointError, Diverged, Interrupted
-from tksbench.train.evaluate import per_step_logits, to_device
+from tksbench.train.evaluate import concatenate, per_step_logits, to_device
+from tksbench.train.loading import read_batches
+from tksbench.train.parallel import ALONE, GO_ON, SAVE, STOP, OneProcess
 from tksbench.train.schedule import TestBatches, TrainBatches, cosine, steps_per_epoch
+from tksbench.train.shares import Shares
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -34,7 +35,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from tksbench.data.base import Batch, Data, Split
+    from tksbench.data.base import Batch, Data
     from tksbench.recipe import Run
     from tksbench.runs.paths import RunDir
 
@@ -43,7 +44,7 @@ PROGRESS_S = 1.0  # seconds between two updates of the live view
 
 
 class Trainer:
-    """One run on one device.
+    """One run on one device, or this process's share of it.
 
     Args:
         run: What to train.
@@ -52,6 +53,7 @@ class Trainer:
         device: Where to train it.
         stopping: Asked at every step boundary; true means save and stop.
         guard: Called before anything is written; raises if the run belongs to another process by now.
+        parallel: The processes that share the run; the leading one alone writes files.
     """
 
     def __init__(
@@ -62,13 +64,18 @@ class Trainer:
         device: torch.device,
         stopping: Callable[[], bool] = lambda: False,
         guard: Callable[[], None] = lambda: None,
+        parallel: OneProcess = ALONE,
     ) -> None:
         self.run, self.dir, self.data, self.device = run, run_dir, data, device
-        self.stopping, self.guard = stopping, guard
+        self.stopping, self.guard, self.parallel = stopping, guard, parallel
         spec = run.spec
         self.epochs = spec.optim.epochs
         self.steps = steps_per_epoch(len(data.train), spec.optim)
         self.model = build.build_model(spec, data.num_classes, info(spec.data.name).in_chans, device)
+        if spec.optim.replica_batch is None:
+            self.model = parallel.normalise_together(self.model)
+        self.shares = Shares(len(data.train), spec.optim, self.model, parallel)
+        self.network = parallel.network(self.model)
         self.optimizer = build.build_optimizer(spec, self.model)
         self.scheduler = cosine(self.optimizer, spec.optim)
         self.loss = build.build_loss(spec, self.steps)
@@ -88,7 +95,7 @@ class Trainer:
         Raises:
             CheckpointError: If there are checkpoints, but none can be used.
         """
-        found = newest(self.dir.checkpoints, self.run.id)
+        found = self.parallel.from_lead(lambda: newest(self.dir.checkpoints, self.run.id))
         if found is not None:
             self.state, tensors, damaged = found
             for message in damaged:
@@ -97,7 +104,7 @@ class Trainer:
             self._correct.fill_(self.state.correct)
             self._saved_best = self.state.best["epoch"] if self.state.best else None
             log.info("resumed at epoch %d, step %d", self.state.epoch, self.state.step)
-        for path in (self.dir.metrics, self.dir.losses):
+        for path in (self.dir.metrics, self.dir.losses) if self.parallel.lead else ():
             rows = read_jsonl(path)
             kept = [row for row in rows if row["epoch"] < self.state.epoch]
             if path.exists():
@@ -110,33 +117,42 @@ class Trainer:
             Interrupted: If `stopping` said so; the state is saved.
             Diverged: If the loss is no finite number.
         """
-        self.model.train()
-        batches = iter(self._train_loader())
+        self.network.train()
+        batches = self._train_loader()
         self._began = (time.monotonic(), self._done())
+        over = self.state.epoch >= self.epochs
         while self.state.epoch < self.epochs:
             self.scheduler.step(self.state.epoch)
             while self.state.step < self.steps:
-                self._step(*next(batches))
+                self._step([next(batches) for _ in self.shares.parts(self.state.step)])
                 self._boundary()
             self._end_epoch()
+        if over:  # resumed after the last epoch, and the last test's logits are not at hand
+            self._test(self.epochs - 1)
         self.save()
 
     def evaluate(self) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
-        """Per-step test logits [N, T, C] and labels [N] of the network as it is.
+        """Per-step test logits [N, T, C] and labels [N] of the network as it is; empty but in the leading process.
 
         Raises:
             Interrupted: As `fit`.
         """
-        batches = self._loader(self.data.test, TestBatches(self.data.test, self.run.spec.evaluation.batch_size))
-        return per_step_logits(self.model, batches, self.device, self.autocast, self._stop_if_asked)
+        batches = list(TestBatches(self.data.test, self.run.spec.evaluation.batch_size))
+        mine = batches[self.parallel.rank :: self.parallel.size]
+        loader = read_batches(self.data.test, mine, self.run.execution.workers, self.device)
+        parts = per_step_logits(self.model, loader, self.device, self.autocast, self._stop_if_asked)
+        if len(mine) < -(-len(batches) // self.parallel.size):
+            self._stop_if_asked()  # where the others have one batch more
+        return concatenate(self.parallel.gather(parts))
 
     def save(self) -> None:
         """Write a checkpoint of this moment."""
         self.guard()
         self._collect()
-        self._check_finite()
-        save_checkpoint(self.dir.checkpoints, self.state, self.model, self.optimizer)
-        self._drop_best_logits()
+        if self.parallel.lead:
+            self._check_finite()
+            save_checkpoint(self.dir.checkpoints, self.state, self.model, self.optimizer)
+            self._drop_best_logits()
         self._saved_at = time.monotonic()
 
     def _drop_best_logits(self) -> None:
@@ -147,27 +163,37 @@ class Trainer:
             path.unlink(missing_ok=True)
         self._saved_best = best
 
-    def _step(self, images: torch.Tensor, labels: torch.Tensor) -> None:
-        started = time.monotonic()
+    def _forward(self, images: torch.Tensor, labels: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """The mean loss of some samples, and how many of them the network has right."""
         images, labels = to_device(images, self.device), labels.to(self.device, non_blocking=True)
         with self.autocast():
-            logits = self.model(images)
-        loss = self.loss(logits, labels, self.state.epoch, self.state.step)
-        loss.backward()  # type: ignore[no-untyped-call]
+            logits = self.network(images)
+        correct = (logits.detach().mean(0).argmax(-1) == labels).sum()
+        return self.loss(logits, labels, self.state.epoch, self.state.step), correct
+
+    def _step(self, batches: list[Batch]) -> None:
+        started = time.monotonic()
+        total = self.shares.total(self.state.step)
+        loss, correct = self.shares.backward(self.network, batches, total, self._forward)
         self.optimizer.step()
         self.optimizer.zero_grad(set_to_none=True)
-        self._pending.append(loss.detach())
-        self._correct += (logits.detach().mean(0).argmax(-1) == labels).sum()
+        self._pending.append(loss)
+        self._correct += correct
         self.state.step += 1
-        self.state.seen += len(labels)
-        self.state.images += len(labels)
-        self.state.seconds += time.monotonic() - started
+        self.state.seen += total
+        self.state.images += total
+        seconds = time.monotonic() - started
+        self.state.seconds += seconds
+        self.state.gpu_seconds += seconds * self.parallel.size if self.device.type == "cuda" else 0.0
 
     def _boundary(self) -> None:
-        """Between two steps: stop, save or show, whichever is due."""
-        self._stop_if_asked()
+        """Between two steps: stop, save or show, whichever is due; all processes do the same."""
         now = time.monotonic()
-        if now - self._saved_at >= self.run.execution.checkpoint_minutes * 60:
+        due = now - self._saved_at >= self.run.execution.checkpoint_minutes * 60
+        agreed = self.parallel.agree(STOP if self.stopping() else SAVE if due else GO_ON)
+        if agreed == STOP:
+            self._stop()
+        if agreed == SAVE:
             self.save()
         if now - self._shown_at >= PROGRESS_S:
             self._shown_at = now
@@ -175,9 +201,12 @@ class Trainer:
             self._show()
 
     def _stop_if_asked(self) -> None:
-        if self.stopping():
-            self.save()
-            raise Interrupted(f"at epoch {self.state.epoch}, step {self.state.step}")
+        if self.parallel.agree(STOP if self.stopping() else GO_ON) == STOP:
+            self._stop()
+
+    def _stop(self) -> None:
+        self.save()
+        raise Interrupted(f"at epoch {self.state.epoch}, step {self.state.step}")
 
     def _collect(self) -> None:
         """Fetch the losses of the last steps from the device; one wait for all of them."""
@@ -186,7 +215,7 @@ class Trainer:
         values = torch.stack(self._pending).double().cpu().tolist()
         first = self.state.step - len(values)
         for offset, value in enumerate(values):
-            if not math.isfinite(value):
+            if not math.isfinite(value) and self.parallel.lead:
                 place = f"epoch {self.state.epoch}, step {first + offset}"
                 raise Diverged(f"the loss is {value} at {place}; the checkpoints before it are kept")
         self.state.losses += values
@@ -204,31 +233,36 @@ class Trainer:
     def _end_epoch(self) -> None:
         self._collect()
         state, epoch = self.state, self.state.epoch
-        row: dict[str, Any] = {
+        due = (epoch + 1) % self.run.spec.evaluation.every == 0 or epoch + 1 == self.epochs
+        metrics = self._test(epoch) if due else {}
+        if self.parallel.lead:
+            self._log_epoch(metrics)
+        self.state = replace(state, epoch=epoch + 1, step=0, losses=[], correct=0, seen=0)
+        self._correct.zero_()
+        self._show()
+
+    def _log_epoch(self, metrics: dict[str, Any]) -> None:
+        """Write what an epoch has brought; `metrics` of the test half may be empty."""
+        state, epoch = self.state, self.state.epoch
+        row = {
             "epoch": epoch,
             "lr": self.optimizer.param_groups[0]["lr"],
             "alpha": self.loss.alpha(epoch, 0),
             "train_loss": sum(state.losses) / len(state.losses),
             "train_top1": 100.0 * state.correct / state.seen,
-            "test_loss": None,
-            "test_top1": None,
-            "test_top1_halves": None,
+            **{f"test_{key}": metrics.get(key) for key in ("loss", "top1", "top1_halves")},
         }
-        if (epoch + 1) % self.run.spec.evaluation.every == 0 or epoch + 1 == self.epochs:
-            metrics = self._test(epoch)
-            row |= {f"test_{key}": metrics[key] for key in ("loss", "top1", "top1_halves")}
         self.guard()
         append_jsonl(self.dir.losses, {"epoch": epoch, "loss": state.losses})
         append_jsonl(self.dir.metrics, row)
-        tested = "" if row["test_top1"] is None else f", test {row['test_top1']:.2f} %"
+        tested = f", test {metrics['top1']:.2f} %" if metrics else ""
         log.info("epoch %d of %d: loss %.4f%s", epoch + 1, self.epochs, row["train_loss"], tested)
-        self.state = replace(state, epoch=epoch + 1, step=0, losses=[], correct=0, seen=0)
-        self._correct.zero_()
-        self._show()
 
     def _test(self, epoch: int) -> dict[str, Any]:
         """Evaluate, and keep the logits if this is the best epoch so far (the first of equals)."""
         logits, labels = self.evaluate()
+        if not self.parallel.lead:
+            return {}
         metrics = {"epoch": epoch, **summarize(logits, labels)}
         if self.state.best is None or metrics["top1"] > self.state.best["top1"]:
             self.state.best = metrics
@@ -249,8 +283,6 @@ class Trainer:
         Raises:
             CheckpointError: If the best epoch's logits on disk are not those that were written.
         """
-        if self.last is None:  # resumed after the last epoch
-            self._test(self.epochs - 1)
         assert self.last is not None and self.state.best is not None  # noqa: S101 - the last epoch is always tested
         best = self.dir.best(self.state.best["epoch"])
         best = best if best.exists() else self.dir.logits_best  # moved there before a crash
@@ -263,6 +295,8 @@ class Trainer:
 
     def _show(self) -> None:
         """Rewrite the live view's file; it may be lost, so it need not reach the disk."""
+        if not self.parallel.lead:
+            return
         state = self.state
         began, done = self._began
         pace = (time.monotonic() - began) / max(self._done() - done, 1)  # seconds a step, evaluation included
@@ -284,23 +318,11 @@ class Trainer:
         return self.state.epoch * self.steps + self.state.step
 
     def _train_loader(self) -> Iterator[Batch]:
-        batches = TrainBatches(
-            self.data.train, self.run.spec.optim, self.run.spec.seed, self.state.epoch, self.state.step
-        )
-        return iter(self._loader(self.data.train, batches))
-
-    def _loader(self, split: Split, batches: Any) -> Any:
-        workers = self.run.execution.workers
-        if workers == 0:
-            return map(split.__getitems__, batches)
-        return DataLoader(
-            split,
-            batch_sampler=batches,
-            collate_fn=_identity,
-            num_workers=workers,
-            worker_init_fn=_quiet,
-            pin_memory=self.device.type == "cuda",
-        )
+        """This process's parts of all remaining batches, one after the other."""
+        spec, state = self.run.spec, self.state
+        batches = TrainBatches(self.data.train, spec.optim, spec.seed, state.epoch, state.step)
+        parts = (batch[part] for batch in batches for part in self.shares.cut(len(batch)))
+        return iter(read_batches(self.data.train, parts, self.run.execution.workers, self.device))
 
 
 def write_array(path: Path, array: NDArray[Any]) -> None:
@@ -308,13 +330,3 @@ def write_array(path: Path, array: NDArray[Any]) -> None:
     buffer = io.BytesIO()
     np.save(buffer, array, allow_pickle=False)
     write_bytes(path, buffer.getvalue())
-
-
-def _identity(batch: Any) -> Any:
-    return batch
-
-
-def _quiet(_worker: int) -> None:
-    """Workers inherit the trainer's handlers; only the trainer may act on a signal."""
-    for name in (signal.SIGINT, signal.SIGTERM, signal.SIGUSR2):
-        signal.signal(name, signal.SIG_IGN if name != signal.SIGTERM else signal.SIG_DFL)

@@ -63,17 +63,15 @@ def record_parts(run: Run, run_dir: RunDir, trainer: Trainer) -> dict[str, Any]:
             command=rerun_command(run),
             started=started,
             finished=now(),
-            devices=_devices(trainer.device),
+            devices=trainer.parallel.device_names(trainer.device),
+            processes=trainer.parallel.size,
+            nodes=trainer.parallel.nodes,
             data=trainer.data.manifest,
             threads=torch.get_num_threads(),
         ),
         "weights_sha256": weights_digest(trainer.model),
         "files": {path.name: sha256_file(path) for path in files},
     }
-
-
-def _devices(device: torch.device) -> list[str]:
-    return [torch.cuda.get_device_name(device)] if device.type == "cuda" else []
 
 
 def _cost(trainer: Trainer) -> dict[str, Any]:
@@ -85,9 +83,9 @@ def _cost(trainer: Trainer) -> dict[str, Any]:
     sample = to_device(trainer.data.test.__getitems__(keys)[0], device)
     return {
         "hours": hours,
-        "gpu_hours": hours if device.type == "cuda" else 0.0,
+        "gpu_hours": state.gpu_seconds / 3600,
         "images_per_s": state.images / state.seconds if state.seconds else None,
-        "device": (_devices(device) or [cpu_name() or platform.machine()])[0],
+        "device": (trainer.parallel.device_names(device) or [cpu_name() or platform.machine()])[0],
         "parameters": sum(parameter.numel() for parameter in trainer.model.parameters()),
         "snn": measure_cost(cast("SpikingNetwork", trainer.model), sample),
     }

@@ -44,6 +44,7 @@ def train(run_dir: RunDir, mode: str) -> int:
             if stopped:
                 attempt_ended(run_dir, "interrupted", "stopped by a signal", epoch)
                 return 3
+            (run_dir.path / "in-epoch").touch()
             time.sleep(float(os.environ.get("FAKE_EPOCH_S", "0")))
             append_jsonl(run_dir.metrics, {"epoch": epoch, "test_top1": 10.0 * (epoch + 1)})
             append_jsonl(run_dir.path / "trained.jsonl", {"epoch": epoch, "gpu": os.environ["CUDA_VISIBLE_DEVICES"]})

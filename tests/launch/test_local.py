@@ -225,8 +225,8 @@ def test_ctrl_c_lets_the_run_save_and_the_same_command_goes_on(
 def test_a_second_ctrl_c_kills(recipe: str, runs: list[Run], ledger: Ledger, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("FAKE_EPOCH_S", "60")
     launcher = _launch(recipe, ledger)
-    _until(lambda: ledger.run_dir(runs[0].id).attempts.exists())
-    time.sleep(0.5)  # so that the trainer is in its long epoch, where it cannot act on the first signal
+    # In its long epoch the trainer cannot act on the first signal.
+    _until(lambda: (ledger.run_dir(runs[0].id).path / "in-epoch").exists())
     launcher.send_signal(signal.SIGINT)
     assert launcher.stdout is not None
     while "saves first" not in launcher.stdout.readline():

@@ -18,7 +18,7 @@ from tksbench.runs.record import make_record, save_record
 if TYPE_CHECKING:
     from tests.report.conftest import World
 
-SNN = {"spike_rate": 0.125, "macs": 2_000_000, "synops": 3_000_000.0, "energy_mj": 0.0119, "layers": []}
+SNN = {"spike_rate": 0.125, "macs": 2_000_000, "synops": 3_000_000.0, "energy_mj": 0.0119, "layers": [], "samples": 128}
 
 
 def finish(world: World, seed: int, **cost: float) -> None:

@@ -87,5 +87,5 @@ def _cost(trainer: Trainer) -> dict[str, Any]:
         "images_per_s": state.images / state.seconds if state.seconds else None,
         "device": (trainer.parallel.device_names(device) or [cpu_name() or platform.machine()])[0],
         "parameters": sum(parameter.numel() for parameter in trainer.model.parameters()),
-        "snn": measure_cost(cast("SpikingNetwork", trainer.model), sample),
+        "snn": measure_cost(cast("SpikingNetwork", trainer.model), sample) | {"samples": len(keys)},
     }

@@ -29,7 +29,7 @@ _NOTES = (
     "all time steps, the mean over test samples of all classes and over n seeds.",
     "Energy: 4.6 pJ a multiply-accumulate and 0.9 pJ an accumulate, 32-bit floating point in 45 nm (Horowitz, ISSCC "
     "2014); memory traffic, which costs more, is left out.",
-    "[f]: by an earlier version, from the first 32 test samples; in a test set sorted by class these are of few classes.",
+    "[f]: by an earlier version, from the first 32 test samples, which may be of few classes.",
     "Scales other than paper have narrower networks and smaller inputs, and cost accordingly.",
 )
 

@@ -60,6 +60,16 @@ def train(run_dir: RunDir, mode: str) -> int:
     return 0
 
 
+def meet(run_dir: RunDir) -> None:
+    """Wait for all ranks of this start, as the trainer's processes do before the first step."""
+    start = "-".join(os.environ.get(key, "0") for key in ("SLURM_ARRAY_JOB_ID", "SLURM_RESTART_COUNT"))
+    place = run_dir.path.parent.parent / "met" / f"{run_dir.id}-{start}"
+    place.mkdir(parents=True, exist_ok=True)
+    (place / os.environ["RANK"]).touch()
+    while len(list(place.iterdir())) < int(os.environ["WORLD_SIZE"]) and not stopped:
+        time.sleep(0.05)
+
+
 def follow(run_dir: RunDir) -> int:
     while not run_dir.record.exists():
         if stopped:
@@ -76,6 +86,7 @@ def main() -> int:
         print("12:34:56 CIFAR-10: test_batch is cut", flush=True)  # noqa: T201
         Ledger(run_dir.path.parent.parent).discard(run_dir)
         return 2
+    meet(run_dir)
     if int(os.environ["RANK"]) > 0:
         return follow(run_dir) if mode == "train" else 0
     try:

@@ -123,9 +123,6 @@ def test_a_run_on_two_nodes_is_told_who_is_who(
     assert not Path("pwned").exists()
 
 
-@pytest.mark.xfail(
-    strict=False, reason="open: a signal that comes while a start is still under way adds a start, with its reason"
-)
 def test_signals_at_the_time_limit_lead_to_the_same_end_in_three_starts(
     recipe: str, submit: Callable[..., None], ledger: Ledger, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -230,9 +227,6 @@ def test_twelve_runs_are_each_trained_once_though_the_launcher_is_killed_five_ti
     assert 1 <= most <= 2
 
 
-@pytest.mark.xfail(
-    strict=False, reason="open: after kill -9 the devcluster's controller is not always back within its 30 seconds"
-)
 def test_the_controller_may_be_restarted(
     recipe: str, submit: Callable[..., None], ledger: Ledger, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -117,6 +117,8 @@ def task(job: Job) -> int:
         raise
     log = job.run_dir.log if rank == 0 else job.run_dir.path / f"log-rank{rank}.txt"
     code, last_line = _train([*job.submission.intent["trainer"], str(job.run_dir.path)], log)
+    # Once rank 0 has left srun ends the others, and an interpreter that is shutting down has no handlers any more.
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
     if code not in (DONE, INTERRUPTED):
         row = {"rank": rank, "node": platform.node(), "code": code, "reason": last_line, "time": now()}
         job.submission.add_end(job.index, job.restart, row)

@@ -2,20 +2,21 @@
 
 from __future__ import annotations
 
-import argparse
 import sys
 import tempfile
 import textwrap
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, NoReturn
+from typing import TYPE_CHECKING
 
 from benchmarks import results
 from benchmarks.parts import PARTS, BenchError, Options, lacking, load_part
 from benchmarks.timing import MIN_ROUNDS, measure
+from tksbench.cli import CommandParser
 from tksbench.data.registry import data_root
 
 if TYPE_CHECKING:
+    import argparse
     from collections.abc import Sequence
 
     from benchmarks.timing import Row
@@ -23,11 +24,6 @@ if TYPE_CHECKING:
 _ABOUT = """\
 Measure this project beside its peers: candidates in turn within one process, ratios to a named
 reference. Close other programs first. The results go to <machine>-<date>.json and .md."""
-
-
-class _Parser(argparse.ArgumentParser):
-    def error(self, message: str) -> NoReturn:
-        raise BenchError(f"{message} (see --help)")
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -58,13 +54,7 @@ def main(argv: list[str] | None = None) -> int:
 
 def _parse(words: Sequence[str]) -> argparse.Namespace:
     parts = "\n".join(f"  {name:<10} {what}" for name, what in PARTS.items())
-    parser = _Parser(
-        prog="python -m benchmarks",
-        description=_ABOUT,
-        epilog=f"parts:\n{parts}",
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-        allow_abbrev=False,
-    )
+    parser = CommandParser("python -m benchmarks", _ABOUT, f"parts:\n{parts}")
     parser.add_argument("parts", nargs="*", metavar="PART", help="what to measure; all parts if none is named")
     parser.add_argument("--rounds", type=int, default=MIN_ROUNDS, metavar="N", help=f"default {MIN_ROUNDS}")
     parser.add_argument("--full", action="store_true", help="full shapes instead of small ones")
@@ -103,6 +93,6 @@ def _measure(name: str, options: argparse.Namespace) -> dict[str, object]:
 
 
 if __name__ == "__main__":
-    from tksbench.cli import run_command
+    from tksbench.cli import run_script
 
-    sys.exit(run_command(main))
+    run_script(main)

@@ -5,10 +5,12 @@ The modules are imported late, so that `tksbench launch --plan` never pays for t
 
 from __future__ import annotations
 
+import argparse
 import difflib
 import importlib
+import os
 import sys
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NoReturn
 
 from tksbench import __version__
 from tksbench.errors import TksbenchError
@@ -26,6 +28,29 @@ COMMANDS = {
     "tables": ("tksbench.tables", "tables, figures and verdicts from the logged runs"),
     "data": ("tksbench.data.__main__", "prepare or verify a data set, or write its miniature"),
 }
+
+
+class CommandParser(argparse.ArgumentParser):
+    """A command's arguments; a mistake in them is a `TksbenchError` like any other bad input.
+
+    Args:
+        prog: The command as the user types it.
+        about: What it does, line breaks kept.
+        epilog: Examples and exit statuses, line breaks kept.
+    """
+
+    def __init__(self, prog: str, about: str | None, epilog: str | None = None) -> None:
+        super().__init__(
+            prog=prog,
+            description=about,
+            epilog=epilog,
+            formatter_class=argparse.RawDescriptionHelpFormatter,
+            allow_abbrev=False,
+        )
+
+    def error(self, message: str) -> NoReturn:
+        """Raises: TksbenchError: Always."""
+        raise TksbenchError(f"{message} (see --help)")
 
 
 def usage() -> str:
@@ -63,6 +88,17 @@ def run_command(command: CommandMain, argv: list[str] | None = None) -> int:
     except KeyboardInterrupt:
         sys.stderr.write("tksbench: interrupted\n")
         return INTERRUPTED
+
+
+def run_script(command: CommandMain) -> NoReturn:
+    """Runs a command as `python -m` does: with the process's arguments, leaving with its exit status."""
+    try:
+        code = run_command(command)
+        sys.stdout.flush()
+    except BrokenPipeError:  # `... --plan | head`: the reader has seen enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        code = 0
+    sys.exit(code)
 
 
 def unknown_command(name: str) -> str:

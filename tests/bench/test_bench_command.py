@@ -13,6 +13,7 @@ from benchmarks import __main__ as command
 from benchmarks import framing, harness, parts, results, timing
 from benchmarks.parts import BenchError, Options
 from benchmarks.timing import Candidate, Case, Row
+from tksbench.errors import TksbenchError
 from tksbench.runs.record import load_record
 
 README = Path(results.__file__).with_name("README.md")
@@ -118,7 +119,7 @@ def test_a_machine_is_named_after_its_kind(cpu: str, cores: int, gpus: list[str]
     ],
 )
 def test_a_wrong_command_line_is_one_clear_error(words: list[str], message: str) -> None:
-    with pytest.raises(BenchError, match=message):
+    with pytest.raises(TksbenchError, match=message):
         command.main(words)
 
 

@@ -11,13 +11,18 @@ from typing import TYPE_CHECKING
 import pytest
 from torchvision.datasets import utils as torchvision_utils
 
+from tksbench.cli import run_command
 from tksbench.data import DATASETS, DataError, archives, cifar, prepare
-from tksbench.data.__main__ import main
+from tksbench.data.__main__ import main as data_command
 from tksbench.data.archives import Archive
 from tksbench.data.files import md5_of, md5_of_file
 
 if TYPE_CHECKING:
     from pathlib import Path
+
+
+def main(words: list[str]) -> int:
+    return run_command(data_command, words)
 
 
 def make_tar(path: Path, *members: tuple[tarfile.TarInfo, bytes]) -> Path:

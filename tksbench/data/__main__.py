@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import argparse
-import sys
 import tempfile
+import textwrap
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -13,23 +12,21 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from tksbench.cli import CommandParser
 from tksbench.data.errors import DataError
 from tksbench.data.prepare import prepare
 from tksbench.data.registry import DATASETS, data_root, ensure_miniature, info, reader
-from tksbench.errors import TksbenchError
 
 if TYPE_CHECKING:
+    import argparse
     from collections.abc import Sequence
 
 _STYLES = {"ok": "green", "missing": "yellow", "corrupt": "red"}
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
-        prog="python -m tksbench.data",
-        description="Prepare, verify, or make a miniature of data sets.",
-        epilog=f"NAME is one of {', '.join(DATASETS)}, or all.",
-    )
+    names = textwrap.fill(f"NAME is one of {', '.join(DATASETS)}, or all.", 80)
+    parser = CommandParser("python -m tksbench.data", "Prepare, verify, or make a miniature of data sets.", names)
     parser.add_argument(
         "action",
         choices=("prepare", "verify", "miniature"),
@@ -105,17 +102,18 @@ def main(argv: Sequence[str] | None = None) -> int:
         argv: Arguments after the command's name; None reads those of the process.
 
     Returns:
-        0 if all is complete or done, 1 if something is missing or corrupt, 2 on bad input.
+        0 if all is complete or done, 1 if something is missing or corrupt.
+
+    Raises:
+        TksbenchError: For anything that the user can put right.
     """
     args = _parser().parse_args(argv)
     run = {"verify": _verify, "prepare": _prepare, "miniature": _miniature}[args.action]
-    try:
-        root = _root(args.root, writing=args.action != "verify")
-        return run(_names(args.names), root, Console())
-    except TksbenchError as error:
-        sys.stderr.write(f"tksbench data: error: {error}\n")
-        return 2
+    root = _root(args.root, writing=args.action != "verify")
+    return run(_names(args.names), root, Console())
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    from tksbench.cli import run_script
+
+    run_script(main)

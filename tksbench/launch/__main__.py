@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-import argparse
 import json
-import os
 import shlex
 import sys
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import TYPE_CHECKING, Any
 
+from tksbench.cli import CommandParser
 from tksbench.launch.errors import LaunchError
 
 if TYPE_CHECKING:
+    import argparse
     from collections.abc import Sequence
 
     from rich.console import Console
@@ -41,11 +41,6 @@ examples:
 
 TKSBENCH_DATA names the data root (else data/), TKSBENCH_RESULTS the results (else results/).
 exit status: 0 done, 1 a run failed, 2 bad input or missing data, 130 interrupted"""
-
-
-class _Parser(argparse.ArgumentParser):
-    def error(self, message: str) -> NoReturn:
-        raise LaunchError(f"{message} (see --help)")
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -116,13 +111,7 @@ def _submit(items: Sequence[Item], ledger: Ledger, profile: SlurmProfile) -> int
 
 def _parse(words: Sequence[str]) -> argparse.Namespace:
     """Parse and check what needs no recipe."""
-    parser = _Parser(
-        prog="python -m tksbench.launch",
-        description=_ABOUT,
-        epilog=_EXAMPLES,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-        allow_abbrev=False,
-    )
+    parser = CommandParser("python -m tksbench.launch", _ABOUT, _EXAMPLES)
     parser.add_argument(
         "words", nargs="*", metavar="RECIPE | KEY=VALUE", help="recipe files, and values laid over them"
     )
@@ -284,12 +273,6 @@ def _console() -> Console:
 
 
 if __name__ == "__main__":
-    from tksbench.cli import run_command
+    from tksbench.cli import run_script
 
-    try:
-        code = run_command(main)
-        sys.stdout.flush()
-    except BrokenPipeError:  # `... --plan | head`: the reader has seen enough
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        code = 0
-    sys.exit(code)
+    run_script(main)

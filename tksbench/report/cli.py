@@ -11,16 +11,17 @@ tables are the ones to commit.
 
 from __future__ import annotations
 
-import argparse
 import contextlib
 import gc
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple, NoReturn
+from typing import TYPE_CHECKING, NamedTuple
 
+from tksbench.cli import CommandParser
 from tksbench.report.groups import ReportError, candidates
 
 if TYPE_CHECKING:
+    import argparse
     from collections.abc import Iterator, Sequence
 
     from tksbench.report.costs import Costs
@@ -43,11 +44,6 @@ examples:
   python -m tksbench.tables --publish             records of finished runs to results/records, tables to commit
 
 exit status: 0 done, 1 a table has drifted or a record was refused, 2 bad input"""
-
-
-class _Parser(argparse.ArgumentParser):
-    def error(self, message: str) -> NoReturn:
-        raise ReportError(f"{message} (see --help)")
 
 
 class _Sources(NamedTuple):
@@ -110,13 +106,7 @@ def main(argv: list[str] | None = None) -> int:
 
 
 def _parse(words: Sequence[str]) -> argparse.Namespace:
-    parser = _Parser(
-        prog="python -m tksbench.tables",
-        description=_ABOUT,
-        epilog=_EXAMPLES,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-        allow_abbrev=False,
-    )
+    parser = CommandParser("python -m tksbench.tables", _ABOUT, _EXAMPLES)
     parser.add_argument(
         "names",
         nargs="*",

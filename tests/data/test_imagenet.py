@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -10,6 +11,7 @@ import pytest
 
 from tksbench.data import DataError, imagenet, load
 from tksbench.data.miniature import WNIDS
+from tksbench.data.registry import info
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -69,6 +71,15 @@ def test_verify_reports_a_flat_validation_folder_as_missing_synsets(tmp_path: Pa
     train, val = imagenet.verify("imagenet", tmp_path)
     assert train.state == "missing"
     assert val.detail.startswith("0 of 1000 synset folders")
+
+
+def test_a_part_of_the_real_set_is_refused(
+    static_root: Path, make_spec: Callable[..., DataSpec], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    spec, entry = make_spec("imagenet", source="real"), replace(info("imagenet"), num_classes=10)
+    monkeypatch.setattr(imagenet, "info", lambda name: entry)
+    with pytest.raises(DataError, match="600 images, expected 1,281,167: a part of a data set is another one"):
+        imagenet.load(spec, 4, 42, static_root / "miniature")
 
 
 def test_real_sample_images_decode(samples: Path, make_spec: Callable[..., DataSpec], tmp_path: Path) -> None:

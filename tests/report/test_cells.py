@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from typing import TYPE_CHECKING
 
 import pytest
@@ -130,6 +131,27 @@ def test_doctored_metric_is_refused_and_the_rest_used(world: World) -> None:
     assert len(evidence.published) == 1
     assert "metrics.last.top1 says 99.0, but 140 of 200 samples are right" in evidence.problems[0]
     assert bad.id in evidence.problems[0]
+
+
+@pytest.mark.parametrize(
+    ("field", "stated", "message"),
+    [
+        ("top5", 99.3, "metrics.last.top5 says 99.3, which is no whole number of 200 samples"),
+        ("top1_step", [61.2] * 4, "metrics.last.top1_step says 61.2, which is no whole number"),
+        ("aurc_logit", 12.0, "metrics.last: aurc_logit and eaurc_logit do not fit 60 errors in 200 samples"),
+        ("eaurc_softmax", 12.0, "metrics.last: aurc_softmax and eaurc_softmax do not fit 60 errors in 200 samples"),
+    ],
+)
+def test_a_metric_that_the_samples_cannot_give_is_refused(
+    world: World, field: str, stated: object, message: str
+) -> None:
+    path = world.ledger.published(world.publish(world.run(), 70.0).id)
+    plain = json.loads(path.read_text())
+    plain["metrics"]["last"][field] = stated
+    path.write_text(json.dumps(plain))
+    evidence = gather(world.ledger)
+    assert message in evidence.problems[0]
+    assert evidence.published == ()
 
 
 def test_spec_that_does_not_hash_to_its_id_is_refused(world: World) -> None:

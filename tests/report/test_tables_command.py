@@ -166,8 +166,8 @@ def test_publish_never_overwrites(world: World, capsys: pytest.CaptureFixture[st
         (lambda folder: (folder / "logits_best.npy").unlink(), "logits_best.npy is missing"),
         (lambda folder: (folder / "labels.npy").write_bytes(b"x"), "labels.npy is not the file that the record was"),
         (
-            lambda folder: _edit(folder / "record.json", lambda plain: plain["metrics"]["best"].update(aurc_logit=1.0)),
-            "metrics.aurc_logit does not follow from logits_best.npy",
+            lambda folder: _edit(folder / "record.json", lambda plain: plain["metrics"]["best"].update(loss=1.0)),
+            "metrics.loss does not follow from logits_best.npy",
         ),
         (lambda folder: (folder / "record.json").write_text("{"), "not a record"),
     ],

@@ -38,6 +38,11 @@ def _check_classes(folder: Path, train: dict[str, int], val: dict[str, int], exp
         raise DataError(f"{folder / 'train'}: {len(train)} synset folders with images, expected {expected}")
 
 
+def _check_images(folder: Path, found: int, expected: int) -> None:
+    if found != expected:
+        raise DataError(f"{folder}: {found:,} images, expected {expected:,}: a part of a data set is another one")
+
+
 def load(spec: DataSpec, T: int, seed: int, root: Path) -> Data:
     """Load ImageNet.
 
@@ -48,7 +53,8 @@ def load(spec: DataSpec, T: int, seed: int, root: Path) -> Data:
         root: Folder that holds ILSVRC2012/{train,val}/<wnid>/.
 
     Raises:
-        DataError: Folders are missing, or train and val disagree, or there are not 1000 classes.
+        DataError: Folders are missing, or train and val disagree, or there are not 1000 classes,
+            or not all images.
     """
     import numpy as np
 
@@ -61,6 +67,9 @@ def load(spec: DataSpec, T: int, seed: int, root: Path) -> Data:
     folder, entry = root / info(spec.name).folder, info(spec.name)
     (train, classes), (val, val_classes) = _samples(folder / "train"), _samples(folder / "val")
     _check_classes(folder, classes, val_classes, None if spec.source == "miniature" else entry.num_classes)
+    if spec.source != "miniature":
+        _check_images(folder / "train", len(train), entry.n_train)
+        _check_images(folder / "val", len(val), entry.n_test)
     size, manifest, splits = spec.image_size or entry.size, {}, []
     for part, samples, n in (("train", train, spec.train_subset), ("val", val, spec.test_subset)):
         listing = (os.path.relpath(path, folder) for path, _ in samples)

@@ -7,7 +7,10 @@ import json
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
+import numpy as np
+
 from tksbench.errors import TksbenchError
+from tksbench.report.metrics import optimal_aurc
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -83,17 +86,29 @@ def gather(ledger: Ledger) -> Evidence:
 
 
 def inconsistency(record: Record) -> str | None:
-    """Why a record's metrics cannot be true, or None: accuracies must follow from the stored right samples."""
+    """Why a record's metrics cannot be true, or None.
+
+    Accuracies must follow from the stored right samples or be a whole number of samples, and an AURC less its
+    excess must be the optimum for that many errors (see `metrics.optimal_aurc`).
+    """
     for choice in ("last", "best"):
-        metrics = getattr(record.metrics, choice)
+        metrics, n = getattr(record.metrics, choice), record.test.n
         right = int.from_bytes(base64.b64decode(getattr(record.test, f"correct_{choice}"))).bit_count()
-        counted = 100 * right / record.test.n
+        counted = 100 * right / n
         whole = {"top1": metrics.top1, "top1_prefix": metrics.top1_prefix[-1]}
         if metrics.top1_rebinned:
             whole["top1_rebinned"] = metrics.top1_rebinned[-1]
         for name, stated in whole.items():
             if abs(stated - counted) > 1e-6:
-                return f"metrics.{choice}.{name} says {stated}, but {right} of {record.test.n} samples are right"
+                return f"metrics.{choice}.{name} says {stated}, but {right} of {n} samples are right"
+        for name in ("top5", "top1_prefix", "top1_step", "top1_rebinned"):
+            for stated in np.atleast_1d(getattr(metrics, name) or []):
+                if abs(stated * n / 100 - round(stated * n / 100)) > 1e-6:
+                    return f"metrics.{choice}.{name} says {stated}, which is no whole number of {n} samples"
+        for kind in ("logit", "softmax"):
+            stated = getattr(metrics, f"aurc_{kind}") - getattr(metrics, f"eaurc_{kind}")
+            if abs(stated - optimal_aurc(n - right, n)) > 1e-6:
+                return f"metrics.{choice}: aurc_{kind} and eaurc_{kind} do not fit {n - right} errors in {n} samples"
         if metrics.top5 < metrics.top1:
             return f"metrics.{choice}.top5 {metrics.top5} is below top1 {metrics.top1}"
     if record.metrics.best.top1 < record.metrics.last.top1:

@@ -6,6 +6,7 @@ equation 3); ties go to the lower class index, as in ``torch.max`` and ``numpy.a
 
 from __future__ import annotations
 
+import functools
 from typing import Any, Literal, TypeAlias, get_args
 
 import numpy as np
@@ -117,14 +118,20 @@ def aurc(logits_mean: ArrayLike, target: ArrayLike, confidence: Confidence = "lo
 def excess_aurc(logits_mean: ArrayLike, target: ArrayLike, confidence: Confidence = "logit") -> float:
     """AURC above that of a perfect ranking of the same errors (E-AURC, Geifman et al. 2019), times 10^3.
 
-    The optimum is the discrete one, every error ranked last: (1/N) sum_{i=1..E} i / (N - E + i), as in the
-    authors' ``calc_aurc``. Arguments and errors are those of `aurc`.
+    Arguments and errors are those of `aurc`.
     """
     risks = _risks(logits_mean, target, confidence)
-    errors = round(risks[-1] * len(risks))
+    return 1e3 * float(risks.mean()) - optimal_aurc(round(risks[-1] * len(risks)), len(risks))
+
+
+@functools.lru_cache(maxsize=4096)
+def optimal_aurc(errors: int, n: int) -> float:
+    """The smallest AURC of `n` samples with so many errors, times 10^3: every error is ranked last.
+
+    The discrete optimum (1/N) sum_{i=1..E} i / (N - E + i), as in the authors' ``calc_aurc``.
+    """
     ranked_last = np.arange(1, errors + 1)
-    optimum = (ranked_last / (len(risks) - errors + ranked_last)).sum() / len(risks)
-    return 1e3 * float(risks.mean() - optimum)
+    return 1e3 * float((ranked_last / (n - errors + ranked_last)).sum() / n)
 
 
 def calibration_error(logits_mean: ArrayLike, target: ArrayLike, bins: int = 15) -> float:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import textwrap
 from typing import TYPE_CHECKING, Any
 
 from tksbench.recipe import suggest
@@ -77,8 +78,11 @@ def _record_lines(record: Record, ledger: Ledger) -> Iterator[str]:
     published = ledger.published(record.id)
     yield f"run {record.id}: {record.name}, scale {record.scale}, seed {record.seed}"
     yield f"  record: {published if published.exists() else ledger.run_dir(record.id).record}"
-    yield f"  best epoch {best.epoch}: top-1 {best.top1:.2f} %, top-5 {best.top5:.2f} %, AURC {best.aurc_logit:.2f}"
-    yield f"  last epoch {last.epoch}: top-1 {last.top1:.2f} %, top-5 {last.top5:.2f} %, AURC {last.aurc_logit:.2f}"
+    for which, metrics in (("best", best), ("last", last)):
+        yield f"  {which} epoch {metrics.epoch}: top-1 {metrics.top1:.2f} %, top-5 {metrics.top5:.2f} %"
+        yield f"    AURC x 10^3: {metrics.aurc_logit:.2f} by the highest logit, as the authors' code has it;"
+        yield f"      {metrics.aurc_softmax:.2f} by the highest probability (Geifman)"
+        yield f"    expected calibration error {metrics.ece:.3f}"
     if cost.snn:
         yield (
             f"  an inference: spike rate {cost.snn['spike_rate']:.3f}, {cost.snn['macs'] / 1e6:.2f} MMAC, "
@@ -87,7 +91,8 @@ def _record_lines(record: Record, ledger: Ledger) -> Iterator[str]:
     yield f"  commit: {proof.commit or 'not from a checkout'}{', with uncommitted changes (below)' * bool(proof.dirty)}"
     yield f"  trained: {proof.started} to {proof.finished}, {cost.hours:.2f} h ({cost.gpu_hours:.2f} GPU-h)"
     yield f"  device: {cost.device}; threads: {proof.threads}; Python {proof.python} on {proof.platform}"
-    yield "  versions: " + ", ".join(f"{name} {version}" for name, version in sorted(proof.versions.items()))
+    versions = ", ".join(f"{name} {version}" for name, version in sorted(proof.versions.items()))
+    yield from textwrap.wrap(f"versions: {versions}", 80, initial_indent="  ", subsequent_indent="    ")
     files = sorted(proof.data.items())
     yield f"  data: {len(files)} file{'s' * (len(files) != 1)}"
     yield from (f"    {digest}  {name}" for name, digest in files[:_SHOWN_FILES])

@@ -1,21 +1,23 @@
 from __future__ import annotations
 
+import fcntl
 import os
+import subprocess
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
 
+from tests.launch.devcluster import ROOT, SCRIPT
 from tests.records import make
 from tksbench.runs import Ledger
 from tksbench.runs.record import save_record
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
 
     from tksbench.recipe import Run
 
-ROOT = Path(__file__).parents[2]
 RECIPE = """
 protocol:
   data: {name: cifar10, source: SOURCE, augment: none}
@@ -29,6 +31,33 @@ runs: [{method: tks}, {method: baseline}]
 @pytest.fixture(autouse=True)
 def _children_find_the_package(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PYTHONPATH", str(ROOT), prepend=os.pathsep)
+
+
+@pytest.fixture(scope="session")
+def devcluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """The cluster, started if it is down, and stopped then by whichever test process ends last."""
+    if os.geteuid() != 0:
+        pytest.skip("slurm/devcluster up needs root")
+    with Path("/tmp/tksbench-devcluster.tests").open("a") as users:  # noqa: S108 - as the script's own folder
+        fcntl.flock(users, fcntl.LOCK_SH)
+        was_up = subprocess.run([SCRIPT, "status"], capture_output=True).returncode == 0
+        up = subprocess.run([SCRIPT, "up"], capture_output=True, text=True)
+        if up.returncode != 0:
+            pytest.skip(f"no Slurm here: {up.stderr.strip()[-300:]}")
+        if not was_up:
+            users.write("started by tests\n")
+            users.flush()
+        root = os.environ.get("DEVCLUSTER_ROOT", "/tmp/tksbench-devcluster")  # noqa: S108
+        os.environ["SLURM_CONF"] = f"{root}/etc/slurm.conf"
+        yield
+        fcntl.flock(users, fcntl.LOCK_UN)
+        try:
+            fcntl.flock(users, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            return
+        if Path(users.name).stat().st_size:
+            users.truncate(0)
+            subprocess.run([SCRIPT, "down"], capture_output=True, check=True)
 
 
 @pytest.fixture

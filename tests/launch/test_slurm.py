@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import fcntl
 import os
 import random
 import signal
@@ -15,6 +14,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from tests.launch.devcluster import SCRIPT, until
 from tksbench.launch.plan import collect_runs, make_plan
 from tksbench.launch.profile import SlurmProfile
 from tksbench.launch.slurm import SlurmExecutor, cancel, look, reconcile
@@ -22,43 +22,16 @@ from tksbench.launch.submissions import all_submissions
 from tksbench.runs import Ledger, read_attempts, read_jsonl
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable
 
     from tksbench.recipe import Run
 
-pytestmark = pytest.mark.slurm
+# One after the other: they kill nodes and the controller under whoever is running.
+pytestmark = [pytest.mark.slurm, pytest.mark.usefixtures("devcluster"), pytest.mark.xdist_group("slurm")]
 
 HERE = Path(__file__).parent
-SCRIPT = HERE.parents[1] / "slurm" / "devcluster"
 PROFILE = SlurmProfile(gpus_per_node=0, cpus_per_task=1, minutes=10, signal_seconds=60, parallel=2)
 NASTY = "a b'\"$(touch pwned)`touch pwned`\n#SBATCH --hold\n%j"
-
-
-@pytest.fixture(scope="session", autouse=True)
-def devcluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
-    """The cluster, started if it is down, and stopped then by whichever test process ends last."""
-    if os.geteuid() != 0:
-        pytest.skip("slurm/devcluster up needs root")
-    with Path("/tmp/tksbench-devcluster.tests").open("a") as users:  # noqa: S108 - as the script's own folder
-        fcntl.flock(users, fcntl.LOCK_SH)
-        was_up = subprocess.run([SCRIPT, "status"], capture_output=True).returncode == 0
-        up = subprocess.run([SCRIPT, "up"], capture_output=True, text=True)
-        if up.returncode != 0:
-            pytest.skip(f"no Slurm here: {up.stderr.strip()[-300:]}")
-        if not was_up:
-            users.write("started by tests\n")
-            users.flush()
-        root = os.environ.get("DEVCLUSTER_ROOT", "/tmp/tksbench-devcluster")  # noqa: S108
-        os.environ["SLURM_CONF"] = f"{root}/etc/slurm.conf"
-        yield
-        fcntl.flock(users, fcntl.LOCK_UN)
-        try:
-            fcntl.flock(users, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
-            return
-        if Path(users.name).stat().st_size:
-            users.truncate(0)
-            subprocess.run([SCRIPT, "down"], capture_output=True, check=True)
 
 
 @pytest.fixture
@@ -73,13 +46,6 @@ def submit(ledger: Ledger) -> Callable[..., None]:
         SlurmExecutor(ledger, profile, trainer).execute(make_plan(runs, ledger))
 
     return start
-
-
-def until(condition: Callable[[], object], seconds: float = 240) -> None:
-    deadline = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < deadline, f"did not happen within {seconds} s"
-        time.sleep(0.3)
 
 
 def settled(ledger: Ledger) -> bool:
@@ -159,6 +125,43 @@ def test_a_killed_process_and_a_dead_node_are_retried_with_their_reason(
     assert any("killed by SIGKILL" in reason and "on node" in reason for reason in reasons)
     assert any("node failure or preemption" in reason for reason in reasons)
     assert epochs(ledger, run) == [0, 1, 2, 3]
+
+
+def test_a_node_whose_daemon_dies_is_left_for_another_start(
+    recipe: str, submit: Callable[..., None], ledger: Ledger, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("FAKE_EPOCH_S", "20")  # SlurmdTimeout is 15 s
+    run = collect_runs([recipe], "paper", overrides=["optim.epochs=2"])[0]
+    submit([run], profile=PROFILE.model_copy(update={"nodes": 2}))
+    until(lambda: len(epochs(ledger, run)) >= 1)
+    root = Path(os.environ["SLURM_CONF"]).parents[1]
+    os.kill(int((root / "run" / "slurmd-node2.pid").read_text()), signal.SIGKILL)
+    try:
+        until(
+            lambda: (
+                sum(row["event"] == "start" for row in read_attempts(ledger.run_dir(run.id))) == 2 or settled(ledger)
+            )
+        )
+    finally:
+        subprocess.run([SCRIPT, "start-node", "2"], check=True)
+    until(lambda: settled(ledger))
+    assert ledger.status(run.id).state == "done"
+    assert epochs(ledger, run) == [0, 1]
+
+
+def test_the_real_time_limit_is_hit_twice_at_least(
+    recipe: str, submit: Callable[..., None], ledger: Ledger, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # The signal comes up to a minute early, so a start lasts 40 s at most, and this is 88 s of work.
+    monkeypatch.setenv("FAKE_EPOCH_S", "11")
+    run = collect_runs([recipe], "paper", overrides=["optim.epochs=8"])[0]
+    submit([run], profile=PROFILE.model_copy(update={"minutes": 1, "signal_seconds": 20}))
+    until(lambda: settled(ledger), 500)
+    rows = read_attempts(ledger.run_dir(run.id))
+    starts, ends = ([row for row in rows if row["event"] == event] for event in ("start", "end"))
+    assert [row["reason"] for row in ends] == ["stopped by a signal"] * (len(starts) - 1) + [""]
+    assert len(starts) >= 3
+    assert epochs(ledger, run) == list(range(8))
 
 
 def test_a_failed_run_is_not_tried_again_by_itself(recipe: str, submit: Callable[..., None], ledger: Ledger) -> None:

@@ -62,6 +62,7 @@ def main(argv: list[str] | None = None) -> int:
     ledger = Ledger()
     if options.status and not options.recipes:
         return _status(_known_runs(ledger, options.only), ledger, options.json)
+    from tksbench.data.registry import data_root
     from tksbench.launch.plan import collect_runs, make_plan
 
     profile = _profile(options.slurm)
@@ -72,6 +73,7 @@ def main(argv: list[str] | None = None) -> int:
         from tksbench.launch.cluster import cancel_jobs
 
         return cancel_jobs(_console(), ledger, runs)
+    data_root()  # a folder that does not exist is told here, not by every job
     items = make_plan(runs, ledger, budget=options.budget)
     if profile is not None:
         from tksbench.launch.cluster import add_queue

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from tksbench.launch.errors import LaunchError
 from tksbench.launch.scheduler import has_slurm
 from tksbench.launch.slurm import SlurmExecutor, cancel, describe, has_open, look, with_queue
+from tksbench.launch.submissions import refusals
 from tksbench.launch.view import duration, title
 
 if TYPE_CHECKING:
@@ -45,14 +46,14 @@ def add_queue(items: Sequence[Item], ledger: Ledger, *, strict: bool) -> list[It
 
 
 def queue_notes(ledger: Ledger) -> dict[str, str]:
-    """What Slurm says of each queued run, by id; nothing, and a note, where it cannot be asked."""
-    if not has_open(ledger):
-        return {}
-    try:
-        return {run: str(queued.task) for run, queued in look(ledger).items()}
-    except LaunchError as error:
-        _note(f"the queue is not known: {error}")
-        return {}
+    """What Slurm says of each queued run, by id, and why jobs were refused; a note where Slurm cannot be asked."""
+    notes = refusals(ledger.root / "slurm")
+    if has_open(ledger):
+        try:
+            notes |= {run: str(queued.task) for run, queued in look(ledger).items()}
+        except LaunchError as error:
+            _note(f"the queue is not known: {error}")
+    return notes
 
 
 def print_scripts(console: Console, items: Sequence[Item], ledger: Ledger, profile: SlurmProfile) -> None:

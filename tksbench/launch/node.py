@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import os
 import platform
+import re
 import signal
 import subprocess
 import sys
@@ -103,8 +104,8 @@ def begin(job: Job) -> int:
 def task(job: Job) -> int:
     """Train, as one of the run's processes; returns the exit status for srun.
 
-    A process that saved and left does not count as a bad exit unless it is rank 0, or srun would kill the
-    others while they are still saving.
+    A process that saved and left does not count as a bad exit, or srun would kill the others while they are still
+    leaving: `end` learns of it from rank 0's note.
     """
     for number in (signal.SIGUSR2, signal.SIGTERM, signal.SIGINT):
         signal.signal(number, _let_the_trainer_see_to_it)
@@ -117,14 +118,12 @@ def task(job: Job) -> int:
         raise
     log = job.run_dir.log if rank == 0 else job.run_dir.path / f"log-rank{rank}.txt"
     code, last_line = _train([*job.submission.intent["trainer"], str(job.run_dir.path)], log)
-    # Once rank 0 has left srun ends the others, and an interpreter that is shutting down has no handlers any more.
-    signal.signal(signal.SIGTERM, signal.SIG_IGN)
-    if code not in (DONE, INTERRUPTED):
+    if code != DONE and (code != INTERRUPTED or rank == 0):
         row = {"rank": rank, "node": platform.node(), "code": code, "reason": last_line, "time": now()}
         job.submission.add_end(job.index, job.restart, row)
-        _say(f"rank {rank} on {platform.node()}: {_explain(code, last_line)}")
-    if code == INTERRUPTED and rank > 0:
+    if code in (DONE, INTERRUPTED):
         return DONE
+    _say(f"rank {rank} on {platform.node()}: {_explain(code, last_line)}")
     return code if code >= 0 else _KILLED - code
 
 
@@ -199,7 +198,7 @@ def _train(command: list[str], log: Path) -> tuple[int, str]:
         code = process.wait()
         file.seek(max(start, file.seek(0, os.SEEK_END) - 20_000))
         lines = [line.strip() for line in file.read().decode(errors="replace").split("\n") if line.strip()]
-    return code, lines[-1][:600] if lines else ""
+    return code, re.sub(r"^\d\d:\d\d:\d\d ", "", lines[-1])[:600] if lines else ""
 
 
 def _let_the_trainer_see_to_it(number: int, frame: FrameType | None) -> None:

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from tksbench.launch.profile import SlurmProfile
     from tksbench.recipe import Run
 
+_LEAVE_S = 300  # after the first of a run's processes has left, srun gives the others so long
 NOTHING_TO_DO = 10  # exit status of the job's first step: the run is done, cancelled, or another job's
 
 
@@ -60,7 +61,7 @@ def make_script(profile: SlurmProfile, resources: Resources, name: str, count: i
     node = f"{shlex.quote(sys.executable)} -m tksbench.launch.node"
     inside = f"{shlex.quote(profile.python or sys.executable)} -u -m tksbench.launch.node"
     quoted = shlex.quote(str(folder))
-    srun = shlex.join(["srun", "--unbuffered", "--kill-on-bad-exit=1", *profile.srun])
+    srun = shlex.join(["srun", "--unbuffered", "--kill-on-bad-exit=1", f"--wait={_LEAVE_S}", *profile.srun])
     log = f'{quoted}/log/"${{SLURM_ARRAY_TASK_ID}}".txt'
     return "\n".join(
         [

@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from tksbench.recipe import Run
 
 _PREFIX = "tks-"
+_BAD_INPUT = 2  # exit status of a trainer that could not begin
 
 
 def write_once(path: Path, obj: Any) -> bool:
@@ -175,6 +176,19 @@ class Submission:
     def log(self, index: int) -> Path:
         """What the job of an element has printed, besides the run's own log."""
         return self.folder / "log" / f"{index}.txt"
+
+
+def refusals(root: Path) -> dict[str, str]:
+    """Why the jobs of runs could not begin, by the run's id: of those whose last start ended as bad input."""
+    found: dict[str, str] = {}
+    for submission in all_submissions(root):
+        for index, run in enumerate(submission.intent["runs"]):
+            starts = submission.starts(index)
+            last = submission.first_end(index, int(starts[-1]["restart"])) if starts else None
+            found.pop(run, None)
+            if last and last["code"] == _BAD_INPUT:
+                found[run] = f"refused: {last['reason']}"
+    return found
 
 
 def all_submissions(root: Path) -> list[Submission]:

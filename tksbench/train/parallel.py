@@ -163,6 +163,8 @@ def join(execution: Execution, on_verdict: Callable[[Verdict], None]) -> OneProc
     world = world_from_env()
     if world is None:
         return ALONE
+    # Before torch is loaded: its data parallelism warns in each process of what `processes` asks of it on purpose.
+    os.environ.setdefault("TORCH_CPP_LOG_LEVEL", "ERROR")
     from tksbench.train.processes import Processes
 
     return Processes(world, execution, on_verdict)

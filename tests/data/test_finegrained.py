@@ -11,7 +11,7 @@ from PIL import Image
 from scipy.io import loadmat, savemat
 
 from tksbench.data import DataError, finegrained, load
-from tksbench.data.static import read_rgb
+from tksbench.data.static import decode_rgb
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -55,7 +55,8 @@ def test_real_sample_images_decode(samples: Path) -> None:
     assert len(train) + len(test) == 82
     file, label = train[0]
     assert file.startswith(f"images/{label + 1:03d}.")
-    assert read_rgb(str(samples / "cub_200_2011_sample" / "CUB_200_2011" / file)).mode == "RGB"
+    raw = (samples / "cub_200_2011_sample" / "CUB_200_2011" / file).read_bytes()
+    assert decode_rgb(raw, file).mode == "RGB"
 
 
 @pytest.mark.parametrize("name", ["cub", "dogs", "cars"])
@@ -142,7 +143,7 @@ def test_class_out_of_range_is_named(static_root: Path, tmp_path: Path) -> None:
 def test_other_colour_modes_become_rgb(tmp_path: Path, mode: str) -> None:
     path = tmp_path / f"image.{'jpg' if mode == 'CMYK' else 'png'}"
     Image.new(mode, (8, 8)).save(path)
-    assert read_rgb(str(path)).mode == "RGB"
+    assert decode_rgb(path.read_bytes(), str(path)).mode == "RGB"
 
 
 def test_verify_counts_absent_and_empty_images(samples: Path, tmp_path: Path) -> None:

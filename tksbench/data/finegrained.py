@@ -191,7 +191,7 @@ def load(spec: DataSpec, T: int, seed: int, root: Path) -> Data:
     """
     from tksbench.data.augment import finegrained_transform
     from tksbench.data.base import Data
-    from tksbench.data.static import FileSplit
+    from tksbench.data.static import FileSplit, PathFiles
 
     if spec.augment not in ("finegrained", "none"):
         raise DataError(f"data.augment={spec.augment}: {spec.name} has finegrained or none")
@@ -206,7 +206,7 @@ def load(spec: DataSpec, T: int, seed: int, root: Path) -> Data:
         manifest[f"{folder.name}/{part}"] = f"sha256:{sha256_of_listing(lines)}"
         splits.append(
             FileSplit(
-                [folder / file for file, _ in listing],
+                PathFiles([folder / file for file, _ in listing]),
                 np.array([label for _, label in listing], dtype=np.int64),
                 transform=finegrained_transform(part == "train" and spec.augment == "finegrained", size),
                 seed=seed,

@@ -1,41 +1,61 @@
-"""ImageNet-1k (ILSVRC2012) from its synset folders, listed by timm's folder reader (paper.md 5.2)."""
+"""ImageNet-1k (ILSVRC2012) from its synset folders or tars, in the order of timm's folder reader (paper.md 5.2)."""
 
 from __future__ import annotations
 
-import os
+from itertools import chain
 from typing import TYPE_CHECKING
 
 from tksbench.data.errors import DataError
-from tksbench.data.files import sha256_of_listing
+from tksbench.data.files import read_file, sha256_of_listing
+from tksbench.data.imagenet_index import (
+    COMMAND,
+    ImageList,
+    find_synsets,
+    index_path,
+    list_files,
+    listed,
+    natural,
+    read_index,
+    write_index,
+)
 from tksbench.data.registry import FileStatus, info
 
 if TYPE_CHECKING:
     from pathlib import Path
 
     from tksbench.data.base import Data
+    from tksbench.data.imagenet_index import Packing
     from tksbench.recipe import DataSpec
 
-_SUFFIXES = (".jpeg", ".jpg", ".png")  # those of timm's reader
 
-
-def _samples(folder: Path) -> tuple[list[tuple[str, int]], dict[str, int]]:
-    """List (path, class) of every image below a folder of synset folders; classes in sorted order."""
-    from timm.data.readers.reader_image_folder import find_images_and_targets
-
-    if not folder.is_dir():
-        raise DataError(f"{folder}: no such folder; it should hold one folder of images a synset")
-    samples, classes = find_images_and_targets(str(folder))
-    if not samples:
+def _images(folder: Path) -> ImageList:
+    """The images of one half: from its index, else from a listing of its synset folders."""
+    if (images := read_index(folder)) is None:
+        if not folder.is_dir():
+            raise DataError(f"{folder}: no such folder; it should hold one folder of images a synset")
+        packing, synsets = find_synsets(folder)
+        if packing == "tars":  # too slow to be done at every start
+            raise DataError(f"{folder}: holds tars, but {index_path(folder)} is not there: {COMMAND} writes it")
+        images = listed(folder, packing, chain.from_iterable(list_files(packing, synsets).values()))
+    if not len(images):
         raise DataError(f"{folder}: holds no images in synset folders such as n01440764/")
-    return samples, classes
+    return images
 
 
-def _check_classes(folder: Path, train: dict[str, int], val: dict[str, int], expected: int | None) -> None:
+def _classes(names: list[str]) -> tuple[list[str], list[int]]:
+    """The synsets in the order of their class numbers (that of timm), and the class of every image."""
+    synsets = [name.partition("/")[0] for name in names]
+    classes = sorted(set(synsets), key=natural)
+    number = {synset: index for index, synset in enumerate(classes)}
+    return classes, [number[synset] for synset in synsets]
+
+
+def _check_classes(folder: Path, train: list[str], val: list[str], expected: int | None) -> None:
     if train != val:
         odd = sorted(set(train) ^ set(val))
         raise DataError(f"{folder}: train/ and val/ differ in their synsets: {', '.join(odd[:5])} is in one only")
     if expected is not None and len(train) != expected:
-        raise DataError(f"{folder / 'train'}: {len(train)} synset folders with images, expected {expected}")
+        raise DataError(f"{folder / 'train'}: {len(train)} synsets with images, expected {expected}")
 
 
 def _check_images(folder: Path, found: int, expected: int) -> None:
@@ -50,11 +70,11 @@ def load(spec: DataSpec, T: int, seed: int, root: Path) -> Data:
         spec: The data part of a run's specification.
         T: Ignored: a static image is repeated by the network.
         seed: The run's seed.
-        root: Folder that holds ILSVRC2012/{train,val}/<wnid>/.
+        root: Folder that holds ILSVRC2012/{train,val}, each with a folder or a tar a synset.
 
     Raises:
         DataError: Folders are missing, or train and val disagree, or there are not 1000 classes,
-            or not all images.
+            or not all images, or an index is damaged.
     """
     import numpy as np
 
@@ -64,62 +84,95 @@ def load(spec: DataSpec, T: int, seed: int, root: Path) -> Data:
 
     if spec.augment not in ("imagenet", "none"):
         raise DataError(f"data.augment={spec.augment}: {spec.name} has imagenet or none")
-    folder, entry = root / info(spec.name).folder, info(spec.name)
-    (train, classes), (val, val_classes) = _samples(folder / "train"), _samples(folder / "val")
-    _check_classes(folder, classes, val_classes, None if spec.source == "miniature" else entry.num_classes)
-    if spec.source != "miniature":
+    entry, real = info(spec.name), spec.source != "miniature"
+    folder, size = root / entry.folder, spec.image_size or entry.size
+    train, val = _images(folder / "train"), _images(folder / "val")
+    names = {"train": train.names(), "val": val.names()}
+    (classes, train_labels), (val_classes, val_labels) = _classes(names["train"]), _classes(names["val"])
+    _check_classes(folder, classes, val_classes, entry.num_classes if real else None)
+    if real:
         _check_images(folder / "train", len(train), entry.n_train)
         _check_images(folder / "val", len(val), entry.n_test)
-    size, manifest, splits = spec.image_size or entry.size, {}, []
-    for part, samples, n in (("train", train, spec.train_subset), ("val", val, spec.test_subset)):
-        listing = (os.path.relpath(path, folder) for path, _ in samples)
-        manifest[f"{folder.name}/{part}"] = f"sha256:{sha256_of_listing(listing)}"
-        splits.append(
-            FileSplit(
-                [path for path, _ in samples],
-                np.array([label for _, label in samples], dtype=np.int64),
-                transform=imagenet_transform(part == "train" and spec.augment == "imagenet", size),
-                seed=seed,
-                subset=n,
-            )
-        )
-    return Data(splits[0], splits[1], len(classes), manifest)
+
+    def split(images: ImageList, labels: list[int], augmented: bool, subset: int | None) -> FileSplit:
+        transform = imagenet_transform(augmented, size)
+        return FileSplit(images, np.array(labels, dtype=np.int64), transform=transform, seed=seed, subset=subset)
+
+    # Of the names alone: the same for folders and tars, with an index and without.
+    manifest = {
+        f"{folder.name}/{part}": f"sha256:{sha256_of_listing(f'{part}/{name}' for name in own)}"
+        for part, own in names.items()
+    }
+    return Data(
+        split(train, train_labels, spec.augment == "imagenet", spec.train_subset),
+        split(val, val_labels, False, spec.test_subset),
+        len(classes),
+        manifest,
+    )
 
 
 def verify(name: str, root: Path) -> list[FileStatus]:
-    """Count synset folders and images (names only: no image is opened)."""
-    entry = info(name)
-    folder = root / entry.folder
-    train, val = _counts(folder / "train"), _counts(folder / "val")
-    found = [
-        _judge(f"{entry.folder}/train", train, entry.num_classes, entry.n_train),
-        _judge(f"{entry.folder}/val", val, entry.num_classes, entry.n_test),
-    ]
-    if train and val and (odd := sorted(set(train) ^ set(val))):
+    """Count synsets and images, and compare the indexes with them (names only: no image is opened)."""
+    return _inspect(name, root, write=False)
+
+
+def index(name: str, root: Path) -> list[FileStatus]:
+    """Do what `verify` does, and write the index of each half that is complete.
+
+    Raises:
+        DataError: An index cannot be written, or a tar cannot be used.
+    """
+    return _inspect(name, root, write=True)
+
+
+def _inspect(name: str, root: Path, *, write: bool) -> list[FileStatus]:
+    entry, halves = info(name), []
+    found: list[FileStatus] = []
+    for part, images in (("train", entry.n_train), ("val", entry.n_test)):
+        folder, path = root / entry.folder / part, f"{entry.folder}/{part}"
+        if not folder.is_dir():
+            found.append(FileStatus(path, "missing", f"{entry.num_classes} synset folders or tars, {images} images"))
+            continue
+        try:
+            packing, paths = find_synsets(folder)
+            synsets = list_files(packing, paths)
+        except DataError as error:
+            if write:
+                raise
+            found.append(FileStatus(path, "corrupt", str(error)))
+            continue
+        halves.append(set(synsets))
+        status = _judge(path, packing, synsets, entry.num_classes, images)
+        lines = list(chain.from_iterable(synsets.values()))
+        found.append(status)
+        found += _judge_index(folder, f"{path}.index", packing, lines, write=write and status.state == "ok")
+    if len(halves) == 2 and (odd := sorted(halves[0] ^ halves[1])):
         found.append(FileStatus(entry.folder, "corrupt", f"in train or val only: {', '.join(odd[:5])}"))
     return found
 
 
-def _counts(folder: Path) -> dict[str, int] | None:
-    """Number of images in each synset folder; None if the folder is absent."""
-    if not folder.is_dir():
-        return None
-    return {
-        synset.name: sum(file.suffix.lower() in _SUFFIXES for file in synset.iterdir())
-        for synset in folder.iterdir()
-        if synset.is_dir()
-    }
-
-
-def _judge(path: str, counts: dict[str, int] | None, classes: int, images: int) -> FileStatus:
-    if counts is None:
-        return FileStatus(path, "missing", f"{classes} synset folders, {images} images")
-    total, full = sum(counts.values()), sum(n > 0 for n in counts.values())
-    names = [name for name in counts if not (name.startswith("n") and name[1:].isdigit() and len(name) == 9)]
-    detail = f"{full} of {classes} synset folders, {total} of {images} images"
+def _judge(path: str, packing: Packing, synsets: dict[str, list[str]], classes: int, images: int) -> FileStatus:
+    total, full = sum(map(len, synsets.values())), sum(map(bool, synsets.values()))
+    names = [name for name in synsets if not (name.startswith("n") and name[1:].isdigit() and len(name) == 9)]
+    detail = f"{full} of {classes} synset {packing}, {total} of {images} images"
     if names:
         return FileStatus(path, "corrupt", f"{detail}; not a synset: {', '.join(sorted(names)[:3])}")
     return FileStatus(path, "ok" if (full, total) == (classes, images) else "corrupt", detail)
+
+
+def _judge_index(folder: Path, path: str, packing: Packing, lines: list[str], *, write: bool) -> list[FileStatus]:
+    """Compare an index with what is there; folders can do without one."""
+    file = index_path(folder)
+    if not (write or file.exists()):
+        return (
+            [] if packing == "folders" else [FileStatus(path, "missing", f"tars are read by it: {COMMAND} writes it")]
+        )
+    images = listed(folder, packing, lines)
+    if not file.exists() or read_file(file) != images.index():
+        if not write:
+            return [FileStatus(path, "corrupt", f"damaged, or lists other images than there are: {COMMAND} renews it")]
+        write_index(images)
+    return [FileStatus(path, "ok", f"{len(lines)} images in {packing}")]
 
 
 def make_miniature(name: str, root: Path) -> None:

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from tksbench.data import imagenet
 from tksbench.data.archives import Archive, install
 from tksbench.data.errors import DataError
-from tksbench.data.registry import info, reader
+from tksbench.data.registry import FileStatus, info, reader
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -73,7 +74,8 @@ BY_HAND = {
     "cifar100": "cifar-100-python.tar.gz from https://www.cs.toronto.edu/~kriz/cifar.html",
     "imagenet": (
         "ILSVRC2012_img_train.tar, ILSVRC2012_img_val.tar and ILSVRC2012_devkit_t12.tar.gz from "
-        "https://image-net.org (an account is needed)"
+        "https://image-net.org (an account is needed; to keep 1000 tars instead of 1,281,167 files, first "
+        "`mkdir train` and `tar -xf ILSVRC2012_img_train.tar -C train` there)"
     ),
     "cub": "CUB_200_2011.tgz from https://data.caltech.edu/records/65de6-vp158",
     "dogs": "images.tar and lists.tar from http://vision.stanford.edu/aditya86/ImageNetDogs/",
@@ -87,9 +89,8 @@ BY_HAND = {
 }
 
 
-def is_complete(name: str, root: Path) -> bool:
-    """Whether `verify` finds nothing missing or corrupt."""
-    return all(status.state == "ok" for status in reader(name).verify(name, root))
+def _all_ok(found: list[FileStatus]) -> bool:
+    return all(status.state == "ok" for status in found)
 
 
 def prepare(name: str, root: Path) -> str:
@@ -105,14 +106,20 @@ def prepare(name: str, root: Path) -> str:
     Raises:
         DataError: It is still not complete; the message says exactly what to download and where to put it.
     """
-    entry = info(name)
-    if is_complete(name, root):
-        return f"{entry.title} is complete in {root / entry.folder}"
-    used = _unpack_imagenet(root / entry.folder) if name == "imagenet" else _install_found(name, root)
-    if not used and name in ("cifar10", "cifar100"):
-        used = _download_cifar(name, root)
-    if is_complete(name, root):
-        return f"{entry.title} is complete in {root / entry.folder} (from {', '.join(used)})"
+    entry, verify, used = info(name), reader(name).verify, list[str]()
+    if name == "imagenet":
+        used = _unpack_imagenet(root / entry.folder)
+        complete, indexed = _all_ok(imagenet.index(name, root)), ", with an index of its images"
+    else:
+        complete, indexed = _all_ok(verify(name, root)), ""
+        if not complete:
+            used = _install_found(name, root)
+            if not used and name in ("cifar10", "cifar100"):
+                used = _download_cifar(name, root)
+            complete = _all_ok(verify(name, root))
+    if complete:
+        origin = f" (from {', '.join(used)})" if used else ""
+        return f"{entry.title} is complete in {root / entry.folder}{indexed}{origin}"
     where = root / entry.folder if name in ("imagenet", "cars") else root
     done = f" (after unpacking {', '.join(used)})" if used else ""
     raise DataError(
@@ -150,16 +157,16 @@ def _download_cifar(name: str, root: Path) -> list[str]:
 
 def _unpack_imagenet(folder: Path) -> list[str]:
     """Let torchvision verify and sort the official archives: the validation archive is flat, its key in the kit."""
-    from torchvision.datasets import imagenet
-
-    archives = ("ILSVRC2012_img_train.tar", "ILSVRC2012_img_val.tar", "ILSVRC2012_devkit_t12.tar.gz")
-    if not all((folder / file).is_file() for file in archives):
+    halves = [part for part in ("train", "val") if not (folder / part).exists()]
+    archives = [*(f"ILSVRC2012_img_{part}.tar" for part in halves), "ILSVRC2012_devkit_t12.tar.gz"]
+    if not halves or not all((folder / file).is_file() for file in archives):
         return []
+    from torchvision.datasets import imagenet as published
+
     try:
-        imagenet.parse_devkit_archive(str(folder))
-        for part, parse in (("train", imagenet.parse_train_archive), ("val", imagenet.parse_val_archive)):
-            if not (folder / part).exists():
-                parse(str(folder))
+        published.parse_devkit_archive(str(folder))
+        for part in halves:
+            {"train": published.parse_train_archive, "val": published.parse_val_archive}[part](str(folder))
     except (OSError, RuntimeError) as error:
         raise DataError(f"{folder}: the ILSVRC2012 archives cannot be unpacked: {error}") from error
-    return list(archives)
+    return archives

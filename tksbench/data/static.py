@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+import io
+from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 import torch
@@ -11,6 +12,7 @@ from PIL import Image
 from tksbench.data import augment
 from tksbench.data.base import Split, balanced_subset
 from tksbench.data.errors import DataError
+from tksbench.data.files import read_file
 from tksbench.data.rng import draw_bits, preserved_globals, seed_globals, to_uniform
 
 if TYPE_CHECKING:
@@ -87,12 +89,39 @@ class ArraySplit(Split):
         return np.ascontiguousarray(pixels.transpose(0, 3, 1, 2))
 
 
+class ImageFiles(Protocol):
+    """A list of image files, however they are stored; it is sent to worker processes."""
+
+    def read(self, index: int) -> tuple[bytes, str]:
+        """Read one file.
+
+        Returns:
+            Its bytes, and where they are from, for messages.
+
+        Raises:
+            DataError: It is not there.
+        """
+        ...
+
+
+class PathFiles:
+    """Image files by their paths."""
+
+    def __init__(self, paths: Sequence[Path]) -> None:
+        self._paths = paths
+
+    def read(self, index: int) -> tuple[bytes, str]:
+        """Read one file; see `ImageFiles`."""
+        path = self._paths[index]
+        return read_file(path), str(path)
+
+
 class FileSplit(Split):
     """Images read from files one by one, transformed by timm or torchvision."""
 
     def __init__(
         self,
-        paths: Sequence[str | Path],
+        files: ImageFiles,
         labels: NDArray[np.int64],
         *,
         transform: ImageTransform,
@@ -102,16 +131,14 @@ class FileSplit(Split):
         """Keep the list.
 
         Args:
-            paths: N image files.
+            files: N image files.
             labels: int64 [N].
             transform: From an RGB image to float32 [3, H, W]; may draw from the global generators.
             seed: The run's seed.
             subset: Keep the first so many in a class-balanced order; None for all.
         """
-        order = balanced_subset(labels, subset)
-        # An array of fixed-width strings: workers share it without touching a million reference counts.
-        self.paths = np.array([str(paths[index]) for index in order])
-        self.labels = labels[order]
+        self._files, self._order = files, balanced_subset(labels, subset)
+        self.labels = labels[self._order]
         self._transform, self._seed = transform, seed
 
     def __getitems__(self, keys: Sequence[Key]) -> Batch:
@@ -124,21 +151,25 @@ class FileSplit(Split):
         images = []
         with preserved_globals():
             for (_, index), seed in zip(keys, seeds, strict=True):
-                image = read_rgb(self.paths[index])
+                image = decode_rgb(*self._files.read(int(self._order[index])))
                 seed_globals(seed)
                 images.append(self._transform(image))
         indices = [index for _, index in keys]
         return torch.stack(images), torch.from_numpy(self.labels[indices])
 
 
-def read_rgb(path: str) -> Image.Image:
-    """Decode an image; greyscale, palette and CMYK are converted to RGB.
+def decode_rgb(raw: bytes, where: str) -> Image.Image:
+    """Decode an image file; greyscale, palette and CMYK are converted to RGB.
+
+    Args:
+        raw: The file's bytes.
+        where: Where they are from.
 
     Raises:
-        DataError: The file is absent or cannot be decoded.
+        DataError: They cannot be decoded.
     """
     try:
-        with Image.open(path) as image:
+        with Image.open(io.BytesIO(raw)) as image:
             return image.convert("RGB")
     except (OSError, ValueError, Image.DecompressionBombError) as error:
-        raise DataError(f"{path}: cannot be read as an image ({error}); restore the file") from error
+        raise DataError(f"{where}: cannot be read as an image ({error}); restore the file") from error

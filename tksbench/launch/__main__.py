@@ -72,7 +72,8 @@ def main(argv: list[str] | None = None) -> int:
         from tksbench.launch.cluster import cancel_jobs
 
         return cancel_jobs(_console(), ledger, runs)
-    items = make_plan(runs, ledger, budget=options.budget)
+    trained_here = profile is None or profile.python is None
+    items = make_plan(runs, ledger, budget=options.budget, trained_here=trained_here)
     if profile is not None:
         from tksbench.launch.cluster import add_queue
 

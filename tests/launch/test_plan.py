@@ -108,6 +108,16 @@ def test_a_run_without_its_data_is_blocked(real_recipe: str, ledger: Ledger) -> 
     assert item.reason.endswith("python -m tksbench.data prepare cifar10")
 
 
+def test_a_run_whose_extra_is_not_installed_is_blocked(
+    recipe: str, ledger: Ledger, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("tksbench.recipe.extras.find_spec", lambda name: None)
+    item = make_plan(collect_runs([recipe], "paper", overrides=["execution.zero=2"]), ledger)[0]
+    assert (item.action, item.missing) == ("blocked", "DeepSpeed")
+    assert item.reason.startswith("execution.zero 2 needs DeepSpeed: make env EXTRAS=deepspeed")
+    assert make_plan([item.run], ledger, trained_here=False)[0].action == "run"  # a container has packages of its own
+
+
 def test_past_records_of_another_seed_tell_the_cost(
     recipe: str, ledger: Ledger, finish: Callable[[Run, float], None]
 ) -> None:

@@ -91,6 +91,25 @@ def stop_process_1(rank: int, data: Data) -> None:
         at_fetch(data, 4, lambda: os.kill(os.getpid(), signal.SIGUSR2))
 
 
+def divide_all(rank: int, data: Data) -> None:
+    """ZeRO keeps small weights whole, and all of the tiny network's are small."""
+    from tksbench.train import zero
+
+    config = zero._config
+
+    def divided(stage, spec):  # type: ignore[no-untyped-def]
+        out = config(stage, spec)
+        out["zero_optimization"]["stage3_param_persistence_threshold"] = 0
+        return out
+
+    zero._config = divided
+
+
+def divide_all_and_stop(rank: int, data: Data) -> None:
+    divide_all(rank, data)
+    stop_process_1(rank, data)
+
+
 def fail_in_process_1(rank: int, data: Data) -> None:
     def fail() -> None:
         raise OSError("the disk of node 2 is gone")

@@ -22,7 +22,7 @@ def network(seed: int = 0) -> tuple[torch.nn.Module, torch.optim.Optimizer]:
 
 def save(folder: Path, epoch: int, seed: int = 0) -> Path:
     state = checkpoint.State("run", epoch=epoch, step=3, losses=[1.5, 0.1 + 0.2], best={"epoch": 1, "top1": 50.0})
-    return checkpoint.save_checkpoint(folder, state, *network(seed))
+    return checkpoint.save_checkpoint(folder, state, checkpoint.tensors_of(*network(seed)))
 
 
 def test_what_is_read_is_what_was_written(tmp_path: Path) -> None:

@@ -7,6 +7,8 @@ import re
 from pathlib import Path
 
 import pytest
+import torch
+from safetensors.torch import load_file
 
 from tests.train import ranks
 from tests.train.conftest import MakeRun
@@ -94,7 +96,10 @@ def test_replica_batches_do_not_depend_on_the_number_of_processes(make_run: Make
     assert ranks.run_ranks(two.path, 2) == [0, 0]
     assert losses(two) == pytest.approx(losses(one), abs=1e-5)
     tests = [[row["test_loss"] for row in read_jsonl(run_dir.metrics)] for run_dir in (one, two)]
-    assert tests[0] == pytest.approx(tests[1], abs=1e-4)  # running statistics too
+    assert tests[0] == pytest.approx(tests[1], abs=1e-4)
+    found = [load_file(list_checkpoints(run_dir.checkpoints)[0]) for run_dir in (one, two)]
+    statistics = [{key: x for key, x in tensors.items() if re.search("running|tracked", key)} for tensors in found]
+    torch.testing.assert_close(*statistics, rtol=1e-4, atol=1e-4)
 
 
 @pytest.mark.parametrize(

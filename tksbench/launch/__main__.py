@@ -74,7 +74,8 @@ def main(argv: list[str] | None = None) -> int:
 
         return cancel_jobs(_console(), ledger, runs)
     data_root()  # a folder that does not exist is told here, not by every job
-    items = make_plan(runs, ledger, budget=options.budget)
+    trained_here = profile is None or profile.python is None
+    items = make_plan(runs, ledger, budget=options.budget, trained_here=trained_here)
     if profile is not None:
         from tksbench.launch.cluster import add_queue
 

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from tksbench.launch.cost import estimate_gpu_hours
 from tksbench.launch.errors import LaunchError
 from tksbench.recipe import expand, load_recipe, suggest
+from tksbench.recipe.extras import missing_extra
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -33,6 +34,7 @@ class Item:
         gpu_hours: What is still to be spent, 0 for a run that is done or asks for a CPU; None if unknown.
         cost_source: Where `gpu_hours` comes from.
         status: What the ledger says.
+        missing: What a blocked run lacks, in a word.
     """
 
     run: Run
@@ -41,6 +43,7 @@ class Item:
     gpu_hours: float | None
     cost_source: Literal["records", "model", "none", "unknown"]
     status: Status
+    missing: str = ""
 
     def to_json(self) -> dict[str, Any]:
         """Plain data: the contract of `--plan --json`."""
@@ -109,6 +112,7 @@ def make_plan(
     ledger: Ledger,
     has_real: Callable[[str], bool] | None = None,
     budget: float | None = None,
+    trained_here: bool = True,
 ) -> list[Item]:
     """Decide for each run what to do.
 
@@ -117,21 +121,35 @@ def make_plan(
         ledger: The results so far.
         has_real: As in `collect_runs`.
         budget: GPU-hours that may be spent: in the order of `runs`, each run that still fits is kept.
+        trained_here: Whether runs are trained with the packages of this interpreter, so that a missing one tells.
     """
     present = cache(has_real or _has_real)
     spent = _hours_by_group(ledger)
-    items = [_item(run, ledger.status(run.id), spent.get(run.group), present) for run in runs]
+    items = [
+        _item(
+            run,
+            ledger.status(run.id),
+            spent.get(run.group),
+            present,
+            missing_extra(run.execution) if trained_here else None,
+        )
+        for run in runs
+    ]
     return items if budget is None else _cut(items, budget)
 
 
-def _item(run: Run, status: Status, known_hours: float | None, has_real: Callable[[str], bool]) -> Item:
+def _item(
+    run: Run, status: Status, known_hours: float | None, has_real: Callable[[str], bool], lacking: str | None
+) -> Item:
     if status.state == "done":
         return Item(run, "skip", status.reason, 0.0, "none", status)
     if status.state == "running":
         return Item(run, "wait", status.reason, 0.0, "none", status)
     hours, source = _hours(run, status, known_hours)
     if run.spec.data.source == "real" and not has_real(run.spec.data.name):
-        return Item(run, "blocked", _missing(run.spec.data.name), hours, source, status)
+        return Item(run, "blocked", _missing(run.spec.data.name), hours, source, status, run.spec.data.name)
+    if lacking:
+        return Item(run, "blocked", lacking, hours, source, status, "DeepSpeed")
     return Item(run, "run", _why_run(run, status), hours, source, status)
 
 

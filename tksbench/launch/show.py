@@ -39,7 +39,7 @@ def print_plan(console: Console, items: Sequence[Item]) -> None:
         style = _ACTION_STYLES[item.action]
         hours = "?" if item.cost_source == "unknown" else _hours(item.gpu_hours)
         blocked = item.action == "blocked"
-        reason = f"{item.run.spec.data.name} is missing" if blocked else item.reason
+        reason = f"{item.missing} is missing" if blocked else item.reason
         table.add_row(f"[{style}]{item.action}[/]", item.run.name, str(item.run.seed), hours, _plain(reason))
     console.print(table)
     for reason in dict.fromkeys(item.reason for item in items if item.action == "blocked"):

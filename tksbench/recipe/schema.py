@@ -228,3 +228,6 @@ class Execution(Model):
     workers: Annotated[int, Field(ge=0, le=256)] = 0  # data-loading processes for each device
     checkpoint_minutes: Annotated[float, Field(ge=0)] = 5.0
     device: Literal["auto", "cpu", "cuda"] = "auto"
+    # ZeRO's stage, of runs over several processes, with the extra `deepspeed`: they divide the optimizer's state (1),
+    # also the gradients (2), also the weights (3). Like their number it changes rounding and nothing else.
+    zero: Literal[0, 1, 2, 3] = 0

@@ -102,14 +102,16 @@ class ReplicaStatistics:
     """
 
     def __init__(self, model: nn.Module) -> None:
-        norms = [module for module in model.modules() if isinstance(module, _BatchNorm)]
-        self._running = [x for norm in norms for x in (norm.running_mean, norm.running_var) if x is not None]
-        self._counts = [norm.num_batches_tracked for norm in norms if norm.num_batches_tracked is not None]
+        self._norms = [module for module in model.modules() if isinstance(module, _BatchNorm)]
+        self._running: list[Tensor] = []
         self._start: list[Tensor] = []
         self._sum: list[Tensor] = []
 
     def begin(self) -> None:
         """Before a step."""
+        # Asked for at each step: whoever moves the model to a device, as accelerate does, gives it new buffers.
+        both = ((norm.running_mean, norm.running_var) for norm in self._norms)
+        self._running = [x for pair in both for x in pair if x is not None]
         self._start = [x.clone() for x in self._running]
         self._sum = [torch.zeros_like(x) for x in self._running]
 
@@ -126,5 +128,6 @@ class ReplicaStatistics:
         """After a step: `batches` is the number of replica batches that this process has had."""
         parallel.average(self._sum)
         torch._foreach_copy_(self._running, self._sum)
-        for count in self._counts:
-            count.sub_(batches - 1)
+        for norm in self._norms:
+            if norm.num_batches_tracked is not None:
+                norm.num_batches_tracked.sub_(batches - 1)

@@ -83,14 +83,13 @@ def weights_digest(model: nn.Module) -> str:
     return digest(dict(model.state_dict()))
 
 
-def save_checkpoint(folder: Path, state: State, model: nn.Module, optimizer: torch.optim.Optimizer) -> Path:
-    """Write a checkpoint atomically and remove all but the newest two.
+def save_checkpoint(folder: Path, state: State, tensors: dict[str, Tensor]) -> Path:
+    """Write a checkpoint of `tensors_of` atomically and remove all but the newest two.
 
     Raises:
         OSError: If the disk is full or read-only; the checkpoints before it are untouched.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    tensors = tensors_of(model, optimizer)
     words = json.dumps(vars(state), sort_keys=True)
     check = hashlib.sha256((words + digest(tensors)).encode()).hexdigest()
     path = folder / f"epoch{state.epoch:05d}-step{state.step:07d}.safetensors"

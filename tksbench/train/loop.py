@@ -34,6 +34,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from numpy.typing import NDArray
+    from torch import nn
 
     from tksbench.data.base import Batch, Data
     from tksbench.recipe import Run
@@ -75,7 +76,7 @@ class Trainer:
         if spec.optim.replica_batch is None:
             self.model = parallel.normalise_together(self.model)
         self.shares = Shares(len(data.train), spec.optim, self.model, parallel)
-        self.network = parallel.network(self.model)
+        self.network: nn.Module = self.model  # what is called in training, from `fit` on
         self.optimizer = build.build_optimizer(spec, self.model)
         self.scheduler = cosine(self.optimizer, spec.optim)
         self.loss = build.build_loss(spec, self.steps)
@@ -117,6 +118,7 @@ class Trainer:
             Interrupted: If `stopping` said so; the state is saved.
             Diverged: If the loss is no finite number.
         """
+        self.network = self.parallel.engage(self.run.spec, self.model, self.optimizer)
         self.network.train()
         batches = self._train_loader()
         self._began = (time.monotonic(), self._done())
@@ -137,6 +139,7 @@ class Trainer:
         Raises:
             Interrupted: As `fit`.
         """
+        self.parallel.make_whole(self.model)
         batches = list(TestBatches(self.data.test, self.run.spec.evaluation.batch_size))
         mine = batches[self.parallel.rank :: self.parallel.size]
         loader = read_batches(self.data.test, mine, self.run.execution.workers, self.device)
@@ -149,9 +152,11 @@ class Trainer:
         """Write a checkpoint of this moment."""
         self.guard()
         self._collect()
+        self.parallel.make_whole(self.model)
+        tensors = self.parallel.tensors(self.model, self.optimizer)
         if self.parallel.lead:
             self._check_finite()
-            save_checkpoint(self.dir.checkpoints, self.state, self.model, self.optimizer)
+            save_checkpoint(self.dir.checkpoints, self.state, tensors)
             self._drop_best_logits()
         self._saved_at = time.monotonic()
 
@@ -175,8 +180,7 @@ class Trainer:
         started = time.monotonic()
         total = self.shares.total(self.state.step)
         loss, correct = self.shares.backward(self.network, batches, total, self._forward)
-        self.optimizer.step()
-        self.optimizer.zero_grad(set_to_none=True)
+        self.parallel.step(self.network, self.optimizer)
         self._pending.append(loss)
         self._correct += correct
         self.state.step += 1

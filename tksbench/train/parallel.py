@@ -6,11 +6,13 @@ Imports no torch: a run in one process must not pay for what it does not use (`t
 
 from __future__ import annotations
 
+import logging
 import os
 from contextlib import nullcontext
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, NamedTuple, TypeVar
 
+from tksbench.recipe.extras import missing_extra
 from tksbench.train.errors import TrainError
 
 if TYPE_CHECKING:
@@ -19,10 +21,12 @@ if TYPE_CHECKING:
 
     import torch
     from torch import Tensor, nn
+    from torch.optim import Optimizer
 
-    from tksbench.recipe import Execution
+    from tksbench.recipe import Execution, RunSpec
 
 T = TypeVar("T")
+log = logging.getLogger("tksbench.train")
 _TORCH = ("RANK", "WORLD_SIZE", "LOCAL_RANK")
 _SLURM = ("SLURM_PROCID", "SLURM_NTASKS", "SLURM_LOCALID")
 _MASTER = ("MASTER_ADDR", "MASTER_PORT")
@@ -84,6 +88,7 @@ class OneProcess:
 
     rank = 0
     size = 1
+    even_passes = False  # whether each process has to make as many backward passes for a step as any other
 
     @property
     def lead(self) -> bool:
@@ -111,13 +116,34 @@ class OneProcess:
         """Make each batch norm see what it would see in one process."""
         return model
 
-    def network(self, model: nn.Module) -> nn.Module:
-        """What to call in training instead of the model, so that gradients become those of the global batch."""
+    def engage(self, spec: RunSpec, model: nn.Module, optimizer: Optimizer) -> nn.Module:
+        """What to call in training instead of the model, so that gradients become those of the global batch.
+
+        Called once, when model and optimizer are as training begins or goes on with them.
+        """
         return model
 
     def accumulating(self, network: nn.Module) -> AbstractContextManager[None]:
-        """A context for the backward passes before a step's last one."""
+        """A context for the passes, forward and backward, before a step's last one."""
         return nullcontext()
+
+    def backward(self, network: nn.Module, loss: Tensor) -> None:
+        """Add a loss's gradient to those of the step."""
+        loss.backward()  # type: ignore[no-untyped-call]
+
+    def step(self, network: nn.Module, optimizer: Optimizer) -> None:
+        """Change the weights, and forget the gradients."""
+        optimizer.step()
+        optimizer.zero_grad(set_to_none=True)
+
+    def make_whole(self, model: nn.Module) -> None:
+        """Give the model in each process all weights as training has left them; all processes must ask."""
+
+    def tensors(self, model: nn.Module, optimizer: Optimizer) -> dict[str, Tensor]:
+        """What a checkpoint holds, in the leading process; all of them must ask, after `make_whole`."""
+        from tksbench.train.checkpoint import tensors_of
+
+        return tensors_of(model, optimizer) if self.lead else {}
 
     def sums(self, loss: Tensor, correct: Tensor) -> tuple[Tensor, Tensor]:
         """Add up this step's shares of the loss and of the right samples."""
@@ -158,13 +184,22 @@ def join(execution: Execution, on_verdict: Callable[[Verdict], None]) -> OneProc
         on_verdict: Called, in another thread, when another process ends the run; then this process exits.
 
     Raises:
-        TrainError: If the environment is contradictory or the processes cannot meet.
+        TrainError: If the environment is contradictory, the processes cannot meet, or ZeRO lacks its packages.
     """
+    lacking = missing_extra(execution)
+    if lacking:
+        raise TrainError(lacking)
     world = world_from_env()
     if world is None:
+        if execution.zero:
+            log.info("execution.zero %d divides among processes; this run is one, and trains without", execution.zero)
         return ALONE
     # Before torch is loaded: its data parallelism warns in each process of what `processes` asks of it on purpose.
     os.environ.setdefault("TORCH_CPP_LOG_LEVEL", "ERROR")
+    if execution.zero:
+        from tksbench.train.zero import ZeroProcesses
+
+        return ZeroProcesses(world, execution, on_verdict)
     from tksbench.train.processes import Processes
 
     return Processes(world, execution, on_verdict)

@@ -32,8 +32,9 @@ if TYPE_CHECKING:
     from contextlib import AbstractContextManager
 
     from torch import Tensor, nn
+    from torch.optim import Optimizer
 
-    from tksbench.recipe import Execution
+    from tksbench.recipe import Execution, RunSpec
 
 T = TypeVar("T")
 log = logging.getLogger("tksbench.train")
@@ -92,7 +93,7 @@ class Processes(OneProcess):
         """Make each batch norm see the global batch."""
         return synchronise(model, self._accelerator.device)
 
-    def network(self, model: nn.Module) -> nn.Module:
+    def engage(self, spec: RunSpec, model: nn.Module, optimizer: Optimizer) -> nn.Module:
         """The model in DistributedDataParallel."""
         with warnings.catch_warnings():  # the new name of broadcast_buffers is not in torch 2.10
             warnings.filterwarnings("ignore", message="`broadcast_buffers` is deprecated", category=FutureWarning)

@@ -35,7 +35,7 @@ class Shares:
     """
 
     def __init__(self, samples: int, optim: OptimSpec, model: nn.Module, parallel: OneProcess) -> None:
-        _check(samples, optim, parallel.size)
+        _check(samples, optim, parallel)
         self._samples, self._optim, self._parallel = samples, optim, parallel
         self._replicas = ReplicaStatistics(model) if optim.replica_batch else None
 
@@ -61,7 +61,7 @@ class Shares:
         """Accumulate the gradient of the global batch's mean loss.
 
         Args:
-            network: What `forward` calls, as `OneProcess.network` made it.
+            network: What `forward` calls, as `OneProcess.engage` made it.
             batches: This process's part, one batch a backward pass.
             total: Samples in the global batch.
             forward: Maps images and labels to their mean loss and the number of right ones.
@@ -78,7 +78,7 @@ class Shares:
             share = len(labels) / total
             with nullcontext() if number == len(batches) else self._parallel.accumulating(network):
                 loss, correct = forward(images, labels)
-                (loss * (share * size)).backward()  # type: ignore[no-untyped-call]  # averaged over processes
+                self._parallel.backward(network, loss * (share * size))  # averaged over processes
             losses.append(loss.detach() * share)
             corrects.append(correct)
             if self._replicas:
@@ -106,7 +106,8 @@ def cut(total: int, replica: int | None, rank: int, size: int) -> list[slice]:
     return [slice(group * replica, min((group + 1) * replica, total)) for group in mine]
 
 
-def _check(samples: int, optim: OptimSpec, size: int) -> None:
+def _check(samples: int, optim: OptimSpec, parallel: OneProcess) -> None:
+    size = parallel.size
     units = optim.batch_size // (optim.replica_batch or 1)
     if units % size:
         what = f" ({units} replica batches of {optim.replica_batch})" if optim.replica_batch else ""
@@ -115,8 +116,14 @@ def _check(samples: int, optim: OptimSpec, size: int) -> None:
             f"choose a number of processes that divides {units}"
         )
     rest = 0 if optim.drop_last else samples % optim.batch_size
-    if rest and -(-rest // (optim.replica_batch or 1)) < size:
+    units = -(-rest // (optim.replica_batch or 1))
+    if rest and units < size:
         raise TrainError(
             f"the last batch of an epoch has {rest} samples, too few for {size} processes: "
             "choose fewer processes, or optim.drop_last=true"
+        )
+    if optim.replica_batch and units % size and parallel.even_passes:
+        raise TrainError(
+            f"the last batch of an epoch has {units} replica batches, not as many for each of {size} processes, which "
+            "execution.zero 2 and 3 ask for: choose execution.zero=1, or optim.drop_last=true"
         )

@@ -1,0 +1,19 @@
+"""Which optional packages the execution of a run needs and this machine lacks."""
+
+from __future__ import annotations
+
+from importlib.util import find_spec
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from tksbench.recipe.schema import Execution
+
+
+def missing_extra(execution: Execution) -> str | None:
+    """What to do about a package that is not installed, in one line; None if nothing is missing."""
+    if execution.zero and find_spec("deepspeed") is None:
+        return (
+            f"execution.zero {execution.zero} needs DeepSpeed: make env EXTRAS=deepspeed "
+            "(or pip install 'tksbench[deepspeed]'); execution.zero=0 trains without it"
+        )
+    return None

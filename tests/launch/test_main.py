@@ -105,6 +105,8 @@ def test_status_without_a_recipe_lists_the_results_folder(
         (["small.yaml", "--plam"], "unrecognized arguments: --plam"),
         (["small.yaml", "--json"], "--json goes with --plan or --status"),
         (["small.yaml", "--plan", "--status"], "exclude each other"),
+        (["small.yaml", "--watch"], "--watch goes with --status"),
+        (["--status", "--watch", "--json"], "--watch goes with --status, and not with --json"),
         ([], "no recipe named"),
     ],
 )

@@ -12,7 +12,7 @@ from tksbench.launch.slurm import SlurmExecutor, cancel, describe, has_open, loo
 from tksbench.launch.view import duration, title
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
     from rich.console import Console
 
@@ -40,18 +40,23 @@ def add_queue(items: Sequence[Item], ledger: Ledger, *, strict: bool) -> list[It
     except LaunchError as error:
         if strict:
             raise
-        _note(f"the queue is not known: {error}")
+        _unknown(str(error))
         return list(items)
 
 
-def queue_notes(ledger: Ledger) -> dict[str, str]:
-    """What Slurm says of each queued run, by id; nothing, and a note, where it cannot be asked."""
+def queue_notes(ledger: Ledger, unknown: Callable[[str], None] | None = None) -> dict[str, str]:
+    """What Slurm says of each queued run, by id; nothing where it cannot be asked.
+
+    Args:
+        ledger: The results folder that the jobs belong to.
+        unknown: Told why Slurm cannot be asked; None writes a note to standard error.
+    """
     if not has_open(ledger):
         return {}
     try:
         return {run: str(queued.task) for run, queued in look(ledger).items()}
     except LaunchError as error:
-        _note(f"the queue is not known: {error}")
+        (unknown or _unknown)(str(error))
         return {}
 
 
@@ -107,5 +112,5 @@ def _print(console: Console, text: str) -> None:
     console.print(text, markup=False, highlight=False, soft_wrap=True)
 
 
-def _note(text: str) -> None:
-    sys.stderr.write(f"tksbench: note: {text}\n")
+def _unknown(why: str) -> None:
+    sys.stderr.write(f"tksbench: note: the queue is not known: {why}\n")

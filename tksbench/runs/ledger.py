@@ -28,6 +28,7 @@ class Finished:
     gpu_hours: float
     epochs: int
     top1: float
+    best_top1: float
     published: bool
 
 
@@ -120,7 +121,17 @@ class Ledger:
             reason = f"{'; '.join(problems)}; it will be made again"
             return replace(status, reason=reason) if problems and status.state != "running" else status
         reason = "record committed" if done.published else "finished here"
-        return Status(run, "done", reason, epoch=done.epochs, epochs=done.epochs, percent=100.0, top1=done.top1)
+        return Status(
+            run,
+            "done",
+            reason,
+            epoch=done.epochs,
+            epochs=done.epochs,
+            percent=100.0,
+            top1=done.top1,
+            best_top1=done.best_top1,
+            gpu_hours=done.gpu_hours,
+        )
 
     def discard(self, run_dir: RunDir) -> None:
         """Remove the directory of a run that never began to train: nothing in it is worth keeping.
@@ -164,8 +175,9 @@ def _peek(path: Path) -> Any:
 
 
 def _head_of(record: Record, published: bool) -> Finished:
-    cost, epochs, top1 = record.cost.gpu_hours, record.spec.optim.epochs, record.metrics.last.top1
-    return Finished(record.id, record.group, cost, epochs, top1, published)
+    metrics, epochs = record.metrics, record.spec.optim.epochs
+    top1 = (metrics.last.top1, metrics.best.top1)
+    return Finished(record.id, record.group, record.cost.gpu_hours, epochs, *top1, published)
 
 
 def _head(plain: Any, published: bool) -> Finished | None:
@@ -176,6 +188,7 @@ def _head(plain: Any, published: bool) -> Finished | None:
             gpu_hours=float(plain["cost"]["gpu_hours"]),
             epochs=int(plain["spec"]["optim"]["epochs"]),
             top1=float(plain["metrics"]["last"]["top1"]),
+            best_top1=float(plain["metrics"]["best"]["top1"]),
             published=published,
         )
     except (KeyError, TypeError, ValueError):

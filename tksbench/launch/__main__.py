@@ -63,6 +63,7 @@ def main(argv: list[str] | None = None) -> int:
         from tksbench.launch.standing import KnownRuns
 
         return _status(KnownRuns(ledger, options.only), ledger, options)
+    from tksbench.launch.past import past_costs
     from tksbench.launch.plan import collect_runs, make_plan
 
     profile = _profile(options.slurm)
@@ -73,19 +74,24 @@ def main(argv: list[str] | None = None) -> int:
         from tksbench.launch.cluster import cancel_jobs
 
         return cancel_jobs(_console(), ledger, runs)
-    items = make_plan(runs, ledger, budget=options.budget)
+    past = past_costs(ledger)
+    items = make_plan(runs, ledger, budget=options.budget, past=past)
     if profile is not None:
         from tksbench.launch.cluster import add_queue
 
         items = add_queue(items, ledger, strict=not options.plan)
     if not options.plan:
         return _execute(items, ledger, words) if profile is None else _submit(items, ledger, profile)
+    from tksbench.launch.outlay import cluster, outlays, this_machine
+
+    machine = this_machine() if profile is None else cluster(profile)
+    spent = outlays(items, machine, past)
     if options.json:
-        _print_json([item.to_json() for item in items])
+        _print_json([item.to_json() | outlay.to_json() for item, outlay in zip(items, spent, strict=True)])
     else:
         from tksbench.launch.show import print_plan
 
-        print_plan(_console(), items)
+        print_plan(_console(), items, spent, machine)
         if profile is not None:
             from tksbench.launch.cluster import print_scripts
 

@@ -25,7 +25,9 @@ class Finished:
 
     id: str
     group: str
+    hours: float
     gpu_hours: float
+    energy_kwh: float | None
     epochs: int
     top1: float
     best_top1: float
@@ -175,9 +177,18 @@ def _peek(path: Path) -> Any:
 
 
 def _head_of(record: Record, published: bool) -> Finished:
-    metrics, epochs = record.metrics, record.spec.optim.epochs
-    top1 = (metrics.last.top1, metrics.best.top1)
-    return Finished(record.id, record.group, record.cost.gpu_hours, epochs, *top1, published)
+    metrics, cost = record.metrics, record.cost
+    return Finished(
+        id=record.id,
+        group=record.group,
+        hours=cost.hours,
+        gpu_hours=cost.gpu_hours,
+        energy_kwh=cost.energy_kwh,
+        epochs=record.spec.optim.epochs,
+        top1=metrics.last.top1,
+        best_top1=metrics.best.top1,
+        published=published,
+    )
 
 
 def _head(plain: Any, published: bool) -> Finished | None:
@@ -185,7 +196,9 @@ def _head(plain: Any, published: bool) -> Finished | None:
         return Finished(
             id=str(plain["id"]),
             group=str(plain["group"]),
+            hours=float(plain["cost"]["hours"]),
             gpu_hours=float(plain["cost"]["gpu_hours"]),
+            energy_kwh=None if plain["cost"].get("energy_kwh") is None else float(plain["cost"]["energy_kwh"]),
             epochs=int(plain["spec"]["optim"]["epochs"]),
             top1=float(plain["metrics"]["last"]["top1"]),
             best_top1=float(plain["metrics"]["best"]["top1"]),

@@ -30,11 +30,12 @@ examples:
 
 exit status: 0 nothing failed (there may be warnings), 1 something failed, 2 bad input"""
 
+_SLOW = "starting Python hangs: is the file system that holds it slow or gone (df, mount)?"
 _TORCH = "importing torch or starting CUDA hangs: is the file system of this Python slow, the GPU driver healthy?"
 _DISK = "the file system hangs: see `df`, `mount` and the system's log; name another folder with {}"
 CHECKS = (
-    Check("Python", "tksbench.doctor.machine:python", 30, _TORCH),
-    Check("packages", "tksbench.doctor.machine:packages", 30, _TORCH),
+    Check("Python", "tksbench.doctor.machine:python", 30, _SLOW),
+    Check("packages", "tksbench.doctor.machine:packages", 30, _SLOW),
     Check("GPUs", "tksbench.doctor.machine:gpus", 120, f"{_TORCH} (nvidia-smi)"),
     Check("neuron", "tksbench.doctor.machine:compiled_neuron", 180, _TORCH),
     Check(

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from tksbench.launch.cost import estimate_gpu_hours
+from tksbench.launch.cost import estimate_disk_bytes, estimate_gpu_hours
 from tksbench.recipe import RunSpec
 
 
@@ -45,3 +45,30 @@ def test_half_the_data_costs_less_than_two_thirds() -> None:
     half = estimate_gpu_hours(_spec("cifar10", "spiking_resnet19", train_subset=25_000))
     assert whole and half
     assert whole / 2 <= half < whole * 2 / 3
+
+
+@pytest.mark.parametrize(
+    ("data", "model", "classes", "width"),
+    [
+        ("cifar100", "spiking_resnet19", 100, 1.0),
+        ("cifar10", "sew_resnet19", 10, 0.125),
+        ("imagenet", "sew_resnet34", 1000, 1.0),
+        ("imagenet", "sew_resnet50", 1000, 1.0),
+        ("cub", "sew_resnet18", 200, 1.0),
+        ("ncaltech101", "vgg_snn", 101, 1.0),
+    ],
+)
+def test_disk_is_two_checkpoints_with_moments_and_two_epochs_logits(
+    data: str, model: str, classes: int, width: float
+) -> None:
+    import timm
+
+    import tksbench.snn  # noqa: F401 - registers the networks
+
+    channels = 2 if data == "ncaltech101" else 3
+    network = timm.create_model(model, num_classes=classes, T=4, width=width, in_chans=channels)
+    parameters = sum(parameter.numel() for parameter in network.parameters())
+    spec = _spec(data, model, epochs=6, test_subset=500)
+    spec = spec.model_copy(update={"model": spec.model.model_copy(update={"width": width})})
+    expected = 2 * (3 * 4 * parameters + 4 * 500 * 4 * classes)
+    assert estimate_disk_bytes(spec) == pytest.approx(expected, rel=0.07)

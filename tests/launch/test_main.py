@@ -13,6 +13,7 @@ import pytest
 from tksbench.cli import run_command
 from tksbench.launch.__main__ import main
 from tksbench.launch.plan import collect_runs
+from tksbench.runs import attempt_ended
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -35,6 +36,7 @@ def test_plan_json_keeps_the_contract(recipe: str, capsys: pytest.CaptureFixture
     rows = json.loads(capsys.readouterr().out)
     assert len(rows) == 4
     assert all({"id", "name", "scale", "action", "reason", "gpu_hours"} <= row.keys() for row in rows)
+    assert all({"wall_hours", "energy_kwh", "disk_bytes", "done_after_hours"} <= row.keys() for row in rows)
 
 
 def test_overrides_and_options_may_stand_in_any_order(recipe: str, capsys: pytest.CaptureFixture[str]) -> None:
@@ -45,8 +47,19 @@ def test_overrides_and_options_may_stand_in_any_order(recipe: str, capsys: pytes
 def test_a_plan_for_people_fits_80_columns(recipe: str, capsys: pytest.CaptureFixture[str]) -> None:
     main([recipe, "--plan"])
     lines = capsys.readouterr().out.splitlines()
-    assert max(map(len, lines[:-1])) <= 80
-    assert lines[-2] == "2 runs: 2 run"
+    assert max(map(len, lines)) <= 80
+    counted = lines.index("2 runs: 2 run")
+    assert [line.split()[0] for line in lines[counted + 2 :]] == ["GPU-hours", "wall", "energy", "disk"]
+
+
+def test_a_reason_worth_telling_is_told_at_80_columns_as_well(
+    recipe: str, ledger: Ledger, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    attempt_ended(ledger.prepare(collect_runs([recipe], "paper")[0]), "failed", "disk full")
+    for columns in ("80", "200"):
+        monkeypatch.setenv("COLUMNS", columns)
+        main([recipe, "--plan"])
+        assert capsys.readouterr().out.count("failed before (disk full)") == 1
 
 
 def test_a_blocked_plan_tells_how_to_get_the_data(real_recipe: str, capsys: pytest.CaptureFixture[str]) -> None:
@@ -105,6 +118,8 @@ def test_status_without_a_recipe_lists_the_results_folder(
         (["small.yaml", "--plam"], "unrecognized arguments: --plam"),
         (["small.yaml", "--json"], "--json goes with --plan or --status"),
         (["small.yaml", "--plan", "--status"], "exclude each other"),
+        (["small.yaml", "--watch"], "--watch goes with --status"),
+        (["--status", "--watch", "--json"], "--watch goes with --status, and not with --json"),
         ([], "no recipe named"),
     ],
 )

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from tests.launch.devcluster import SCRIPT, until
+from tksbench.doctor.slurm import on_node
 from tksbench.launch.plan import collect_runs, make_plan
 from tksbench.launch.profile import SlurmProfile
 from tksbench.launch.slurm import SlurmExecutor, cancel, look, reconcile
@@ -244,3 +245,10 @@ def test_the_controller_may_be_restarted(
     until(lambda: settled(ledger))
     assert epochs(ledger, run) == [0, 1, 2, 3]
     assert ledger.status(run.id).state == "done"
+
+
+def test_the_doctor_reports_from_a_compute_node() -> None:
+    report = on_node(PROFILE)
+    states = {finding["check"]: finding["state"] for finding in report["checks"]}
+    assert report["host"] in ("node1", "node2"), report
+    assert (states["gloo"], states["requeue"], states["training"]) == ("ok", "ok", "ok")

@@ -243,14 +243,14 @@ def test_native_does_not_depend_on_the_number_of_threads() -> None:
 
 def test_without_a_compiler_the_neuron_is_plain_torch(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("CC", "no-such-compiler")
-    native.library.cache_clear()
+    native._library.cache_clear()
     try:
         current = torch.randn(4, 50)
         assert torch.equal(lif(current), lif(current, backend="fused"))
         with pytest.raises(SnnError, match="backend native needs a C compiler"):
             lif(current, backend="native")
     finally:
-        native.library.cache_clear()
+        native._library.cache_clear()
 
 
 def test_native_is_refused_where_it_cannot_be() -> None:

@@ -160,6 +160,30 @@ def has_real(name: str, root: Path | None = None) -> bool:
     return all((folder / marker).exists() for marker in entry.markers)
 
 
+def look(name: str, root: Path | None = None) -> FileStatus:
+    """A quick look at a real data set: names and sizes, no checksum (that is `verify`'s)."""
+    entry = info(name)
+    base = root or data_root()
+    folder = base / entry.folder
+    if not folder.is_dir() or not any(folder.iterdir()):
+        return FileStatus(str(folder), "missing")
+    if not has_real(name, base):
+        absent = [marker for marker in entry.markers if not (folder / marker).exists()]
+        return FileStatus(str(folder), "corrupt", f"without {', '.join(absent) or 'all of its parts'}")
+    present = [folder / marker for marker in entry.markers]
+    for path in present:
+        if path.is_dir() and not any(path.iterdir()):
+            return FileStatus(str(path), "corrupt", "empty folder")
+        if path.is_file() and not path.stat().st_size:
+            return FileStatus(str(path), "corrupt", "empty file")
+    if present and all(path.is_file() for path in present):  # the images themselves: CIFAR
+        size, least = sum(path.stat().st_size for path in present), (entry.n_train + entry.n_test) * entry.in_chans
+        least *= entry.size**2
+        if size < least:
+            return FileStatus(str(folder), "corrupt", f"{size:,} bytes, the images alone are {least:,}")
+    return FileStatus(str(folder), "ok")
+
+
 def reader(name: str) -> Any:
     """Import the module that reads a data set."""
     return importlib.import_module(info(name).target.partition(":")[0])

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import shlex
 import sys
-from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -14,7 +13,7 @@ from tksbench.launch.errors import LaunchError
 
 if TYPE_CHECKING:
     import argparse
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
     from rich.console import Console
 
@@ -22,7 +21,7 @@ if TYPE_CHECKING:
     from tksbench.launch.plan import Item
     from tksbench.launch.profile import SlurmProfile
     from tksbench.recipe import Run
-    from tksbench.runs import Ledger, Status
+    from tksbench.runs import Ledger
 
 FAILED, BAD_INPUT, INTERRUPTED = 1, 2, 130
 
@@ -37,7 +36,7 @@ examples:
   python -m tksbench.launch recipes/*.yaml --scale budget --seeds 3 --budget 20
   python -m tksbench.launch recipes/cifar10.yaml optim.epochs=100 method.detach=true
   python -m tksbench.launch recipes/imagenet.yaml --slurm slurm/default.yaml
-  python -m tksbench.launch --status
+  python -m tksbench.launch --status --watch
 
 TKSBENCH_DATA names the data root (else data/), TKSBENCH_RESULTS the results (else results/).
 exit status: 0 done, 1 a run failed, 2 bad input or missing data, 130 interrupted"""
@@ -61,33 +60,41 @@ def main(argv: list[str] | None = None) -> int:
 
     ledger = Ledger()
     if options.status and not options.recipes:
-        return _status(_known_runs(ledger, options.only), ledger, options.json)
+        from tksbench.launch.standing import KnownRuns
+
+        return _status(KnownRuns(ledger, options.only), ledger, options)
     from tksbench.data.registry import data_root
+    from tksbench.launch.past import past_costs
     from tksbench.launch.plan import collect_runs, make_plan
 
     profile = _profile(options.slurm)
     runs = collect_runs(options.recipes, options.scale, options.seeds, options.overrides, options.only)
     if options.status:
-        return _status(runs, ledger, options.json)
+        return _status(lambda: runs, ledger, options)
     if options.cancel:
         from tksbench.launch.cluster import cancel_jobs
 
         return cancel_jobs(_console(), ledger, runs)
     data_root()  # a folder that does not exist is told here, not by every job
+    past = past_costs(ledger)
     trained_here = profile is None or profile.python is None
-    items = make_plan(runs, ledger, budget=options.budget, trained_here=trained_here)
+    items = make_plan(runs, ledger, budget=options.budget, past=past, trained_here=trained_here)
     if profile is not None:
         from tksbench.launch.cluster import add_queue
 
         items = add_queue(items, ledger, strict=not options.plan)
     if not options.plan:
         return _execute(items, ledger, words) if profile is None else _submit(items, ledger, profile)
+    from tksbench.launch.outlay import cluster, outlays, this_machine
+
+    machine = this_machine() if profile is None else cluster(profile)
+    spent = outlays(items, machine, past)
     if options.json:
-        _print_json([item.to_json() for item in items])
+        _print_json([item.to_json() | outlay.to_json() for item, outlay in zip(items, spent, strict=True)])
     else:
         from tksbench.launch.show import print_plan
 
-        print_plan(_console(), items)
+        print_plan(_console(), items, spent, machine)
         if profile is not None:
             from tksbench.launch.cluster import print_scripts
 
@@ -138,6 +145,9 @@ def _parse(words: Sequence[str]) -> argparse.Namespace:
     )
     parser.add_argument("--cancel", action="store_true", help="cancel the Slurm jobs of these runs, and no others")
     parser.add_argument("--status", action="store_true", help="show how the runs stand; without a recipe, all of them")
+    parser.add_argument(
+        "--watch", action="store_true", help="with --status: again and again, until nothing is running or pending"
+    )
     parser.add_argument("--json", action="store_true", help="with --plan or --status: print JSON")
     options = parser.parse_intermixed_args(words)
     if options.slurm and not _is_profile(options.slurm):  # `--slurm RECIPE`: argparse took the recipe for the profile
@@ -171,6 +181,8 @@ def _check(options: argparse.Namespace) -> None:
         raise LaunchError("--cancel goes with recipes, --scale, --only and --seeds alone")
     if options.slurm is not None and options.status:
         raise LaunchError("--status shows Slurm's jobs without --slurm")
+    if options.watch and (options.json or not options.status):
+        raise LaunchError("--watch goes with --status, and not with --json")
     if options.json and not (options.plan or options.status):
         raise LaunchError("--json goes with --plan or --status")
     if not options.recipes and (options.overrides or not options.status):
@@ -223,31 +235,18 @@ def _print_end(console: Console, summary: Summary, total: int, blocked: int, wor
     console.print(line, markup=False, highlight=False, soft_wrap=True)
 
 
-def _known_runs(ledger: Ledger, only: Sequence[str]) -> list[Run]:
-    """All runs prepared in this results folder; directories that are none are passed over."""
-    from fnmatch import fnmatchcase
+def _status(runs: Callable[[], Sequence[Run]], ledger: Ledger, options: argparse.Namespace) -> int:
+    if options.watch:
+        from tksbench.launch.watch import watch
 
-    from tksbench.errors import TksbenchError
-
-    runs = []
-    for run_dir in ledger.run_dirs():
-        try:
-            run = ledger.load_run(run_dir)
-        except TksbenchError as error:
-            sys.stderr.write(f"tksbench: warning: {error}\n")
-            continue
-        if not only or any(fnmatchcase(run.name, pattern) for pattern in only):
-            runs.append(run)
-    return sorted(runs, key=lambda run: (run.name, run.scale, run.seed))
-
-
-def _status(runs: Sequence[Run], ledger: Ledger, as_json: bool) -> int:
+        return watch(_console(), ledger, runs)
     from tksbench.launch.cluster import queue_notes
+    from tksbench.launch.standing import noted
 
     notes = queue_notes(ledger)
-    rows: list[tuple[Run, Status]] = [(run, _noted(ledger.status(run.id), notes.get(run.id))) for run in runs]
-    if as_json:
-        heads = [{"name": run.name, "scale": run.scale, "seed": run.seed, "recipe": run.recipe} for run in runs]
+    rows = [(run, noted(ledger.status(run.id), notes)) for run in runs()]
+    if options.json:
+        heads = [{"name": run.name, "scale": run.scale, "seed": run.seed, "recipe": run.recipe} for run, _ in rows]
         _print_json(
             [{"id": run.id, **head, **status.to_json()} for (run, status), head in zip(rows, heads, strict=True)]
         )
@@ -256,13 +255,6 @@ def _status(runs: Sequence[Run], ledger: Ledger, as_json: bool) -> int:
 
         print_status(_console(), rows)
     return 0
-
-
-def _noted(status: Status, note: str | None) -> Status:
-    """A status that also tells what Slurm says of a run that is not done."""
-    if note is None or status.state == "done":
-        return status
-    return replace(status, reason=note if status.state in ("new", "running") else f"{status.reason}; {note}")
 
 
 def _print_json(rows: list[dict[str, Any]]) -> None:

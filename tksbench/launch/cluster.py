@@ -13,7 +13,7 @@ from tksbench.launch.submissions import refusals
 from tksbench.launch.view import duration, title
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
     from rich.console import Console
 
@@ -41,18 +41,23 @@ def add_queue(items: Sequence[Item], ledger: Ledger, *, strict: bool) -> list[It
     except LaunchError as error:
         if strict:
             raise
-        _note(f"the queue is not known: {error}")
+        _unknown(str(error))
         return list(items)
 
 
-def queue_notes(ledger: Ledger) -> dict[str, str]:
-    """What Slurm says of each queued run, by id, and why jobs were refused; a note where Slurm cannot be asked."""
+def queue_notes(ledger: Ledger, unknown: Callable[[str], None] | None = None) -> dict[str, str]:
+    """What Slurm says of each queued run, by id, and why jobs were refused.
+
+    Args:
+        ledger: The results folder that the jobs belong to.
+        unknown: Told why Slurm cannot be asked; None writes a note to standard error.
+    """
     notes = refusals(ledger.root / "slurm")
     if has_open(ledger):
         try:
             notes |= {run: str(queued.task) for run, queued in look(ledger).items()}
         except LaunchError as error:
-            _note(f"the queue is not known: {error}")
+            (unknown or _unknown)(str(error))
     return notes
 
 
@@ -108,5 +113,5 @@ def _print(console: Console, text: str) -> None:
     console.print(text, markup=False, highlight=False, soft_wrap=True)
 
 
-def _note(text: str) -> None:
-    sys.stderr.write(f"tksbench: note: {text}\n")
+def _unknown(why: str) -> None:
+    sys.stderr.write(f"tksbench: note: the queue is not known: {why}\n")

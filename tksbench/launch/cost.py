@@ -1,7 +1,8 @@
-"""GPU-hours of a run before it is trained: a model of one H100-class GPU, not a measurement.
+"""What a run costs before it is trained, from its recipe alone: a model, not a measurement.
 
-Three terms: multiply-accumulates (2 FLOP each, a training sample costs three forward passes),
-memory traffic of the neurons and batch norms between the convolutions, and kernel launches.
+GPU-hours are those of one H100-class GPU, in three terms: multiply-accumulates (2 FLOP each, a training sample costs
+three forward passes), memory traffic of the neurons and batch norms between the convolutions, and kernel launches.
+Disk is what a finished run leaves: two checkpoints, the logits of two epochs, logs and the record.
 """
 
 from __future__ import annotations
@@ -9,25 +10,34 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, NamedTuple
 
 if TYPE_CHECKING:
+    from tksbench.data.registry import DatasetInfo
     from tksbench.recipe import RunSpec
 
 
 class _Network(NamedTuple):
-    """Size of a network at width 1: per sample and time step, at the given image size in pixels."""
+    """Size of a network at width 1: per sample and time step, at the given image size in pixels.
+
+    `parameters` are those with ten classes; each further class adds `per_class`.
+    """
 
     macs: float
     neurons: float
     pixels: int
+    parameters: float
+    per_class: int
 
 
 _NETWORKS = {  # counted with plain PyTorch from the definitions in the authors' code
-    "spiking_resnet19": _Network(2.285e9, 1.44e6, 32),
-    "sew_resnet18": _Network(1.814e9, 2.48e6, 224),
-    "sew_resnet19": _Network(2.217e9, 1.61e6, 32),
-    "sew_resnet34": _Network(3.664e9, 3.74e6, 224),
-    "sew_resnet50": _Network(4.089e9, 11.11e6, 224),
-    "vgg_snn": _Network(1.362e9, 0.92e6, 48),
+    "spiking_resnet19": _Network(2.285e9, 1.44e6, 32, 12.70e6, 257),
+    "sew_resnet18": _Network(1.814e9, 2.48e6, 224, 11.18e6, 513),
+    "sew_resnet19": _Network(2.217e9, 1.61e6, 32, 12.63e6, 257),
+    "sew_resnet34": _Network(3.664e9, 3.74e6, 224, 21.29e6, 513),
+    "sew_resnet50": _Network(4.089e9, 11.11e6, 224, 23.53e6, 2049),
+    "vgg_snn": _Network(1.362e9, 0.92e6, 48, 9.27e6, 4609),
 }
+_FLOAT = 4  # bytes
+_CHECKPOINTS, _LOGITS = 2, 2  # files of each kind that a finished run leaves
+_STEP_BYTES, _REST_BYTES = 20, 150_000  # a loss in the log; record, features, logs
 # Sustained rates, assumed: about a third of an H100's peak in TF32 and a quarter in bf16, two thirds in plain fp32.
 _FLOP_PER_S = {"fp32": 45e12, "tf32": 150e12, "bf16": 250e12}
 _BANDWIDTH = 2.5e12  # bytes a second
@@ -48,8 +58,7 @@ def estimate_gpu_hours(spec: RunSpec) -> float | None:
     optim, T, width = spec.optim, spec.model.T, spec.model.width
     area = ((spec.data.image_size or data.size) / network.pixels) ** 2
     macs, neurons = network.macs * width**2 * area, network.neurons * width * area
-    iterations, rest = divmod(min(spec.data.train_subset or data.n_train, data.n_train), optim.batch_size)
-    iterations += 1 if rest and not optim.drop_last else 0
+    iterations = _iterations(spec, data)
     trained = optim.epochs * (iterations * optim.batch_size)
     evaluations = -(-optim.epochs // spec.evaluation.every)
     tested = evaluations * min(spec.data.test_subset or data.n_test, data.n_test)
@@ -58,3 +67,27 @@ def estimate_gpu_hours(spec: RunSpec) -> float | None:
     traffic = neurons * T * trained * _TRAFFIC[neuron] / _BANDWIDTH
     launches = _LAUNCH_S[neuron] * T * iterations * optim.epochs
     return (compute + traffic + launches) / 3600
+
+
+def estimate_disk_bytes(spec: RunSpec) -> float | None:
+    """Bytes that the run's directory holds when it is done; None for a network or data set from outside."""
+    from tksbench.data.registry import DATASETS
+
+    network, data = _NETWORKS.get(spec.model.name), DATASETS.get(spec.data.name)
+    if network is None or data is None:
+        return None
+    optim, width, classes = spec.optim, spec.model.width, data.num_classes
+    tested = min(spec.data.test_subset or data.n_test, data.n_test)
+    parameters = network.parameters * width**2 + network.per_class * width * (classes - 10)
+    moments = 2 if optim.name != "sgd" else 1 if optim.momentum else 0
+    checkpoint = _FLOAT * parameters * (1 + moments)
+    logits = _FLOAT * tested * spec.model.T * classes
+    losses = _STEP_BYTES * _iterations(spec, data) * optim.epochs
+    return _CHECKPOINTS * checkpoint + _LOGITS * logits + losses + _REST_BYTES
+
+
+def _iterations(spec: RunSpec, data: DatasetInfo) -> int:
+    """Optimizer steps an epoch."""
+    samples = min(spec.data.train_subset or data.n_train, data.n_train)
+    iterations, rest = divmod(samples, spec.optim.batch_size)
+    return iterations + (1 if rest and not spec.optim.drop_last else 0)

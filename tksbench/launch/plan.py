@@ -11,11 +11,12 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from tksbench.launch.cost import estimate_gpu_hours
 from tksbench.launch.errors import LaunchError
+from tksbench.launch.past import Past, past_costs
 from tksbench.recipe import expand, load_recipe, suggest
 from tksbench.recipe.extras import missing_extra
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
     from tksbench.recipe import Run
     from tksbench.runs import Ledger, Status
@@ -112,6 +113,7 @@ def make_plan(
     ledger: Ledger,
     has_real: Callable[[str], bool] | None = None,
     budget: float | None = None,
+    past: Mapping[str, Past] | None = None,
     trained_here: bool = True,
 ) -> list[Item]:
     """Decide for each run what to do.
@@ -121,15 +123,16 @@ def make_plan(
         ledger: The results so far.
         has_real: As in `collect_runs`.
         budget: GPU-hours that may be spent: in the order of `runs`, each run that still fits is kept.
+        past: What the finished runs have cost, by group; None reads it from the ledger.
         trained_here: Whether runs are trained with the packages of this interpreter, so that a missing one tells.
     """
     present = cache(has_real or _has_real)
-    spent = _hours_by_group(ledger)
+    past = past_costs(ledger) if past is None else past
     items = [
         _item(
             run,
             ledger.status(run.id),
-            spent.get(run.group),
+            past.get(run.group, Past()).gpu_hours,
             present,
             missing_extra(run.execution) if trained_here else None,
         )
@@ -162,8 +165,12 @@ def _hours(
     hours = known if known is not None else estimate_gpu_hours(run.spec)
     if hours is None:
         return None, "unknown"
-    left = 1 - min(status.epoch or 0, run.spec.optim.epochs) / run.spec.optim.epochs
-    return hours * left, "model" if known is None else "records"
+    return hours * share_left(run, status), "model" if known is None else "records"
+
+
+def share_left(run: Run, status: Status) -> float:
+    """Part of a run's epochs that is still to be trained, from 0 to 1."""
+    return 1 - min(status.epoch or 0, run.spec.optim.epochs) / run.spec.optim.epochs
 
 
 def _why_run(run: Run, status: Status) -> str:
@@ -185,15 +192,6 @@ def _has_real(name: str) -> bool:
     from tksbench.data.registry import DATASETS, has_real
 
     return name not in DATASETS or has_real(name)  # "module:attr" from outside: its own loader will tell
-
-
-def _hours_by_group(ledger: Ledger) -> dict[str, float]:
-    """Mean GPU-hours of the finished runs of each group (same spec, any seed) that used a GPU."""
-    hours: dict[str, list[float]] = defaultdict(list)
-    for head in ledger.all_finished():
-        if head.gpu_hours > 0:
-            hours[head.group].append(head.gpu_hours)
-    return {group: sum(values) / len(values) for group, values in hours.items()}
 
 
 def _cut(items: Sequence[Item], budget: float) -> list[Item]:

@@ -83,24 +83,33 @@ def make_script(profile: SlurmProfile, resources: Resources, name: str, count: i
 
 def _options(profile: SlurmProfile, resources: Resources, name: str, count: int) -> dict[str, str]:
     """The #SBATCH options, in the order in which they are written."""
-    options = {
+    quoted = {"constraint", *profile.options}
+    return {
         "job-name": name,
         "array": f"0-{count - 1}%{min(count, profile.parallel)}",
+        # sbatch reads quotes as a shell does, and a constraint may hold what a shell would read
+        **{key: f"'{value}'" if key in quoted else value for key, value in placement(profile, resources).items()},
+        "time": str(profile.minutes),
+        # to the processes of the steps, not to this script: it has to live on and requeue the job
+        "signal": f"USR2@{profile.signal_seconds}",
+        "output": "/dev/null",  # the script writes its own log: sbatch would read % and \\ in the path
+        "open-mode": "append",
+    }
+
+
+def placement(profile: SlurmProfile, resources: Resources) -> dict[str, str]:
+    """The options that say where a job runs and what it gets, as sbatch and srun know them."""
+    options = {
         "partition": profile.partition,
         "account": profile.account,
         "qos": profile.qos,
-        "constraint": profile.constraint and f"'{profile.constraint}'",
+        "constraint": profile.constraint,
         "nodes": str(resources.nodes),
         "ntasks-per-node": str(resources.tasks_per_node),
         # not --gpus-per-task: each task would see one GPU, called 0, while its local rank says otherwise
         "gpus-per-node": str(resources.gpus_per_node) if resources.gpus_per_node else None,
         "cpus-per-task": str(resources.cpus_per_task),
         "mem": f"{round(profile.mem_gb * 1024)}M" if profile.mem_gb else None,
-        "time": str(profile.minutes),
-        # to the processes of the steps, not to this script: it has to live on and requeue the job
-        "signal": f"USR2@{profile.signal_seconds}",
-        "output": "/dev/null",  # the script writes its own log: sbatch would read % and \\ in the path
-        "open-mode": "append",
-        **{key: f"'{value}'" for key, value in profile.options.items()},
+        **profile.options,
     }
     return {key: value for key, value in options.items() if value is not None}

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import Collection, Sequence
     from pathlib import Path
 
+COMMANDS = ("sbatch", "squeue", "scontrol")
 _TIMEOUT_S = 120
 _MAX_ARRAY = 1001  # Slurm's default MaxArraySize
 _OVER = {"COMPLETED", "FAILED", "CANCELLED", "TIMEOUT", "OUT_OF_MEMORY", "BOOT_FAIL", "DEADLINE", "REVOKED"}
@@ -105,10 +106,64 @@ def requeue(job: str) -> None:
 def max_array_size() -> int:
     """The most elements that an array may have here."""
     try:
-        found = re.search(r"^MaxArraySize\s*=\s*(\d+)", _call("scontrol", "show", "config"), re.MULTILINE)
+        found = show_config().get("MaxArraySize", "")
     except LaunchError:
-        found = None
-    return max(1, int(found[1])) if found else _MAX_ARRAY
+        found = ""
+    return max(1, int(found)) if found.isdecimal() else _MAX_ARRAY
+
+
+def missing_commands() -> list[str]:
+    """Those of `COMMANDS` that are not on this machine."""
+    return [name for name in COMMANDS if shutil.which(name) is None]
+
+
+def show_config() -> dict[str, str]:
+    """Slurm's configuration.
+
+    Raises:
+        LaunchError: If Slurm cannot be asked.
+    """
+    pairs = re.findall(r"^(\w+)\s*=\s*(.*?)\s*$", _call("scontrol", "show", "config"), re.MULTILINE)
+    return dict(pairs)
+
+
+def run_on_node(words: Sequence[str], limit_s: float) -> tuple[str, str]:
+    """Run a command on a compute node and wait for it.
+
+    Args:
+        words: What follows `srun`.
+        limit_s: Patience, the queue included; then the job is cancelled.
+
+    Returns:
+        Its standard output, and what went wrong if its exit status is not 0.
+
+    Raises:
+        LaunchError: If there is no srun here, or it does not come back in time.
+    """
+    try:
+        child = subprocess.Popen(  # noqa: S603 - Slurm's own command, no shell
+            ["srun", *words],  # noqa: S607
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+            errors="replace",
+            env=_environment(),
+        )
+    except FileNotFoundError:
+        raise LaunchError("srun is not on this machine: launch from a login node of the cluster") from None
+    try:
+        out, err = child.communicate(timeout=limit_s)
+    except BaseException as error:
+        child.terminate()  # srun cancels its job then
+        try:
+            child.wait(10)
+        except subprocess.TimeoutExpired:
+            child.kill()
+        if isinstance(error, subprocess.TimeoutExpired):
+            raise NoAnswer(f"srun did not come back within {limit_s:.0f} s") from None
+        raise
+    return out, "" if child.returncode == 0 else " ".join(err.split())[-600:] or f"exit status {child.returncode}"
 
 
 def _queue() -> list[Task]:

@@ -7,44 +7,64 @@ from typing import TYPE_CHECKING
 
 from rich.table import Table
 
+from tksbench.launch.outlay import GPU_WATTS
 from tksbench.launch.view import duration, number
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
     from rich.console import Console
 
+    from tksbench.launch.outlay import Machine, Outlay
     from tksbench.launch.plan import Item
     from tksbench.recipe import Run
     from tksbench.runs import Status
 
 _ACTION_STYLES = {"run": "bold cyan", "skip": "green", "wait": "magenta", "blocked": "yellow"}
 _STATE_STYLES = {"done": "green", "running": "cyan", "failed": "bold red", "interrupted": "yellow", "new": "dim"}
-_SOURCES = {
-    "records": "from past records",
-    "model": "from the FLOP model of one H100-class GPU, not measured",
-    "unknown": "unknown for networks or data sets from outside",
+_WIDE = 110  # columns from which on the reason gets one of its own
+_ORIGINS = {
+    "gpu_hours": {"records": "past records", "model": "a model of one H100-class GPU"},
+    "wall": {"records": "past records", "model": "GPU-hours shared evenly"},
+    "energy": {"records": "past records", "model": f"GPU-hours at {GPU_WATTS:.0f} W (assumed), host left out"},
+    "disk": {"records": "runs that are here", "model": "network and test set: checkpoints, logits, logs"},
 }
 
 
-def print_plan(console: Console, items: Sequence[Item]) -> None:
-    """The plan, then what it comes to."""
+def print_plan(console: Console, items: Sequence[Item], spent: Sequence[Outlay], machine: Machine) -> None:
+    """The plan, then what it comes to and where these figures come from.
+
+    Args:
+        console: Where to.
+        items: The plan.
+        spent: What each item comes to, in the same order.
+        machine: What would train it.
+    """
+    wide = console.width >= _WIDE
     table = Table(box=None, padding=(0, 1, 0, 0), header_style="dim")
-    for name in ("action", "run"):
-        table.add_column(name, no_wrap=True)
-    table.add_column("seed", justify="right", no_wrap=True)
-    table.add_column("GPU-h", justify="right", no_wrap=True)
-    table.add_column("reason", overflow="fold")
-    for item in items:
+    table.add_column("action", no_wrap=True)
+    table.add_column("run", no_wrap=wide, overflow="fold")
+    for name in ("seed", "GPU-h", "wall h", "kWh", "disk"):
+        table.add_column(name, justify="right", no_wrap=True)
+    if wide:
+        table.add_column("reason", overflow="fold")
+    for item, outlay in zip(items, spent, strict=True):
         style = _ACTION_STYLES[item.action]
-        hours = "?" if item.cost_source == "unknown" else _hours(item.gpu_hours)
-        blocked = item.action == "blocked"
-        reason = f"{item.missing} is missing" if blocked else item.reason
-        table.add_row(f"[{style}]{item.action}[/]", item.run.name, str(item.run.seed), hours, _plain(reason))
+        hours = "?" if item.cost_source == "unknown" else _figure(item.gpu_hours)
+        figures = [hours, *map(_known, (outlay.wall_hours, outlay.energy_kwh)), _known(outlay.disk_bytes, _size)]
+        reason = f"{item.missing} is missing" if item.action == "blocked" else item.reason
+        telling = item.action != "blocked" and item.status.state != "done" and reason != "new"
+        under = [f"{item.run.name}\n[dim]{_plain(reason)}[/]" if telling else item.run.name]
+        where = [item.run.name, str(item.run.seed), *figures, _plain(reason)]
+        table.add_row(f"[{style}]{item.action}[/]", *(where if wide else [*under, *where[1:-1]]))
     console.print(table)
     for reason in dict.fromkeys(item.reason for item in items if item.action == "blocked"):
         console.print(reason, markup=False, soft_wrap=True)
-    console.print(_totals(items), highlight=False, soft_wrap=True)
+    actions = Counter[str](item.action for item in items)
+    counted = ", ".join(f"{actions[name]} {name}" for name in _ACTION_STYLES if actions[name])
+    console.print(f"{_plural(len(items))}: {counted or 'nothing to do'}", highlight=False)
+    if actions["run"] or actions["blocked"]:
+        console.print(_totals(list(zip(items, spent, strict=True)), machine))
 
 
 def print_status(console: Console, rows: Sequence[tuple[Run, Status]]) -> None:
@@ -66,24 +86,85 @@ def print_status(console: Console, rows: Sequence[tuple[Run, Status]]) -> None:
     console.print(f"{_plural(len(rows))}: " + ", ".join(f"{n} {state}" for state, n in states.items()))
 
 
-def _totals(items: Sequence[Item]) -> str:
-    actions = Counter[str](item.action for item in items)
-    counted = ", ".join(f"{actions[name]} {name}" for name in _ACTION_STYLES if actions[name])
-    hours = {name: sum(item.gpu_hours or 0.0 for item in items if item.action == name) for name in ("run", "blocked")}
-    sources = sorted({item.cost_source for item in items if item.action in hours} - {"none"})
-    costs = [f"{_hours(value)} GPU-hours {name}" for name, value in hours.items() if value]
-    told = f"\nabout {', '.join(costs)} ({'; '.join(_SOURCES[source] for source in sources)})" if costs else ""
-    return f"{_plural(len(items))}: {counted or 'nothing to do'}{told}"
+def _totals(rows: Sequence[tuple[Item, Outlay]], machine: Machine) -> Table:
+    """What the runs come to that are to be trained, and those that are blocked, and how that is known."""
+    parts = {name: [row for row in rows if row[0].action == name] for name in ("run", "blocked")}
+    parts = {name: part for name, part in parts.items() if part}
+    asked = [row for part in parts.values() for row in part]
+    outlays = [outlay for _, outlay in asked]
+    table = Table(box=None, padding=(0, 1, 0, 0), header_style="dim")
+    table.add_column("", no_wrap=True)
+    for name in parts:
+        table.add_column(f"to {name}" if name == "run" else name, justify="right", no_wrap=True)
+    table.add_column("estimated from", overflow="fold")
+    table.add_row(
+        "GPU-hours",
+        *(_sum([item.gpu_hours for item, _ in part]) for part in parts.values()),
+        _origin("gpu_hours", [item.cost_source for item, _ in asked]),
+    )
+    table.add_row(
+        "wall time",
+        *(_last([outlay.done_after_hours for _, outlay in part]) for part in parts.values()),
+        f"{_origin('wall', [outlay.wall_source for outlay in outlays])}; {machine.name}",
+    )
+    table.add_row(
+        "energy",
+        *(_sum([outlay.energy_kwh for _, outlay in part], " kWh") for part in parts.values()),
+        _origin("energy", [outlay.energy_source for outlay in outlays]),
+    )
+    table.add_row(
+        "disk",
+        *(_sum([outlay.disk_bytes for _, outlay in part], form=_size) for part in parts.values()),
+        _origin("disk", [outlay.disk_source for outlay in outlays]),
+    )
+    return table
+
+
+def _origin(quantity: str, sources: Sequence[str]) -> str:
+    """Where a total comes from, in words, and for how many runs nothing is known."""
+    known = [words for source, words in _ORIGINS[quantity].items() if source in sources]
+    unknown = sources.count("unknown")
+    return "; ".join([*known, *([f"unknown for {_plural(unknown)}"] if unknown else [])]) or "runs on a CPU"
 
 
 def _plural(count: int) -> str:
     return f"{count} run{'' if count == 1 else 's'}"
 
 
-def _hours(hours: float | None) -> str:
-    if not hours:
+def _sum(values: Sequence[float | None], unit: str = "", form: Callable[[float], str] | None = None) -> str:
+    """A sum for people; a "+" behind it where a part of it is unknown."""
+    known = [value for value in values if value is not None]
+    if not known:
+        return "?" if values else ""
+    return (form or _figure)(sum(known)) + unit + "+" * (len(known) < len(values))
+
+
+def _last(hours: Sequence[float | None]) -> str:
+    known = [value for value in hours if value is not None]
+    return "?" if len(known) < len(hours) else duration(max(known) * 3600) if known else ""
+
+
+def _known(value: float | None, form: Callable[[float], str] | None = None) -> str:
+    return "?" if value is None else (form or _figure)(value)
+
+
+def _figure(value: float | None) -> str:
+    if not value:
         return ""
-    return "<0.01" if hours < 0.01 else f"{hours:.2g}" if hours < 10 else f"{hours:,.0f}"
+    return "<0.01" if value < 0.01 else f"{value:.2g}" if value < 10 else f"{value:,.0f}"
+
+
+def _size(size: float) -> str:
+    """Bytes for people.
+
+    >>> _size(152_400_000)
+    '152 MB'
+    """
+    if not size:
+        return ""
+    units = ((10**12, "TB"), (10**9, "GB"), (10**6, "MB"))
+    unit, name = next((one for one in units if size >= one[0]), units[-1])
+    return f"{size / unit:.2g} {name}" if size < 10 * unit else f"{size / unit:,.0f} {name}"
 
 
 def _plain(text: str) -> str:

@@ -32,10 +32,9 @@ class Slot:
 
 def find_gpus() -> list[str]:
     """The GPUs that CUDA_VISIBLE_DEVICES allows, else all that nvidia-smi lists; none on other machines."""
-    allowed = os.environ.get("CUDA_VISIBLE_DEVICES")
+    allowed = _allowed()
     if allowed is not None:
-        names = [name.strip() for name in allowed.split(",")]
-        return [name for name in names if name and name not in ("-1", "NoDevFiles")]
+        return allowed
     tool = shutil.which("nvidia-smi")
     if tool is None:
         return []
@@ -47,6 +46,21 @@ def find_gpus() -> list[str]:
     except (OSError, subprocess.SubprocessError):
         return []
     return [line.strip() for line in listing.splitlines() if line.strip().isdecimal()]
+
+
+def count_gpus() -> int:
+    """How many GPUs `find_gpus` would name, from the driver's device files: nvidia-smi may take seconds."""
+    allowed = _allowed()
+    return len(list(Path("/dev").glob("nvidia[0-9]*"))) if allowed is None else len(allowed)
+
+
+def _allowed() -> list[str] | None:
+    """What CUDA_VISIBLE_DEVICES allows; None where it is not set."""
+    allowed = os.environ.get("CUDA_VISIBLE_DEVICES")
+    if allowed is None:
+        return None
+    names = [name.strip() for name in allowed.split(",")]
+    return [name for name in names if name and name not in ("-1", "NoDevFiles")]
 
 
 def lock_slot(slot: Slot, folder: Path | None = None) -> int | None:

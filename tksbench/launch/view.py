@@ -116,21 +116,27 @@ def make_view(console: Console) -> View:
     return LiveView(console) if console.is_terminal else PlainView(console)
 
 
-def live_table(active: Sequence[Active]) -> Table:
-    """Runs in training, readable at 80 columns."""
+def live_table(active: Sequence[Active], best: bool = False) -> Table:
+    """Runs in training, readable at 80 columns.
+
+    Args:
+        active: The runs.
+        best: Show the best accuracy instead of the newest one and the loss.
+    """
     table = Table(box=None, padding=(0, 1, 0, 0), header_style="dim")
     table.add_column("run", overflow="fold", ratio=1)
-    for name in ("seed", "epoch", "loss", "top-1", "images/s", "ETA", "on"):
+    for name in ("seed", "epoch", *(("best top-1",) if best else ("loss", "top-1")), "images/s", "ETA"):
         table.add_column(name, justify="right", no_wrap=True)
+    table.add_column("on", justify="right", no_wrap=True, max_width=12)
     for item in active:
         status = item.status
         epochs = item.run.spec.optim.epochs
+        newest = (number(status.loss, "{:.3f}"), number(status.top1, "{:.2f}"))
         table.add_row(
             item.run.name,
             str(item.run.seed),
             f"{status.epoch or 0}/{epochs}",
-            number(status.loss, "{:.3f}"),
-            number(status.top1, "{:.2f}"),
+            *((number(status.best_top1, "{:.2f}"),) if best else newest),
             number(status.images_per_s, "{:.0f}"),
             duration(status.eta_s),
             item.where,

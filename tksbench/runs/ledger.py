@@ -25,9 +25,12 @@ class Finished:
 
     id: str
     group: str
+    hours: float
     gpu_hours: float
+    energy_kwh: float | None
     epochs: int
     top1: float
+    best_top1: float
     published: bool
 
 
@@ -120,7 +123,17 @@ class Ledger:
             reason = f"{'; '.join(problems)}; it will be made again"
             return replace(status, reason=reason) if problems and status.state != "running" else status
         reason = "record committed" if done.published else "finished here"
-        return Status(run, "done", reason, epoch=done.epochs, epochs=done.epochs, percent=100.0, top1=done.top1)
+        return Status(
+            run,
+            "done",
+            reason,
+            epoch=done.epochs,
+            epochs=done.epochs,
+            percent=100.0,
+            top1=done.top1,
+            best_top1=done.best_top1,
+            gpu_hours=done.gpu_hours,
+        )
 
     def discard(self, run_dir: RunDir) -> None:
         """Remove the directory of a run that never began to train: nothing in it is worth keeping.
@@ -164,8 +177,18 @@ def _peek(path: Path) -> Any:
 
 
 def _head_of(record: Record, published: bool) -> Finished:
-    cost, epochs, top1 = record.cost.gpu_hours, record.spec.optim.epochs, record.metrics.last.top1
-    return Finished(record.id, record.group, cost, epochs, top1, published)
+    metrics, cost = record.metrics, record.cost
+    return Finished(
+        id=record.id,
+        group=record.group,
+        hours=cost.hours,
+        gpu_hours=cost.gpu_hours,
+        energy_kwh=cost.energy_kwh,
+        epochs=record.spec.optim.epochs,
+        top1=metrics.last.top1,
+        best_top1=metrics.best.top1,
+        published=published,
+    )
 
 
 def _head(plain: Any, published: bool) -> Finished | None:
@@ -173,9 +196,12 @@ def _head(plain: Any, published: bool) -> Finished | None:
         return Finished(
             id=str(plain["id"]),
             group=str(plain["group"]),
+            hours=float(plain["cost"]["hours"]),
             gpu_hours=float(plain["cost"]["gpu_hours"]),
+            energy_kwh=None if plain["cost"].get("energy_kwh") is None else float(plain["cost"]["energy_kwh"]),
             epochs=int(plain["spec"]["optim"]["epochs"]),
             top1=float(plain["metrics"]["last"]["top1"]),
+            best_top1=float(plain["metrics"]["best"]["top1"]),
             published=published,
         )
     except (KeyError, TypeError, ValueError):

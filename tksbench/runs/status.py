@@ -28,9 +28,11 @@ class Status:
         epochs: Epochs in all.
         percent: Share of the training steps taken.
         top1: Newest test accuracy in percent.
+        best_top1: Best test accuracy so far in percent.
         loss: Newest training loss.
         images_per_s: Training speed.
         eta_s: Seconds to go, as the trainer estimated them last.
+        gpu_hours: Spent so far, all attempts together; 0 on a CPU.
         holder: Who trains it, if somebody does.
     """
 
@@ -41,9 +43,11 @@ class Status:
     epochs: int | None = None
     percent: float | None = None
     top1: float | None = None
+    best_top1: float | None = None
     loss: float | None = None
     images_per_s: float | None = None
     eta_s: float | None = None
+    gpu_hours: float | None = None
     holder: str | None = None
 
     def to_json(self) -> dict[str, Any]:
@@ -83,16 +87,18 @@ def _figures(run_dir: RunDir) -> dict[str, Any]:
     metrics = read_jsonl(run_dir.metrics)
     epochs = _number(progress.get("epochs"))
     epoch = _number(metrics[-1].get("epoch")) if metrics else None
-    tested = [row["test_top1"] for row in metrics if _number(row.get("test_top1")) is not None]
+    tested = [top1 for row in metrics if (top1 := _number(row.get("test_top1"))) is not None]
     finished = int(epoch) + 1 if epoch is not None else 0 if progress else None
     return {
         "epoch": finished,
         "epochs": int(epochs) if epochs is not None else None,
         "percent": _percent(progress, finished),
-        "top1": _number(tested[-1]) if tested else _number(progress.get("top1")),
+        "top1": tested[-1] if tested else _number(progress.get("top1")),
+        "best_top1": max(tested) if tested else _number(progress.get("top1")),
         "loss": _number(progress.get("loss")),
         "images_per_s": _number(progress.get("images_per_s")),
         "eta_s": _number(progress.get("eta_s")),
+        "gpu_hours": _number(progress.get("gpu_hours")),
     }
 
 

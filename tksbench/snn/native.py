@@ -29,14 +29,24 @@ _FLAGS = ("-std=c11", "-O3", "-march=native", "-ffp-contract=off", "-fno-math-er
 _TIMEOUT_S = 120
 
 
-@functools.cache
 def library() -> ctypes.CDLL | None:
     """The compiled functions, or None where they cannot be had; why not is logged once."""
+    return _library()[0]
+
+
+def problem() -> str:
+    """Why the compiled functions cannot be had; empty where they can."""
+    return _library()[1]
+
+
+@functools.cache
+def _library() -> tuple[ctypes.CDLL | None, str]:
     try:
-        return _load(_build())
+        return _load(_build()), ""
     except (OSError, RuntimeError, subprocess.SubprocessError) as error:  # RuntimeError: a user without a home
-        log.info("the compiled neuron is not available (%s); plain torch does its work", _first_line(error))
-        return None
+        why = _first_line(error)
+        log.info("the compiled neuron is not available (%s); plain torch does its work", why)
+        return None, why
 
 
 def forward(current: Tensor, spikes: Tensor, tau: float, threshold: float) -> None:

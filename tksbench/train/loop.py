@@ -313,6 +313,7 @@ class Trainer:
             "top1": state.best["top1"] if state.best else None,
             "images_per_s": state.images / state.seconds if state.seconds else None,
             "eta_s": (self.epochs * self.steps - self._done()) * pace,
+            "gpu_hours": state.gpu_seconds / 3600,
             "updated": time.time(),
         }
         write_json(self.dir.progress, view, durable=False)

@@ -1,0 +1,146 @@
+"""What a plan comes to besides GPU-hours: wall time, energy, disk; each with where it comes from."""
+
+from __future__ import annotations
+
+import heapq
+from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING, Any, Literal
+
+from tksbench.launch.cost import estimate_disk_bytes
+from tksbench.launch.past import Past
+from tksbench.launch.plan import share_left
+from tksbench.launch.slots import count_gpus
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from tksbench.launch.plan import Item
+    from tksbench.launch.profile import SlurmProfile
+
+Source = Literal["records", "model", "none", "unknown"]
+GPU_WATTS = 700.0  # assumed of each GPU as long as a run has it: an H100 SXM's limit; host and cooling left out
+
+
+@dataclass(frozen=True)
+class Machine:
+    """What trains the plan.
+
+    Attributes:
+        gpus: GPUs that one run gets; 0: runs train on CPUs.
+        at_once: Runs at a time that use GPUs.
+        at_once_cpu: Runs at a time that use none.
+        name: For people.
+    """
+
+    gpus: int
+    at_once: int
+    at_once_cpu: int
+    name: str
+
+
+@dataclass(frozen=True)
+class Outlay:
+    """What one run of a plan comes to; None where nothing is known, 0 where nothing is to be spent.
+
+    Attributes:
+        gpus: GPUs that it gets.
+        wall_hours: While it trains, if its GPUs share the work evenly; waiting in a queue left out.
+        wall_source: Where that comes from.
+        done_after_hours: From the launch until it is done, if each run starts as soon as there is room; None if it
+            or a run before it is unknown. For blocked runs: if only they were launched, with their data there.
+        energy_kwh: Of the GPUs alone.
+        energy_source: Where that comes from: "records" measured it, "model" is GPU-hours at `GPU_WATTS`.
+        disk_bytes: What it leaves in its directory.
+        disk_source: Where that comes from.
+    """
+
+    gpus: int
+    wall_hours: float | None
+    wall_source: Source
+    done_after_hours: float | None
+    energy_kwh: float | None
+    energy_source: Source
+    disk_bytes: float | None
+    disk_source: Source
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain data, as `--plan --json` prints it beside the plan's."""
+        return asdict(self)
+
+
+_NOTHING = Outlay(0, 0.0, "none", 0.0, 0.0, "none", 0.0, "none")
+
+
+def this_machine() -> Machine:
+    """The machine that the command runs on: one run on each GPU, one on the CPU."""
+    gpus = count_gpus()
+    name = f"{gpus} GPU{'s' * (gpus > 1)} here" if gpus else "no GPU here"
+    return Machine(min(gpus, 1), max(gpus, 1), 1, name)
+
+
+def cluster(profile: SlurmProfile) -> Machine:
+    """What a profile asks for, if the cluster grants all of it at once."""
+    gpus, runs = profile.nodes * profile.gpus_per_node, profile.parallel
+    name = f"{gpus} GPU{'s' * (gpus != 1)} a run, {runs} run{'s' * (runs > 1)} at a time, no queue"
+    return Machine(gpus, runs, runs, name)
+
+
+def outlays(items: Sequence[Item], machine: Machine, past: Mapping[str, Past]) -> list[Outlay]:
+    """What each run of a plan comes to, in the plan's order; nothing for those that are skipped or waited for.
+
+    Args:
+        items: The plan.
+        machine: What trains it.
+        past: What finished runs have cost, by group.
+    """
+    queues: dict[tuple[str, bool], _Queue] = {}
+    made = []
+    for item in items:
+        if item.action not in ("run", "blocked"):
+            made.append(_NOTHING)
+            continue
+        costs = past.get(item.run.group, Past())
+        gpus = 0 if item.run.execution.device == "cpu" else machine.gpus
+        wall, wall_source = _wall(item, gpus, costs)
+        queue = queues.setdefault((item.action, gpus > 0), _Queue(machine.at_once if gpus else machine.at_once_cpu))
+        done = queue.add(wall)
+        made.append(Outlay(gpus, wall, wall_source, done, *_energy(item, costs), *_disk(item, costs)))
+    return made
+
+
+class _Queue:
+    """Runs that share some places, each taken by the next run as soon as it is free."""
+
+    def __init__(self, places: int) -> None:
+        self._free: list[float] | None = [0.0] * places
+
+    def add(self, hours: float | None) -> float | None:
+        """When the next run is done; None from the first run on whose time is unknown."""
+        if hours is None or self._free is None:
+            self._free = None
+            return None
+        done = self._free[0] + hours
+        heapq.heapreplace(self._free, done)
+        return done
+
+
+def _wall(item: Item, gpus: int, costs: Past) -> tuple[float | None, Source]:
+    if not gpus:
+        hours = costs.cpu_hours
+        return (None, "unknown") if hours is None else (hours * share_left(item.run, item.status), "records")
+    return (None, "unknown") if item.gpu_hours is None else (item.gpu_hours / gpus, item.cost_source)
+
+
+def _energy(item: Item, costs: Past) -> tuple[float | None, Source]:
+    if item.run.execution.device == "cpu" or item.gpu_hours is None:
+        return None, "unknown"
+    if costs.gpu_kwh is not None:
+        return costs.gpu_kwh * share_left(item.run, item.status), "records"
+    return item.gpu_hours * GPU_WATTS / 1000, "model"
+
+
+def _disk(item: Item, costs: Past) -> tuple[float | None, Source]:
+    if costs.disk_bytes is not None:
+        return costs.disk_bytes, "records"
+    size = estimate_disk_bytes(item.run.spec)
+    return size, "unknown" if size is None else "model"

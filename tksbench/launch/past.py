@@ -1,0 +1,60 @@
+"""What finished runs have cost: the best guess at what their like will cost."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from tksbench.runs import Finished, Ledger
+
+
+@dataclass(frozen=True)
+class Past:
+    """Means over the finished runs of one group (the same spec with any seed); None where no run tells.
+
+    Attributes:
+        gpu_hours: Of those that used a GPU.
+        cpu_hours: Wall time of those that used none.
+        gpu_kwh: Energy of those that used a GPU and measured it.
+        disk_bytes: Size of those directories that are here.
+    """
+
+    gpu_hours: float | None = None
+    cpu_hours: float | None = None
+    gpu_kwh: float | None = None
+    disk_bytes: float | None = None
+
+
+def past_costs(ledger: Ledger) -> dict[str, Past]:
+    """Costs of all finished runs by group."""
+    groups: dict[str, list[Finished]] = defaultdict(list)
+    for head in ledger.all_finished():
+        groups[head.group].append(head)
+    return {group: _past(heads, ledger) for group, heads in groups.items()}
+
+
+def _past(heads: list[Finished], ledger: Ledger) -> Past:
+    on_gpu = [head for head in heads if head.gpu_hours > 0]
+    return Past(
+        gpu_hours=_mean(head.gpu_hours for head in on_gpu),
+        cpu_hours=_mean(head.hours for head in heads if head.gpu_hours == 0),
+        gpu_kwh=_mean(head.energy_kwh for head in on_gpu if head.energy_kwh is not None),
+        disk_bytes=_mean(size for head in heads if (size := _size(ledger, head.id))),
+    )
+
+
+def _size(ledger: Ledger, run: str) -> float:
+    """Bytes of a finished run's directory; 0 where there is none, or no longer all of it."""
+    run_dir = ledger.run_dir(run)
+    if not (run_dir.record.exists() and run_dir.checkpoints.is_dir()):
+        return 0.0
+    return float(sum(path.stat().st_size for path in run_dir.path.rglob("*") if path.is_file()))
+
+
+def _mean(values: Iterable[float]) -> float | None:
+    found = list(values)
+    return sum(found) / len(found) if found else None

@@ -1,0 +1,182 @@
+"""`--status --watch`: how runs stand, again and again; redrawn in place on a terminal, else printed at each change."""
+
+from __future__ import annotations
+
+import time
+from collections import Counter, defaultdict
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from rich.console import Group
+from rich.live import Live
+from rich.table import Table
+from rich.text import Text
+
+from tksbench.launch.cluster import queue_notes
+from tksbench.launch.standing import noted
+from tksbench.launch.view import Active, live_table
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from rich.console import Console
+
+    from tksbench.recipe import Run
+    from tksbench.runs import Ledger, Status
+
+DONE, FAILED, INTERRUPTED = 0, 1, 130
+_REFRESH_S = 2.0  # between two looks at the ledger
+_QUEUE_S = 30.0  # between two questions to Slurm, whose controller serves the whole cluster
+_PLAIN_S = 10.0  # between two printed pictures
+_COLUMNS = ("running", "pending", "failed", "done")
+_STYLES = {"running": "cyan", "pending": "", "failed": "bold red", "done": "green"}
+
+
+@dataclass(frozen=True)
+class Board:
+    """How all watched runs stand at one moment.
+
+    Attributes:
+        rows: The runs, each with its state: a key of `_COLUMNS`. "pending" is what is asked for or was broken off,
+            and nobody trains now, and what Slurm will start (once more).
+        note: Why the queue is not known; empty if it is, or if nothing was submitted.
+    """
+
+    rows: tuple[tuple[Run, Status, str], ...]
+    note: str = ""
+
+    @property
+    def open(self) -> bool:
+        """Whether anything is running or pending."""
+        return any(state in ("running", "pending") for _, _, state in self.rows)
+
+    @property
+    def failed(self) -> bool:
+        """Whether a run has failed and nobody tries it again."""
+        return any(state == "failed" for _, _, state in self.rows)
+
+    @property
+    def news(self) -> tuple[object, ...]:
+        """What makes a change worth printing: a run's state or epoch."""
+        return (*((run.id, state, status.epoch) for run, status, state in self.rows), self.note)
+
+
+class Watcher:
+    """Reads boards; what is done is not read twice, and Slurm is asked rarely.
+
+    Args:
+        ledger: The results folder.
+        runs: Which runs there are now.
+    """
+
+    def __init__(self, ledger: Ledger, runs: Callable[[], Sequence[Run]]) -> None:
+        self._ledger, self._runs = ledger, runs
+        self._done: dict[str, Status] = {}
+        self._asked = float("-inf")
+        self._notes: dict[str, str] = {}
+        self._problem = ""
+
+    def read(self) -> Board:
+        """The board of this moment."""
+        if time.monotonic() - self._asked >= _QUEUE_S:
+            problems: list[str] = []
+            self._notes = queue_notes(self._ledger, problems.append)
+            self._problem = "; ".join(problems)
+            self._asked = time.monotonic()
+        return Board(tuple(self._row(run) for run in self._runs()), self._problem)
+
+    def _row(self, run: Run) -> tuple[Run, Status, str]:
+        status = self._done.get(run.id) or self._ledger.status(run.id)
+        if status.state == "done":
+            self._done[run.id] = status
+        state = status.state if status.state in _COLUMNS else "pending"
+        waiting = state == "failed" and run.id in self._notes
+        return run, noted(status, self._notes), "pending" if waiting else state
+
+
+def watch(console: Console, ledger: Ledger, runs: Callable[[], Sequence[Run]]) -> int:
+    """Show how runs stand until nothing is running or pending, or until Ctrl-C.
+
+    Args:
+        console: On a terminal the picture is redrawn in place; elsewhere one is printed when a run's state or epoch
+            has changed, at most every ten seconds, and one at the end.
+        ledger: The results folder.
+        runs: Which runs there are now.
+
+    Returns:
+        The exit status: 0 if all are done, 1 if one has failed, 130 after Ctrl-C.
+    """
+    watcher = Watcher(ledger, runs)
+    try:
+        board = _follow(console, watcher) if console.is_terminal else _print_changes(console, watcher)
+    except KeyboardInterrupt:
+        return INTERRUPTED
+    return FAILED if board.failed else DONE
+
+
+def _follow(console: Console, watcher: Watcher) -> Board:
+    with Live(console=console, auto_refresh=False) as live:
+        while True:
+            board = watcher.read()
+            live.update(picture(board, hint=board.open), refresh=True)
+            if not board.open:
+                return board
+            time.sleep(_REFRESH_S)
+
+
+def _print_changes(console: Console, watcher: Watcher) -> Board:
+    told: tuple[object, ...] | None = None
+    when = float("-inf")
+    while True:
+        board = watcher.read()
+        due = time.monotonic() - when >= _PLAIN_S or not board.open
+        if told != board.news and due:
+            told, when = board.news, time.monotonic()
+            console.print(picture(board))
+        if not board.open:
+            return board
+        time.sleep(_REFRESH_S)
+
+
+def picture(board: Board, hint: bool = False) -> Group:
+    """A board for people, readable at 80 columns: totals, recipes, and what is being trained.
+
+    Args:
+        board: What to show.
+        hint: Also say how to leave.
+    """
+    totals = Counter(state for _, _, state in board.rows)
+    counted = ", ".join(f"{totals[state]} {state}" for state in _COLUMNS if totals[state]) or "none"
+    hours = sum(status.gpu_hours or 0.0 for _, status, _ in board.rows)
+    parts: list[Text | Table] = [
+        Text(f"{time.strftime('%H:%M:%S')}  runs: {counted}; {hours:,.1f} GPU-hours spent in all", style="bold")
+    ]
+    if board.note:
+        parts.append(Text(f"the queue is not known: {board.note}", style="yellow"))
+    if board.rows:
+        parts.append(_recipes(board))
+    active = [Active(run, _where(status), status) for run, status, state in board.rows if state == "running"]
+    if active:
+        parts.append(live_table(active, best=True))
+    if hint:
+        parts.append(Text("Ctrl-C leaves this view; the runs go on", style="dim"))
+    return Group(*parts)
+
+
+def _recipes(board: Board) -> Table:
+    counts: dict[tuple[str, str], Counter[str]] = defaultdict(Counter)
+    for run, _, state in board.rows:
+        counts[run.recipe, run.scale][state] += 1
+    table = Table(box=None, padding=(0, 1, 0, 0), header_style="dim")
+    table.add_column("recipe", overflow="fold")
+    table.add_column("scale", no_wrap=True)
+    for name in _COLUMNS:
+        table.add_column(name, justify="right", no_wrap=True, style=_STYLES[name])
+    for (recipe, scale), states in counts.items():
+        table.add_row(Text(recipe), scale, *(str(states[name] or "") for name in _COLUMNS))
+    return table
+
+
+def _where(status: Status) -> str:
+    """The host that trains a run, without its domain."""
+    return (status.holder or "").partition(",")[0].partition(".")[0]

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 from benchmarks.parts import BenchError
 from benchmarks.timing import Candidate, Case
 from tksbench.recipe import expand, load_recipe, run_id
+from tksbench.report.metrics import optimal_aurc
 from tksbench.runs import read_json, write_json
 from tksbench.runs.record import load_record, make_record, pack_correct, save_record
 
@@ -55,7 +56,8 @@ def synthetic_record(run: Run) -> Record:
     right = [number % 5 > 0 for number in range(_SAMPLES)]
     top1 = 100 * sum(right) / _SAMPLES
     one: dict[str, Any] = {"epoch": epochs - 1, "top1": top1, "top5": 99.0, "loss": 0.7310585786300049, "ece": 0.0312}
-    one |= {"aurc_logit": 213.81094172, "aurc_softmax": 199.87184293, "eaurc_logit": 122.618, "eaurc_softmax": 108.679}
+    one |= {"aurc_logit": 213.81094172, "aurc_softmax": 199.87184293}
+    one |= {f"e{key}": one[key] - optimal_aurc(right.count(False), _SAMPLES) for key in ("aurc_logit", "aurc_softmax")}
     one |= {"top1_halves": [top1, top1], "top1_prefix": [top1] * T, "top1_step": [top1] * T}
     one |= {"first_step_recall": [45.61] * 10}
     curve = {"epoch": list(range(epochs)), "lr": [0.0037625000000000007] * epochs}

@@ -60,7 +60,7 @@ smoke: env  ## run every recipe at smoke scale
 .PHONY: test
 test: export OMP_NUM_THREADS := 1
 test: env  ## run all tests that this machine can; say what was skipped and why
-	$(PY) -m pytest -n $(TEST_WORKERS) --dist loadgroup -rs
+	$(PY) -m pytest -n $(TEST_WORKERS) -rs
 
 .PHONY: bench
 bench: env  ## measure this beside its peers; EXTRAS=bench installs them (some minutes, on a quiet machine)

@@ -33,8 +33,16 @@ def _children_find_the_package(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PYTHONPATH", str(ROOT), prepend=os.pathsep)
 
 
+@pytest.fixture
+def devcluster(cluster_is_up: None) -> Iterator[None]:
+    """The cluster, for one test at a time: they kill nodes and the controller under whoever is running."""
+    with Path("/tmp/tksbench-devcluster.one-test").open("a") as turn:  # noqa: S108 - as the script's own folder
+        fcntl.flock(turn, fcntl.LOCK_EX)
+        yield
+
+
 @pytest.fixture(scope="session")
-def devcluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+def cluster_is_up(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
     """The cluster, started if it is down, and stopped then by whichever test process ends last."""
     if os.geteuid() != 0:
         pytest.skip("slurm/devcluster up needs root")

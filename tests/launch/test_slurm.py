@@ -27,8 +27,7 @@ if TYPE_CHECKING:
 
     from tksbench.recipe import Run
 
-# One after the other: they kill nodes and the controller under whoever is running.
-pytestmark = [pytest.mark.slurm, pytest.mark.usefixtures("devcluster"), pytest.mark.xdist_group("slurm")]
+pytestmark = [pytest.mark.slurm, pytest.mark.usefixtures("devcluster")]
 
 HERE = Path(__file__).parent
 PROFILE = SlurmProfile(gpus_per_node=0, cpus_per_task=1, minutes=10, signal_seconds=60, parallel=2)

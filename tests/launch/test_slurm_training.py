@@ -17,8 +17,7 @@ from tksbench.runs.record import load_record
 if TYPE_CHECKING:
     from pathlib import Path
 
-# One after the other: they kill nodes and the controller under whoever is running.
-pytestmark = [pytest.mark.slurm, pytest.mark.usefixtures("devcluster"), pytest.mark.xdist_group("slurm")]
+pytestmark = [pytest.mark.slurm, pytest.mark.usefixtures("devcluster")]
 
 RUN = ("recipes/imagenet.yaml", "--scale", "smoke", "--only", "imagenet/sew_resnet50/tks")
 SHORTER = ("data.source=miniature", "optim.epochs=3", "data.train_subset=160", "data.test_subset=60")

@@ -223,7 +223,7 @@ def test_ctrl_c_lets_the_run_save_and_the_same_command_goes_on(
 
 
 def test_a_second_ctrl_c_kills(recipe: str, runs: list[Run], ledger: Ledger, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("FAKE_EPOCH_S", "60")
+    monkeypatch.setenv("FAKE_EPOCH_S", "600")
     launcher = _launch(recipe, ledger)
     # In its long epoch the trainer cannot act on the first signal.
     _until(lambda: (ledger.run_dir(runs[0].id).path / "in-epoch").exists())

@@ -18,6 +18,8 @@ if TYPE_CHECKING:
 
     from tksbench.recipe import Run
 
+CLUSTER = os.environ.get("DEVCLUSTER_ROOT", "/tmp/tksbench-devcluster")  # noqa: S108 - as the script's own
+
 RECIPE = """
 protocol:
   data: {name: cifar10, source: SOURCE, augment: none}
@@ -36,7 +38,7 @@ def _children_find_the_package(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.fixture
 def devcluster(cluster_is_up: None) -> Iterator[None]:
     """The cluster, for one test at a time: they kill nodes and the controller under whoever is running."""
-    with Path("/tmp/tksbench-devcluster.one-test").open("a") as turn:  # noqa: S108 - as the script's own folder
+    with Path(f"{CLUSTER}.one-test").open("a") as turn:
         fcntl.flock(turn, fcntl.LOCK_EX)
         yield
 
@@ -46,7 +48,7 @@ def cluster_is_up(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
     """The cluster, started if it is down, and stopped then by whichever test process ends last."""
     if os.geteuid() != 0:
         pytest.skip("slurm/devcluster up needs root")
-    with Path("/tmp/tksbench-devcluster.tests").open("a") as users:  # noqa: S108 - as the script's own folder
+    with Path(f"{CLUSTER}.tests").open("a") as users:
         fcntl.flock(users, fcntl.LOCK_SH)
         was_up = subprocess.run([SCRIPT, "status"], capture_output=True).returncode == 0
         up = subprocess.run([SCRIPT, "up"], capture_output=True, text=True)
@@ -55,8 +57,7 @@ def cluster_is_up(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
         if not was_up:
             users.write("started by tests\n")
             users.flush()
-        root = os.environ.get("DEVCLUSTER_ROOT", "/tmp/tksbench-devcluster")  # noqa: S108
-        os.environ["SLURM_CONF"] = f"{root}/etc/slurm.conf"
+        os.environ["SLURM_CONF"] = f"{CLUSTER}/etc/slurm.conf"
         yield
         fcntl.flock(users, fcntl.LOCK_UN)
         try:

@@ -142,7 +142,7 @@ def verdict(paper: float | None, ours: Ours) -> str:
 
 
 def missing(protocols: Sequence[Candidate], states: Mapping[str, str], estimate: Estimate) -> str:
-    """What is said where there is no record: the state of a run in hand, or what it would cost at the first protocol."""
+    """What is said where there is no record: the state of a run in hand, or the cost at the first protocol."""
     for candidate in protocols:
         if candidate.group in states:
             return states[candidate.group]

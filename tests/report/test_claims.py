@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+import numpy as np
 import pytest
 from scipy import stats as scipy_stats
 
@@ -204,3 +205,24 @@ def test_a_bad_claim_is_one_message(world: World, capsys: pytest.CaptureFixture[
     err = capsys.readouterr().err
     assert message in err
     assert err.count("\n") == 1
+
+
+def test_why_tells_the_pairs_and_tests_single_steps_where_the_logits_are(
+    world: World, capsys: pytest.CaptureFixture[str]
+) -> None:
+    publish(world, "mini", (60.0, 70.0, 80.5), (50.0, 60.5, 70.0))
+    judge(world, CLAIM, PER_STEP)
+    assert main(["--why", "every-step"]) == 0
+    out = capsys.readouterr().out
+    # the runs of `World.record`: of the 20 samples that only TKS has right, those that are right at the first step
+    order = np.random.default_rng(42).permutation(200)
+    only = np.count_nonzero((order >= 100) & (order < 120) & (np.arange(200) % 4 > 0))
+    assert f"best epoch, step 1 alone\n  seed 42: {only / 2:+.2f} (run " in out
+    assert f"McNemar: {only} samples right in the first only, 0 in the second" in out
+    assert f"python -m tksbench.launch recipes/cifar10.yaml --scale mini --only {TKS} --seeds 3" in out
+    for path in world.root.glob("results/runs/*/logits_best.npy"):
+        path.write_bytes(b"another")  # not what the record was made from
+    assert main(["--why", "every-step"]) == 0
+    assert "McNemar: the per-step logits are not on this machine" in capsys.readouterr().out
+    assert main(["--why", "over-baseline"]) == 0  # the records hold what this needs
+    assert "McNemar: 20 samples right in the first only, 0 in the second" in capsys.readouterr().out

@@ -46,6 +46,7 @@ class Comparison:
 
     Attributes:
         seeds: That both sides have.
+        runs: Ids of side a's and side b's record, one pair a seed; None for a cited number.
         differences: One a seed; of a per_step claim at `step`.
         mean: Of the differences.
         interval: 95 %; None below two seeds. Of the mean over pairs; against a cited number, of one further run of
@@ -59,6 +60,7 @@ class Comparison:
     """
 
     seeds: tuple[int, ...]
+    runs: tuple[tuple[str, str | None], ...]
     differences: tuple[float, ...]
     mean: float
     interval: Interval | None
@@ -180,6 +182,7 @@ def _comparison(
 ) -> Comparison:
     return Comparison(
         seeds=tuple(record.seed for record, _ in pairs),
+        runs=tuple((a.id, b.id if b else None) for a, b in pairs),
         differences=tuple(differences),
         mean=mean_sd(differences)[0],
         interval=result.interval if result else None,

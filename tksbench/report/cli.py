@@ -116,7 +116,11 @@ def _parse(words: Sequence[str]) -> argparse.Namespace:
     )
     parser.add_argument("--format", default="md,tex", metavar="md,tex", help="files to write or check")
     parser.add_argument("--check", action="store_true", help="compare results/tables with the records; write nothing")
-    parser.add_argument("--why", metavar="CELL", help="show the runs behind a cell, and the command that makes them")
+    parser.add_argument(
+        "--why",
+        metavar="CELL",
+        help="show the runs behind a cell, a run's name or a claim, and the command that makes them",
+    )
     parser.add_argument(
         "--publish", action="store_true", help="copy finished runs' records to results/records, build from these alone"
     )

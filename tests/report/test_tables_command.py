@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -15,6 +16,7 @@ from rich.console import Console
 
 from tksbench.cli import run_command
 from tksbench.report.markup import escape_latex, escape_markdown
+from tksbench.runs import Lease, attempt_ended, attempt_started, write_json
 from tksbench.tables import main
 
 if TYPE_CHECKING:
@@ -45,6 +47,29 @@ def test_markdown_has_every_row_and_both_error_bars(world: World) -> None:
         "undecided (n=2)",
     ]
     assert len(cells) == 4
+
+
+def test_each_state_of_a_run_is_told_in_both_formats(world: World) -> None:
+    for name in ("tks", "baseline"):
+        attempt_started(world.ledger.prepare(world.run("mini", name)))
+    failed, running = (world.ledger.run_dir(world.run("mini", name).id) for name in ("tks", "baseline"))
+    attempt_ended(failed, "failed", "50% of a_b is lost & {gone}")
+    write_json(running.progress, {"epochs": 100})
+    running.metrics.write_text('{"epoch": 61}\n')
+    with Lease.acquire(running):
+        main([])
+    told = {
+        "table1.md": [r"failed (50% of a\_b is lost & {gone})", "not run (no recipe)"],
+        "table1.tex": [r"failed (50\% of a\_b is lost \& \{gone\})", "not run (no recipe)"],
+        "table3.md": ["running 62 %"],
+        "table3.tex": [r"running 62\,\%"],
+    }
+    for name, verdicts in told.items():
+        assert [one for one in verdicts if one not in world.read(name)] == [], name
+    shutil.rmtree(world.root / "results" / "runs")
+    main([])
+    assert re.search(r"\| not run \(about [\d.]+ GPU-h\) +\|", world.read("table1.md"))
+    assert re.search(r"& not run \(about [\d.]+ GPU-h\) ", world.read("table1.tex"))
 
 
 def test_files_are_equal_to_the_byte_when_rebuilt(world: World) -> None:

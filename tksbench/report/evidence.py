@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import json
+import re
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
@@ -132,7 +133,7 @@ def _states(ledger: Ledger) -> dict[str, str]:
 def _describe(statuses: list[Status]) -> str:
     status = min(statuses, key=lambda one: _STATE_ORDER.index(one.state))
     if status.state == "failed":
-        reason = " ".join(status.reason.split())
+        reason = " ".join(re.sub(r"(?<!\S)/\S*/", "", status.reason).split())  # a file's name is enough in a table
         return f"failed ({reason if len(reason) <= _REASON_LENGTH else reason[: _REASON_LENGTH - 1] + '…'})"
     if not status.epochs:
         return status.state

@@ -34,7 +34,7 @@ TOOLS: dict[str, tuple[Callable[[], bool], str]] = {
         lambda: _has_program("chromium-headless-shell", "chromium"),
         "no Chromium here: apt-get install chromium-headless-shell",
     ),
-    "latex": (lambda: _has_program("pdflatex"), "no LaTeX here: apt-get install texlive-latex-recommended"),
+    "latex": (lambda: _has_program("pdflatex"), "no LaTeX here: .ci/install-latex (Debian, root)"),
 }
 
 

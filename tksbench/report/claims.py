@@ -16,17 +16,17 @@ from tksbench.report.stats import (
     McNemar,
     PairedDifference,
     holm,
-    mcnemar_exact,
+    mcnemar_counts,
     mean_sd,
     one_against_runs,
     paired_difference,
     prediction_interval,
     weakest_difference,
 )
-from tksbench.runs.record import unpack_correct
+from tksbench.runs.record import correct_bits
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
 
     from tksbench.report.cells import Estimate
     from tksbench.report.evidence import Evidence
@@ -206,13 +206,12 @@ def _steps(record: Record, choice: Choice) -> list[float]:
     return list(getattr(record.metrics, choice).top1_step)
 
 
-def _mcnemar(pairs: Pairs, choice: Choice) -> list[McNemar]:
+def _mcnemar(pairs: Pairs, choice: Choice) -> Iterator[McNemar]:
     """One test a seed, from the right samples that the records hold."""
-    return [
-        mcnemar_exact(*(unpack_correct(getattr(one.test, f"correct_{choice}"), one.test.n) for one in (a, b)))
-        for a, b in pairs
-        if b and a.test.n == b.test.n
-    ]
+    for one, other in pairs:
+        if other and one.test.n == other.test.n:
+            a, b = (correct_bits(getattr(record.test, f"correct_{choice}")) for record in (one, other))
+            yield mcnemar_counts((a & ~b).bit_count(), (b & ~a).bit_count())
 
 
 def _corrected(results: Sequence[ClaimResult]) -> list[ClaimResult]:

@@ -28,6 +28,7 @@ __all__ = [
     "best_epoch_optimism",
     "excess_aurc",
     "holm",
+    "mcnemar_counts",
     "mcnemar_exact",
     "mean_sd",
     "one_against_runs",
@@ -195,7 +196,11 @@ def mcnemar_exact(correct_a: ArrayLike, correct_b: ArrayLike) -> McNemar:
     a, b = np.asarray(correct_a, dtype=bool), np.asarray(correct_b, dtype=bool)
     if a.shape != b.shape or a.ndim != 1:
         raise StatsError(f"McNemar's test pairs samples: got {list(a.shape)} and {list(b.shape)} of them")
-    only_a, only_b = int((a & ~b).sum()), int((b & ~a).sum())
+    return mcnemar_counts(int((a & ~b).sum()), int((b & ~a).sum()))
+
+
+def mcnemar_counts(only_a: int, only_b: int) -> McNemar:
+    """`mcnemar_exact` from how many samples only a, and only b, has right."""
     from scipy.special import bdtr
 
     tail = float(bdtr(min(only_a, only_b), only_a + only_b, 0.5)) if only_a + only_b else 1.0

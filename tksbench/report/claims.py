@@ -154,9 +154,12 @@ def _compare(claim: Claim, pairs: Pairs, choice: Choice, cited: float | None) ->
         return None
     result = None
     if len(known) > 1:
-        values = [x for x, _ in known]
-        others = [y for _, y in known]
-        result = paired_difference(values, others) if cited is None else one_against_runs(values, cited)
+        values, others = [x for x, _ in known], [y for _, y in known]
+        if cited is None:
+            resolution = 0.0 if claim.metric == "aurc" else _resolution(pairs)
+            result = paired_difference(values, others, resolution=resolution)
+        else:
+            result = one_against_runs(values, cited)
     whole = claim.metric == "top1" and not (claim.a.steps or claim.b.steps)
     return _comparison(pairs, [x - y for x, y in known], result, mcnemar=_mcnemar(pairs, choice) if whole else ())
 
@@ -170,7 +173,8 @@ def _compare_steps(pairs: Pairs, choice: Choice) -> Comparison | None:
     means = [mean_sd([x - y for x, y in zip(a, b, strict=True)])[0] for a, b in steps]
     result = None
     if len(rows) > 1:
-        step, result = weakest_difference([paired_difference(a, b) for a, b in steps])
+        resolution = _resolution(pairs)
+        step, result = weakest_difference([paired_difference(a, b, resolution=resolution) for a, b in steps])
     else:
         step = means.index(min(means))
     compared = _comparison(pairs, [x - y for x, y in zip(*steps[step], strict=True)], result)
@@ -193,6 +197,11 @@ def _comparison(
         steps_better=None,
         further=prediction_interval(differences) if len(differences) > 1 else None,
     )
+
+
+def _resolution(pairs: Pairs) -> float:
+    """What one test sample is worth, in points."""
+    return 100 / min(record.test.n for record, _ in pairs)
 
 
 def _metric(record: Record, side: Side, metric: Metric, choice: Choice) -> float | None:

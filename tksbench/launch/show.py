@@ -24,8 +24,12 @@ _ACTION_STYLES = {"run": "bold cyan", "skip": "green", "wait": "magenta", "block
 _STATE_STYLES = {"done": "green", "running": "cyan", "failed": "bold red", "interrupted": "yellow", "new": "dim"}
 _WIDE = 110  # columns from which on the reason gets one of its own
 _ORIGINS = {
-    "gpu_hours": {"records": "past records", "model": "a model of one H100-class GPU"},
-    "wall": {"records": "past records", "model": "GPU-hours shared evenly"},
+    "gpu_hours": {
+        "records": "past records",
+        "probe": "probes on this machine",
+        "model": "a model of one H100-class GPU",
+    },
+    "wall": {"records": "past records", "probe": "probes on this machine", "model": "GPU-hours shared evenly"},
     "energy": {"records": "past records", "model": f"GPU-hours at {GPU_WATTS:.0f} W (assumed), host left out"},
     "disk": {"records": "runs that are here", "model": "network and test set: checkpoints, logits, logs"},
 }

@@ -14,6 +14,7 @@ from tksbench.launch import scheduler
 from tksbench.launch.__main__ import main
 from tksbench.launch.cluster import queue_notes, submit_jobs
 from tksbench.launch.errors import LaunchError
+from tksbench.launch.node import FAILED, HELD, Job, begin
 from tksbench.launch.plan import collect_runs, make_plan
 from tksbench.launch.profile import SlurmProfile, load_profile
 from tksbench.launch.scheduler import Task
@@ -171,6 +172,23 @@ def test_a_job_that_slurm_holds_after_a_failed_launch_is_released_by_the_same_co
     submit_jobs(Console(), make_plan(runs[:2], ledger), ledger, SlurmProfile())
     assert released == ["1_0"]  # not what a person holds, nor what was not asked for
     assert len(slurm.names) == 1
+
+
+def test_a_job_gives_up_after_deaths_but_not_while_somebody_else_trains_its_run(
+    ledger: Ledger, runs: list[Run], slurm: FakeSlurm, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    submit(ledger, runs[:1], retries=2)
+    (submission,) = all_submissions(ledger.root / "slurm")
+    monkeypatch.setenv("SLURM_ARRAY_JOB_ID", "1")
+
+    def start(number: int, code: int) -> int:
+        status = begin(Job(submission, 0, number, ledger, ledger.run_dir(runs[0].id)))
+        submission.add_end(0, number, {"code": code, "reason": ""})
+        submission.end(0, number)
+        return status
+
+    assert [start(number, HELD) for number in range(5)] == [0] * 5
+    assert [start(number, -9) for number in range(5, 9)] == [0, 0, 0, FAILED]
 
 
 def test_one_of_many_writes_a_file_once(tmp_path: Path) -> None:

@@ -86,7 +86,8 @@ def begin(job: Job) -> int:
     if not job.run_dir.run.exists():
         return _leave("the run was refused and left nothing behind")
     marker, starts = _progress(job.run_dir), job.submission.starts(job.index)
-    fruitless = sum(1 for _ in takewhile(lambda row: row.get("progress") == marker, reversed(starts)))
+    since = takewhile(lambda row: row.get("progress") == marker, reversed(starts))
+    fruitless = sum(not _was_held(job, row) for row in since)
     if starts and not job.submission.ended(job.index, int(starts[-1]["restart"])):
         _note(job.run_dir, "interrupted", f"Slurm has started job {job.id} again: node failure or preemption")
     if fruitless > int(job.submission.intent["retries"]):
@@ -213,6 +214,12 @@ def _progress(run_dir: RunDir) -> list[Any]:
     """Something that changes whenever the run has got anywhere."""
     saved = sorted(path.name for path in run_dir.checkpoints.glob("*") if not path.name.startswith("."))
     return [len(read_jsonl(run_dir.metrics)), saved]
+
+
+def _was_held(job: Job, start: dict[str, Any]) -> bool:
+    """Whether somebody else was training the run then, which is no reason to give it up: an epoch may take hours."""
+    first = job.submission.first_end(job.index, int(start["restart"]))
+    return first is not None and first["code"] == HELD
 
 
 def _end_attempt(job: Job, outcome: Outcome, reason: str) -> None:

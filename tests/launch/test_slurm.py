@@ -10,15 +10,17 @@ import sys
 import time
 from collections import Counter
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from tests.launch.devcluster import SCRIPT, until
 from tksbench.doctor.slurm import on_node
+from tksbench.launch.cluster import queue_notes
 from tksbench.launch.plan import collect_runs, make_plan
 from tksbench.launch.profile import SlurmProfile
 from tksbench.launch.slurm import SlurmExecutor, cancel, look, reconcile
+from tksbench.launch.standing import noted
 from tksbench.launch.submissions import all_submissions
 from tksbench.runs import Ledger, read_attempts, read_jsonl
 
@@ -202,6 +204,23 @@ def test_without_requeue_the_next_job_of_the_chain_goes_on(
     jobs = [row["job"] for row in read_attempts(ledger.run_dir(run.id)) if row["event"] == "start"]
     assert len(set(jobs)) == 2
     assert epochs(ledger, run) == [0, 1, 2, 3]
+
+
+@pytest.mark.parametrize(
+    ("profile", "reason"),
+    [
+        ({"python": "/no/such/python"}, "execve(): /no/such/python"),
+        ({"srun": ["--no-such-option"], "retries": 0}, "unrecognized option '--no-such-option'"),
+        ({"setup": ["exit 3"]}, "never began"),
+    ],
+)
+def test_a_job_that_cannot_start_its_processes_says_why(
+    recipe: str, submit: Callable[..., None], ledger: Ledger, profile: dict[str, Any], reason: str
+) -> None:
+    run = collect_runs([recipe], "paper")[0]
+    submit([run], profile=PROFILE.model_copy(update=profile))
+    until(lambda: settled(ledger))
+    assert reason in noted(ledger.status(run.id), queue_notes(ledger)).reason
 
 
 def test_cancel_takes_the_named_runs_alone(

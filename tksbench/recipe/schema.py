@@ -117,6 +117,7 @@ class CustomMethod(_Method):
 
     name: str
     kwargs: dict[str, bool | int | float | str] = Field(default_factory=dict)
+    source: str | None = None  # hash of the module's file, filled in when the recipe is read: new code, new runs
 
     @property
     def params(self) -> dict[str, Any]:

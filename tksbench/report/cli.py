@@ -81,6 +81,7 @@ def main(argv: list[str] | None = None) -> int:
         TksbenchError: For anything that the user can put right; nothing has been written then.
     """
     options = _parse(sys.argv[1:] if argv is None else argv)
+    from tksbench.report.added import with_added_rows
     from tksbench.report.paper import load_paper
     from tksbench.runs import Ledger
 
@@ -88,6 +89,7 @@ def main(argv: list[str] | None = None) -> int:
     paper = load_paper(ledger.root)
     tables, figures = _names(options, paper)
     protocols = candidates(_recipes())
+    paper = with_added_rows(paper, protocols)
     refused = _publish(ledger) if options.publish else []
     from tksbench.report.evidence import gather
 

@@ -232,3 +232,5 @@ class Execution(Model):
     # ZeRO's stage, of runs over several processes, with the extra `deepspeed`: they divide the optimizer's state (1),
     # also the gradients (2), also the weights (3). Like their number it changes rounding and nothing else.
     zero: Literal[0, 1, 2, 3] = 0
+    # Live curves, through accelerate: for whoever watches, nothing depends on them.
+    track: Literal["none", "tensorboard", "wandb", "trackio"] = "none"

@@ -16,6 +16,7 @@ from tksbench.train import loop
 from tksbench.train.build import pick_device
 from tksbench.train.errors import Interrupted
 from tksbench.train.loop import Trainer
+from tksbench.train.probe import measure
 
 
 class Recorder:
@@ -115,6 +116,15 @@ def test_a_tracker_that_fails_does_not_stop_training(
         trainer = train(make_run, tiny_data, "a", "execution.track=tensorboard")
     assert trainer.state.epoch == 3
     assert sum(told in record.message for record in caplog.records) == 1
+
+
+def test_a_probe_of_the_costs_shows_nothing(
+    make_run: MakeRun, tiny_data: Data, recorder: type[Recorder], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("tksbench.data.registry.load", lambda *_: tiny_data)
+    run, _ = make_run("a", "execution.track=tensorboard", "optim.epochs=20")
+    assert measure(run, patience_s=0.0).steps
+    assert recorder.attempts == []
 
 
 def test_a_missing_package_is_told_before_training(make_run: MakeRun, monkeypatch: pytest.MonkeyPatch) -> None:

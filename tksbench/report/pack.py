@@ -41,6 +41,7 @@ if TYPE_CHECKING:
 TOP, SUMS = "tksbench-pack", "SHA256SUMS"
 PINS = ("constraints.txt", "constraints-extras.txt")
 _ZIPPED = (".tar.gz", ".tgz")
+_MAX_SUMS = 100_000_000  # bytes; a hundred thousand runs need less
 
 
 class Packed(NamedTuple):
@@ -105,7 +106,7 @@ def _lacking(published: Path, run_dir: RunDir) -> str | None:
     """Why the files that a published record was made from cannot go with it, or None."""
     if not run_dir.record.exists():
         return "its run is not on this machine"
-    if run_dir.record.read_bytes() != published.read_bytes():
+    if sha256_file(run_dir.record) != sha256_file(published):
         return f"{run_dir.record} has other content"
     return doubts(run_dir)
 
@@ -196,7 +197,7 @@ def verify(path: Path, results: Path, render: Render) -> tuple[str, list[str]]:
         raise ReportError(f"--verify {path}: expected an archive that --pack wrote: .tar, .tar.gz or .tgz")
     with unpacked(path, Path(tempfile.gettempdir())) as folder:
         root = folder / TOP
-        if not (root / SUMS).is_file():
+        if not (root / SUMS).is_file() or (root / SUMS).stat().st_size > _MAX_SUMS:
             raise ReportError(f"--verify {path}: holds no {TOP}/{SUMS}: not written by --pack")
         evidence = gather(Ledger(root / "results"))
         tables = render(evidence.only_published())
@@ -234,7 +235,7 @@ def _foreign(root: Path, results: Path) -> Iterator[str]:
     theirs = {f"recipes/{file.name}" for file in (root / "recipes").glob("*")}
     for name in sorted({*mine, *theirs}):
         file = root / name
-        if name not in mine or not file.is_file() or file.read_bytes() != mine[name].read_bytes():
+        if name not in mine or not file.is_file() or sha256_file(file) != sha256_file(mine[name]):
             yield f"{name}: not as in this checkout; README.txt in the archive names its commit"
 
 
@@ -243,7 +244,7 @@ def _wrong_runs(root: Path, evidence: Evidence) -> Iterator[str]:
     specs = {f"{record.id}.json": _spec(record) for record in evidence.published}
     for name in sorted({*specs, *(file.name for file in (root / "specs").glob("*"))}):
         file = root / "specs" / name
-        if name not in specs or not file.is_file() or file.read_bytes() != specs[name]:
+        if name not in specs or not _is(file, specs[name]):
             yield f"specs/{name}: not the spec of a record in the archive"
     for folder in sorted((root / "results" / "runs").glob("*")):
         published = ledger.published(folder.name)
@@ -265,9 +266,14 @@ def _wrong_tables(root: Path, built: Mapping[str, bytes]) -> Iterator[str]:
             yield f"results/tables/{name}: there is no such table"
         elif name not in stated or not stated[name].is_file():
             yield f"results/tables/{name}: missing"
-        else:
-            ours, theirs = built[name].splitlines(), stated[name].read_bytes().splitlines()
-            if built[name] != stated[name].read_bytes():
-                same = next((i for i, (a, b) in enumerate(zip(ours, theirs, strict=False)) if a != b), None)
-                line = 1 + (min(len(ours), len(theirs)) if same is None else same)
-                yield f"results/tables/{name}:{line}: not what the records give"
+        elif not _is(stated[name], built[name]):
+            with stated[name].open("rb") as file:
+                theirs = file.read(len(built[name]) + 1).splitlines()
+            pairs = enumerate(zip(built[name].splitlines(), theirs, strict=False))
+            line = next((i for i, (ours, other) in pairs if ours != other), len(theirs) - 1)
+            yield f"results/tables/{name}:{line + 1}: not what the records give"
+
+
+def _is(file: Path, content: bytes) -> bool:
+    """Whether a file from outside has this content; one of another size is not read."""
+    return file.is_file() and file.stat().st_size == len(content) and file.read_bytes() == content

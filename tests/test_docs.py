@@ -20,8 +20,8 @@ from tksbench.data.registry import DATASETS, DatasetInfo
 from tksbench.recipe import DataSpec, schema
 
 ROOT = Path(__file__).resolve().parents[1]
-PAGES = [ROOT / "README.md", ROOT / "slurm" / "README.md", ROOT / "benchmarks" / "README.md"]
-PAGES += sorted((ROOT / "docs").rglob("*.md"))
+PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
+PAGES += [page for room in ("tksbench", "slurm", "benchmarks") for page in sorted((ROOT / room).rglob("README.md"))]
 BLOCK = re.compile(r"^```(console|sh|shell|bash)\b[^\n]*\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 PYTHON = [sys.executable, "-m"]
 DATA_IS_MISSING = {0, 1}  # exit statuses of `data verify` on a machine without the data
@@ -32,7 +32,7 @@ def shown() -> list[tuple[str, str]]:
     found: dict[str, str] = {}
     for page in PAGES:
         for block in BLOCK.finditer(page.read_text()):
-            for line in block[2].splitlines():
+            for line in block[2].replace("\\\n", " ").splitlines():
                 command = line.removeprefix("$ ").strip()
                 if command:
                     found.setdefault(command, str(page.relative_to(ROOT)))
@@ -57,7 +57,7 @@ def cheap(command: str) -> tuple[list[str], set[int]]:
         return ["bash", "-c", f'cd "$(mktemp -d -p .)" && {here.replace(" &&", folder + " &&")} && ls Makefile'], {0}
     if words[0] == "slurm/devcluster":
         return ["bash", "-n", str(ROOT / words[0])], {0}
-    if words[0] == "eval":
+    if words[0] in ("eval", "for"):
         return ["bash", "-n", "-c", command], {0}
     if words[0] == "squeue":
         return ["true"], {0}

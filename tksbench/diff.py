@@ -11,15 +11,15 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
 _ABOUT = """\
-Compare two runs: spec, versions, device, data, commit, metrics, the first step at which the loss
-curves part, and whether the weights are equal."""
+Compare two runs: spec, versions, device, data, commit, metrics, the first step
+at which the loss curves part, and whether the weights are equal."""
 _EXAMPLES = """\
 examples:
-  python -m tksbench.diff 062e 12ac                        ids, or what they begin with
-  python -m tksbench.diff 062e ../elsewhere/results/records/062ee01857a5e143.json
-  python -m tksbench.diff results/runs/062ee01857a5e143 /mnt/other/results/runs/062ee01857a5e143
+  python -m tksbench.diff 062e 12ac          ids, or what they begin with
+  python -m tksbench.diff 062e ../elsewhere/records/062ee01857a5e143.json
+  python -m tksbench.diff 062e /mnt/other/results/runs/062ee01857a5e143
 
-exit status: 0 spec and results are equal to the bit, 1 they are not, 2 bad input"""
+exit status: 0 spec and results equal to the bit, 1 they are not, 2 bad input"""
 
 
 def main(argv: list[str] | None = None) -> int:

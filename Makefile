@@ -62,6 +62,12 @@ test: export OMP_NUM_THREADS := 1
 test: env  ## run all tests that this machine can; say what was skipped and why
 	$(PY) -m pytest -n $(TEST_WORKERS) -rs
 
+.PHONY: docs
+docs:  ## build the documentation into build/docs, without the network; fails on any warning
+	@$(PYTHON) .ci/setup_venv.py $(VENV) docs
+	@NO_MKDOCS_2_WARNING=1 $(PY) -m mkdocs build --quiet --clean
+	@echo 'open build/docs/index.html (its search needs: $(PY) -m http.server -d build/docs)'
+
 .PHONY: bench
 bench: env  ## measure this beside its peers; EXTRAS=bench installs them (some minutes, on a quiet machine)
 	$(PY) -m benchmarks $(ARGS)

@@ -195,6 +195,48 @@ def test_method_from_outside_is_planned_without_being_imported(write, tmp_path: 
     assert (run.spec.method.name, run.spec.method.params) == ("losses_of_mine:one", {"a": 1})
 
 
+@pytest.fixture
+def outside(write, tmp_path: Path, monkeypatch):  # type: ignore[no-untyped-def]
+    """Run of a method in a package of the user's, of which nothing is imported."""
+    folder = tmp_path / "package_of_mine"
+    folder.mkdir()
+    (folder / "__init__.py").write_text("raise RuntimeError")
+    monkeypatch.syspath_prepend(tmp_path)
+
+    def plan(code: str, params: str = "{}") -> Run:
+        (folder / "late.py").write_text(code)
+        text = SMALL.replace("method: tks}", f'method: "package_of_mine.late:loss", params: {params}}}')
+        return expand(load_recipe(write(text)))[0]
+
+    return plan
+
+
+def test_an_edited_method_from_outside_is_another_run(outside) -> None:  # type: ignore[no-untyped-def]
+    first, again, edited = outside("a = 1"), outside("a = 1"), outside("a = 2")
+    assert first.id == again.id
+    assert first.group == again.group
+    assert edited.id != first.id
+    assert edited.group != first.group
+    assert Run.from_json(json.loads(json.dumps(first.to_json()))) == first
+
+
+def test_a_recipe_may_state_the_hash_of_the_method_it_means(outside) -> None:  # type: ignore[no-untyped-def]
+    source = outside("a = 1").spec.method.source
+    assert outside("a = 1", f"{{source: '{source}'}}").id == outside("a = 1").id
+    with pytest.raises(
+        RecipeError, match=rf"small\.yaml:10: method\.source: {source}, but the file's is [0-9a-f]{{16}}"
+    ):
+        outside("a = 2", f"{{source: '{source}'}}")
+
+
+@pytest.mark.parametrize("name", ["package_of_mine.none:loss", "package_of_mine.late.deeper:loss", "math:exp"])
+def test_a_method_without_a_source_file_is_refused(outside, write, name: str) -> None:  # type: ignore[no-untyped-def]
+    outside("a = 1")
+    told = problems(write(SMALL.replace("method: tks}", f'method: "{name}"}}')))
+    assert "there is no module" in told[0]
+    assert "with a source file" in told[0]
+
+
 def test_first_seed_is_the_recipes_and_survives_json(write) -> None:  # type: ignore[no-untyped-def]
     runs = expand(load_recipe(write(SMALL.replace("runs:", "first_seed: 7\nruns:"))), seeds=2)
     assert {(run.seed, run.first_seed) for run in runs} == {(7, 7), (8, 7)}

@@ -266,6 +266,8 @@ def test_why_tells_runs_spec_commit_data_log_and_command(world: World, capsys: p
         f"{'0' * 32}  test_batch",
         '      name: "spiking_resnet19"',
         "    the last line",
+        "    TKSBENCH_RESULTS=again python -m tksbench.launch r\n"
+        f"    python -m tksbench.diff {record.id} again/runs/{record.id}\n",
     ):
         assert expected in out
 

@@ -8,7 +8,8 @@ import pytest
 import torch
 
 from tksbench.recipe import expand, load_recipe
-from tksbench.train.build import build_model
+from tksbench.train.build import build_loss, build_model
+from tksbench.train.errors import TrainError
 
 RECIPES = Path(__file__).parents[2] / "recipes"
 
@@ -26,3 +27,31 @@ def test_network_for_event_frames_fits_their_size(recipe: str, overrides: list[s
     run = expand(load_recipe(RECIPES / f"{recipe}.yaml"), overrides=[*overrides, "model.width=0.05"])[0]
     model = build_model(run.spec, num_classes=10, in_chans=2, device=torch.device("cpu"))
     assert model(torch.zeros(1, 2, 2, size, size)).shape == (2, 1, 10)
+
+
+@pytest.mark.parametrize(
+    ("planned", "trained", "message"),
+    [
+        ("def f(logits, target, gain=1): return logits.sum() * gain", None, None),
+        ("def f(logits, target, gain=1): ...", "def f(logits, target, gain=2): ...", "was edited since this run was"),
+        ("def f(logits): ...", None, "is called with .logits, target, .*too many positional arguments"),
+        ("def f(logits, target): ...", None, "got an unexpected keyword argument 'gain'"),
+        ("def g(logits, target): ...", None, "cannot be imported: .*no attribute 'f'"),
+    ],
+)
+def test_a_method_from_outside_is_the_one_that_was_planned_and_fits(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, planned: str, trained: str | None, message: str | None
+) -> None:
+    monkeypatch.syspath_prepend(tmp_path)
+    module = f"outside_{abs(hash((planned, trained)))}"  # imported once in a process
+    (tmp_path / f"{module}.py").write_text(planned)
+    text = (RECIPES / "cifar10.yaml").read_text()
+    entry = f'runs:\n  - {{method: "{module}:f", params: {{kwargs: {{gain: 3}}}}}}\n'
+    (tmp_path / "r.yaml").write_text(text.replace("runs:\n", entry, 1).replace("cifar10/spiking_resnet19/*", "*"))
+    spec = expand(load_recipe(tmp_path / "r.yaml"))[0].spec
+    (tmp_path / f"{module}.py").write_text(trained or planned)
+    if message is None:
+        assert build_loss(spec, 1)(torch.ones(2), torch.zeros(2), 0, 0) == 6
+        return
+    with pytest.raises(TrainError, match=message):
+        build_loss(spec, 1)

@@ -6,6 +6,7 @@ import contextlib
 import tarfile
 import tempfile
 import zipfile
+import zlib
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING
@@ -92,8 +93,9 @@ def unpacked(path: Path, beside: Path) -> Iterator[Path]:
     with tempfile.TemporaryDirectory(prefix=".unpack-", dir=beside) as name:
         try:
             (_unpack_zip if path.suffix == ".zip" else _unpack_tar)(path, Path(name))
-        except (tarfile.TarError, zipfile.BadZipFile, EOFError, ValueError, NotImplementedError) as error:
-            raise DataError(f"{path}: damaged archive: {error}; download it again") from error
+        except (tarfile.TarError, zipfile.BadZipFile, zlib.error, EOFError, ValueError, NotImplementedError) as error:
+            reason = (str(error).splitlines() or [type(error).__name__])[0]  # tarfile tells every format it has tried
+            raise DataError(f"{path}: damaged archive: {reason.rstrip(':')}; download it again") from error
         except OSError as error:
             raise DataError(f"{path}: cannot be unpacked in {beside}: {error}") from error
         yield Path(name)

@@ -66,7 +66,7 @@ def read_aedat2(path: str | os.PathLike[str], *, repair: bool = False) -> Events
         EventFileError: Wrong header, no events, a cut record, an address off the sensor, or time running
             backwards; the last three only without `repair`.
 
-    Example:
+    Examples:
         >>> events = read_aedat2("CIFAR10DVS/cat/cifar10_cat_0.aedat")  # doctest: +SKIP
         >>> frames = to_frames(events, T=10, height=128, width=128)  # doctest: +SKIP
     """

@@ -123,14 +123,14 @@ def prepare(name: str, root: Path) -> str:
     where = root / entry.folder if name in ("imagenet", "cars") else root
     done = f" (after unpacking {', '.join(used)})" if used else ""
     raise DataError(
-        f"{entry.title} is not complete in {root / entry.folder}{done}. Download {BY_HAND[name]}; put that into "
-        f"{where} and call prepare again. `python -m tksbench.data verify {name}` says what is missing"
+        f"{entry.title} is not complete in {root / entry.folder}{done}. Download {BY_HAND.get(name, 'it')}; put that "
+        f"into {where} and call prepare again. `python -m tksbench.data verify {name}` says what is missing"
     )
 
 
 def _install_found(name: str, root: Path) -> list[str]:
     used = []
-    for archive in ARCHIVES[name]:
+    for archive in ARCHIVES.get(name, ()):
         places = (root / archive.file, root / info(name).folder / archive.file)
         path = next((place for place in places if place.is_file()), None)
         if path and (archive.inside == "." or not (root / archive.to).exists()):

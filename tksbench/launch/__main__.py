@@ -36,6 +36,7 @@ examples:
   python -m tksbench.launch recipes/cifar10.yaml --scale mini --only '*/tks'
   python -m tksbench.launch recipes/*.yaml --scale budget --seeds 3 --budget 20
   python -m tksbench.launch recipes/cifar10.yaml optim.epochs=100 method.detach=true
+  python -m tksbench.launch recipes/cifar10.yaml execution.track=tensorboard
   python -m tksbench.launch recipes/imagenet.yaml --slurm slurm/default.yaml
   python -m tksbench.launch --status --watch
 

@@ -13,7 +13,7 @@ from tksbench.launch.cost import estimate_gpu_hours
 from tksbench.launch.errors import LaunchError
 from tksbench.launch.past import Past, past_costs
 from tksbench.recipe import expand, load_recipe, suggest
-from tksbench.recipe.extras import missing_extra
+from tksbench.recipe.extras import missing_extra, missing_package
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -151,7 +151,7 @@ def _item(run: Run, status: Status, known: Past, has_real: Callable[[str], bool]
     if run.spec.data.source == "real" and not has_real(run.spec.data.name):
         return Item(run, "blocked", _missing(run.spec.data.name), hours, source, status, run.spec.data.name)
     if lacking:
-        return Item(run, "blocked", lacking, hours, source, status, "DeepSpeed")
+        return Item(run, "blocked", lacking, hours, source, status, missing_package(run.execution))
     return Item(run, "run", _why_run(run, status), hours, source, status)
 
 

@@ -14,8 +14,9 @@ from pydantic import ValidationError
 from tksbench.recipe.errors import Problem, RecipeError, suggest
 from tksbench.recipe.explain import explain
 from tksbench.recipe.identity import component_versions, group_id, run_id
+from tksbench.recipe.outside import check_outside, source_digest
 from tksbench.recipe.schema import METHODS, CustomMethod, Execution, RunSpec
-from tksbench.recipe.shape import END_OF_SEEDS, FIRST_SEED, PARTS, check_outside, check_shape, child, items, sources
+from tksbench.recipe.shape import END_OF_SEEDS, FIRST_SEED, PARTS, check_shape, child, items, sources
 from tksbench.recipe.yamltree import Node, parse, read
 
 if TYPE_CHECKING:
@@ -363,6 +364,13 @@ def _validate(tree: Node, has_real: Callable[[str], bool], problems: list[Proble
     except ValidationError as error:
         problems += explain(error, tree, RunSpec)
         return None
+    method = spec.method
+    if isinstance(method, CustomMethod):
+        source = source_digest(method.name)
+        if method.source not in (None, source):
+            where = (child(tree, "method", "source") or tree).where
+            problems.append(Problem(where, f"method.source: {method.source}, but the file's is {source}"))
+        spec = spec.model_copy(update={"method": method.model_copy(update={"source": source})})
     names = {"data": spec.data.name, "model": spec.model.name, "method": spec.method.name}
     return spec.model_copy(update={"versions": component_versions(**names)})
 

@@ -117,6 +117,7 @@ class CustomMethod(_Method):
 
     name: str
     kwargs: dict[str, bool | int | float | str] = Field(default_factory=dict)
+    source: str | None = None  # hash of the module's file, filled in when the recipe is read: new code, new runs
 
     @property
     def params(self) -> dict[str, Any]:
@@ -231,3 +232,5 @@ class Execution(Model):
     # ZeRO's stage, of runs over several processes, with the extra `deepspeed`: they divide the optimizer's state (1),
     # also the gradients (2), also the weights (3). Like their number it changes rounding and nothing else.
     zero: Literal[0, 1, 2, 3] = 0
+    # Live curves, through accelerate: for whoever watches, nothing depends on them.
+    track: Literal["none", "tensorboard", "wandb", "trackio"] = "none"

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
-import re
 from typing import TYPE_CHECKING
 
 from tksbench.recipe.errors import Problem, suggest
@@ -17,7 +15,6 @@ if TYPE_CHECKING:
 PARTS = ("data", "model", "optim", "evaluation", "numerics")
 FIRST_SEED = 42  # the authors' seed, train_main.py
 END_OF_SEEDS = 2**31
-_OUTSIDE = re.compile(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)*:[A-Za-z_]\w*(\.[A-Za-z_]\w*)*", re.ASCII)
 _RUN_KEYS = (*PARTS, "from", "method", "params", "name", "grid")
 _SCALE_KEYS = (*PARTS, "execution", "method", "only", "seeds")
 _TOP_KEYS = ("about", "name", "seeds", "first_seed", "protocol", "methods", "runs", "scales", "execution")
@@ -84,23 +81,6 @@ def check_shape(root: Node) -> Iterator[Problem]:
         yield Problem(runs.where, "runs: expected at least one run")
     yield from _count(root.get("seeds"), "seeds")
     yield from _seed_range(root)
-
-
-def check_outside(name: Node) -> Iterator[Problem]:
-    """What is wrong with the name of a method from outside, `module:function`; imports nothing."""
-    if not (isinstance(name.value, str) and ":" in name.value):
-        return
-    if not _OUTSIDE.fullmatch(name.value):
-        yield Problem(name.where, f"method '{name.value}': one from outside is written module:function")
-        return
-    package = name.value.partition(":")[0].partition(".")[0]
-    try:
-        found = importlib.util.find_spec(package) is not None
-    except (ImportError, ValueError):  # a module that is no importable one, such as __main__
-        found = False
-    if not found:
-        hint = "install it, or use python -m tksbench.launch in the folder that holds it"
-        yield Problem(name.where, f"method '{name.value}': there is no module '{package}'; {hint}")
 
 
 def _seed_range(root: Node) -> Iterator[Problem]:

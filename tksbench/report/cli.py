@@ -43,8 +43,10 @@ examples:
   python -m tksbench.tables figures               PDF, PNG and CSV in results/figures
   python -m tksbench.tables --why table1/cifar10/resnet19/tks
   python -m tksbench.tables --publish             records of finished runs to results/records, tables to commit
+  python -m tksbench.tables --pack review.tar.gz  published records, specs, logits, pins, checksums, tables
+  python -m tksbench.tables --verify review.tar.gz
 
-exit status: 0 done, 1 a table has drifted or a record was refused, 2 bad input"""
+exit status: 0 done, 1 a table has drifted, a record was refused or a pack differs, 2 bad input"""
 
 
 class _Sources(NamedTuple):
@@ -80,6 +82,7 @@ def main(argv: list[str] | None = None) -> int:
         TksbenchError: For anything that the user can put right; nothing has been written then.
     """
     options = _parse(sys.argv[1:] if argv is None else argv)
+    from tksbench.report.added import with_added_rows
     from tksbench.report.paper import load_paper
     from tksbench.runs import Ledger
 
@@ -87,6 +90,7 @@ def main(argv: list[str] | None = None) -> int:
     paper = load_paper(ledger.root)
     tables, figures = _names(options, paper)
     protocols = candidates(_recipes())
+    paper = with_added_rows(paper, protocols)
     refused = _publish(ledger) if options.publish else []
     from tksbench.report.evidence import gather
 
@@ -99,6 +103,10 @@ def main(argv: list[str] | None = None) -> int:
 
         sys.stdout.write(why(options.why, *sources))
         return 0
+    if options.pack:
+        return _pack(Path(options.pack), sources)
+    if options.verify:
+        return _verify(Path(options.verify), sources)
     if options.check:
         return _check(tables, options.format, sources)
     _write_tables(tables, options.format, sources)
@@ -124,13 +132,18 @@ def _parse(words: Sequence[str]) -> argparse.Namespace:
     parser.add_argument(
         "--publish", action="store_true", help="copy finished runs' records to results/records, build from these alone"
     )
+    parser.add_argument("--pack", metavar="FILE", help="write one archive for reviewers from the published records")
+    parser.add_argument("--verify", metavar="FILE", help="check such an archive, and build its tables again")
     options = parser.parse_args(words)
     options.format = [name for name in options.format.split(",") if name]
     unknown = [name for name in options.format if name not in _FORMATS]
     if unknown or not options.format:
         raise ReportError(f"--format {','.join(options.format)}: expected md, tex, or both with a comma between them")
-    if options.check + bool(options.why) + options.publish > 1:
-        raise ReportError("--check, --why and --publish exclude each other")
+    modes = ("check", "why", "publish", "pack", "verify")
+    if sum(bool(getattr(options, mode)) for mode in modes) > 1:
+        raise ReportError("--check, --why, --publish, --pack and --verify exclude each other")
+    if options.names and (options.pack or options.verify):
+        raise ReportError(f"--pack and --verify take all tables; leave out {options.names[0]}")
     return options
 
 
@@ -190,6 +203,36 @@ def _rendered(table: Table | Costs | ClaimsTable, suffix: str) -> str:
     if isinstance(table, claims_table.ClaimsTable):
         return {"md": claims_table.markdown, "tex": claims_table.latex}[suffix](table)
     return RENDERINGS[suffix](table)
+
+
+def _all_tables(sources: _Sources, evidence: Evidence) -> dict[str, bytes]:
+    from tksbench.report.costs import NAME as COSTS
+
+    tables = [_build(name, sources, evidence) for name in (*sources.paper.tables, COSTS)]
+    return {f"{table.name}.{suffix}": _rendered(table, suffix).encode() for table in tables for suffix in _FORMATS}
+
+
+def _pack(path: Path, sources: _Sources) -> int:
+    from tksbench.report.pack import pack
+
+    done = pack(path, sources.ledger, sources.evidence, lambda evidence: _all_tables(sources, evidence))
+    lines = [f"{path}: {done.records} records, {path.stat().st_size / 1e6:.1f} MB", f"SHA-256 {done.sha256}"]
+    if done.without:
+        lines.append(f"{len(done.without)} of the records without logits, for the reasons in its README.txt")
+    if sources.evidence.local:
+        lines.append(f"not published, so not in it: {len(sources.evidence.local)} finished (--publish)")
+    sys.stdout.write("\n".join(lines) + "\n")
+    return 0
+
+
+def _verify(path: Path, sources: _Sources) -> int:
+    from tksbench.report.pack import verify
+
+    told, differs = verify(path, sources.ledger.root, lambda evidence: _all_tables(sources, evidence))
+    for line in differs:
+        sys.stderr.write(f"differs: {line}\n")
+    sys.stdout.write(f"{path}: {f'not verified, {len(differs)} found' if differs else 'verified'}\n{told}\n")
+    return FAILED if differs else 0
 
 
 def _write_tables(names: Sequence[str], formats: Sequence[str], sources: _Sources) -> None:

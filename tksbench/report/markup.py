@@ -165,7 +165,7 @@ def escape_markdown(text: str) -> str:
 def escape_latex(text: str) -> str:
     r"""Plain text in which TeX sees no markup; characters that pdflatex lacks become a question mark.
 
-    Example:
+    Examples:
         >>> escape_latex("62 % of vgg_snn")
         '62\\,\\% of vgg\\_snn'
     """

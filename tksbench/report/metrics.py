@@ -41,7 +41,7 @@ def summarize(logits: ArrayLike, labels: ArrayLike) -> dict[str, Any]:
     Raises:
         MetricError: Shapes do not fit, labels lie outside [0, C), or a logit is not finite.
 
-    Example:
+    Examples:
         >>> summarize([[[2.0, 1.0]], [[0.0, 1.0]]], [0, 1])["top1"]
         100.0
     """
@@ -108,7 +108,7 @@ def aurc(logits_mean: ArrayLike, target: ArrayLike, confidence: Confidence = "lo
     Raises:
         MetricError: `confidence` is neither of the two.
 
-    Example:
+    Examples:
         >>> round(aurc([[3.0, 0.0], [2.0, 0.0], [1.0, 0.0]], [0, 0, 1]), 1)
         111.1
     """

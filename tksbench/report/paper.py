@@ -25,7 +25,7 @@ class _Part(BaseModel):
 
 
 class Row(_Part):
-    """One printed number: the paper's own (`cell` and `run`) or one it cites (`ref`).
+    """One printed number: the paper's own (`cell` and `run`) or one it cites (`ref`); or `added` by `report.added`.
 
     `value` is in percent for top1 and top5, x 10^-3 for aurc; None where it is not known what the paper prints.
     """
@@ -34,7 +34,7 @@ class Row(_Part):
     label: str
     metric: Metric
     value: float | None
-    source: Literal["paper", "cited-work", "inferred", "unknown"]
+    source: Literal["paper", "cited-work", "inferred", "unknown", "added"]
     where: str = ""
     architecture: str | None = None
     T: int | None = None

@@ -91,7 +91,7 @@ def prediction_interval(values: Sequence[float], level: float = 0.95) -> Interva
     Raises:
         StatsError: Fewer than two values.
 
-    Example:
+    Examples:
         >>> [round(bound, 1) for bound in prediction_interval([51.4, 49.5, 48.7, 49.3, 51.6])]
         [46.1, 54.1]
     """
@@ -223,7 +223,7 @@ def holm(p_values: Sequence[float]) -> list[float]:
 
     Source: Holm, A simple sequentially rejective multiple test procedure, Scand. J. Statist. 6 (1979) 65-70.
 
-    Example:
+    Examples:
         >>> holm([0.01, 0.04, 0.03])
         [0.03, 0.06, 0.06]
     """

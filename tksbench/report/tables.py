@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 NONE = "–"
 METRICS = {"top1": "top-1 (%)", "top5": "top-5 (%)", "aurc": "AURC (×10⁻³)"}
-_SOURCE_MARKS = {"paper": "", "cited-work": " (c)", "inferred": " (i)", "unknown": ""}
+_SOURCE_MARKS = {"paper": "", "cited-work": " (c)", "inferred": " (i)", "unknown": "", "added": ""}
 
 
 @dataclass(frozen=True)
@@ -120,7 +120,7 @@ def _line(cell: Cell, paper: Paper, decimals: int) -> Line:
 
 def _paper_value(row: Row, decimals: int) -> str:
     if row.value is None:
-        return "?"
+        return NONE if row.source == "added" else "?"
     digits = decimals if row.decimals is None else row.decimals
     return f"{row.value:.{digits}f}{_SOURCE_MARKS[row.source]}"
 
@@ -188,6 +188,8 @@ def _notes(cells: Sequence[Cell], evidence: Evidence) -> list[str]:
         notes.append("(i): a number of the paper whose place in the table is inferred.")
     if "unknown" in sources:
         notes.append("?: printed by the paper, but not established here.")
+    if "added" in sources:
+        notes.append("(+): not in the paper: a method from outside, on the protocol of the rows above it.")
     if evidence.local:
         notes.append(f"Includes {len(evidence.local)} finished run(s) of this machine that are not published.")
     return notes

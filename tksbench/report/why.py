@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from tksbench.runs.record import Record
 
 LOG_LINES = 12
-_SHOWN_FILES = 5
+_SHOWN_FILES = 20
 
 
 def why(
@@ -95,8 +95,12 @@ def _record_lines(record: Record, ledger: Ledger) -> Iterator[str]:
         )
     yield f"  commit: {proof.commit or 'not from a checkout'}{', with uncommitted changes (below)' * bool(proof.dirty)}"
     yield f"  trained: {proof.started} to {proof.finished}, {cost.hours:.2f} h ({cost.gpu_hours:.2f} GPU-h)"
-    yield f"  device: {cost.device}; threads: {proof.threads}; Python {proof.python} on {proof.platform}"
-    versions = ", ".join(f"{name} {version}" for name, version in sorted(proof.versions.items()))
+    yield f"  device: {', '.join(proof.devices) or cost.device}; threads: {proof.threads}; {proof.platform}"
+    if proof.processes > 1:
+        yield f"  {proof.processes} processes on {proof.nodes} machine{'s' * (proof.nodes != 1)}"
+    versions = ", ".join(
+        [f"Python {proof.python}", *(f"{name} {word}" for name, word in sorted(proof.versions.items()))]
+    )
     yield from textwrap.wrap(f"versions: {versions}", 80, initial_indent="  ", subsequent_indent="    ")
     files = sorted(proof.data.items())
     yield f"  data: {len(files)} file{'s' * (len(files) != 1)}"
@@ -105,6 +109,11 @@ def _record_lines(record: Record, ledger: Ledger) -> Iterator[str]:
         yield f"    ... and {len(files) - _SHOWN_FILES} more in the record"
     yield f"  weights: sha256 {record.weights_sha256}"
     yield f"  command: {proof.command}"
+    yield "  again (a finished run is never trained twice, so in a results folder of its own), and compared:"
+    if proof.commit:
+        yield f"    git checkout {proof.commit}"
+    yield f"    TKSBENCH_RESULTS=again {proof.command}"
+    yield f"    python -m tksbench.diff {record.id} again/runs/{record.id}"
     yield "  spec:"
     yield from _tree(record.spec.model_dump(mode="json"), "    ")
     if proof.diff:

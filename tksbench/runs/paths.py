@@ -88,6 +88,11 @@ class RunDir:
         return self.path / "features_last.npz"
 
     @property
+    def method(self) -> Path:
+        """The source file of a method from outside the project."""
+        return self.path / "method.py"
+
+    @property
     def record(self) -> Path:
         """The record: written last and atomically, it is what being done means."""
         return self.path / "record.json"

@@ -49,8 +49,8 @@ class Metrics(_Part):
     eaurc_logit: float
     eaurc_softmax: float
     top1_halves: list[Percent]
-    top1_prefix: list[Percent]
-    top1_step: list[Percent]
+    top1_prefix: Annotated[list[Percent], Field(min_length=1)]
+    top1_step: Annotated[list[Percent], Field(min_length=1)]
     top1_rebinned: list[Percent] | None = None
     first_step_recall: list[float | None]
 

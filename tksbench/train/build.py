@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import functools
+import inspect
 import os
+import pkgutil
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -13,6 +15,8 @@ from timm.optim import create_optimizer_v2  # type: ignore[attr-defined]
 
 import tksbench.snn
 from tksbench.data.registry import info
+from tksbench.recipe.outside import source_digest
+from tksbench.recipe.schema import CustomMethod
 from tksbench.snn.losses import alpha_at
 from tksbench.snn.registry import resolve_method
 from tksbench.train.errors import TrainError
@@ -114,21 +118,28 @@ def build_loss(spec: RunSpec, steps: int) -> Loss:
     """The loss that the spec's method names.
 
     Raises:
-        TrainError: If a method from outside the project cannot be imported.
+        TrainError: If a method from outside the project cannot be used, or its file is not the one of the spec.
     """
+    if isinstance(spec.method, CustomMethod):
+        return Loss(_outside(spec.method), spec.method.params, None, spec.optim.epochs, steps)
     params = dict(spec.method.params)
     schedule = params.pop("schedule", None)
-    name = spec.method.name
-    if ":" in name:
-        import pkgutil
+    return Loss(resolve_method(spec.method.name), params, schedule, spec.optim.epochs, steps)
 
-        try:
-            function = pkgutil.resolve_name(name)
-        except (ImportError, AttributeError, ValueError) as error:
-            raise TrainError(f"method '{name}' cannot be imported: {error}") from None
-    else:
-        function = resolve_method(name)
-    return Loss(function, params, schedule, spec.optim.epochs, steps)
+
+def _outside(method: CustomMethod) -> Callable[..., Tensor]:
+    """Import a method from outside the project, and check that it is the one that was planned."""
+    name = method.name
+    if method.source != source_digest(name):
+        raise TrainError(f"method '{name}': its file was edited since this run was planned; start the launcher again")
+    try:
+        function: Callable[..., Tensor] = pkgutil.resolve_name(name)
+        inspect.signature(function).bind("logits", "target", **method.params)
+    except (ImportError, AttributeError, ValueError) as error:
+        raise TrainError(f"method '{name}' cannot be imported: {error}") from None
+    except TypeError as error:
+        raise TrainError(f"method '{name}' is called with (logits, target, **kwargs), but: {error}") from None
+    return function
 
 
 def autocast(spec: NumericsSpec, device: torch.device) -> Callable[[], Any]:

@@ -14,7 +14,9 @@ from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 from tksbench.errors import TksbenchError
-from tksbench.runs import Ledger, attempts
+from tksbench.recipe.outside import source_file
+from tksbench.recipe.schema import CustomMethod
+from tksbench.runs import Ledger, attempts, write_bytes
 from tksbench.runs.errors import LeaseHeld, LeaseLost
 from tksbench.runs.lease import Lease
 from tksbench.runs.paths import RunDir
@@ -199,7 +201,16 @@ class Job:
         device = self.parallel.device(self.run.execution)
         trainer = Trainer(self.run, self.dir, data, device, self.stop, guard, self.parallel)
         trainer.resume()
+        if self.parallel.lead:
+            _keep_method(self.run, self.dir)
         return trainer
+
+
+def _keep_method(run: Run, run_dir: RunDir) -> None:
+    """Copy the file of a method from outside, which no commit of this project has; `build_loss` has checked it."""
+    source = source_file(run.spec.method.name) if isinstance(run.spec.method, CustomMethod) else None
+    if source is not None:
+        write_bytes(run_dir.method, source.read_bytes())
 
 
 def _finish(run: Run, run_dir: RunDir, trainer: Trainer) -> None:

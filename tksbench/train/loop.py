@@ -28,6 +28,7 @@ from tksbench.train.loading import read_batches
 from tksbench.train.parallel import ALONE, GO_ON, SAVE, STOP, OneProcess
 from tksbench.train.schedule import TestBatches, TrainBatches, cosine, steps_per_epoch
 from tksbench.train.shares import Shares
+from tksbench.train.tracking import Tracker
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -83,6 +84,7 @@ class Trainer:
         self.autocast = build.autocast(spec.numerics, device)
         self.state = State(run.id)
         self.last: dict[str, Any] | None = None
+        self.tracker: Tracker | None = None  # of the leading process
         self._saved_best: int | None = None  # best epoch as the newest checkpoint knows it
         self._pending: list[torch.Tensor] = []
         self._correct = torch.zeros((), dtype=torch.int64, device=device)
@@ -118,6 +120,15 @@ class Trainer:
             Interrupted: If `stopping` said so; the state is saved.
             Diverged: If the loss is no finite number.
         """
+        if self.parallel.lead:
+            self.tracker = Tracker(self.run, self.dir, self._done())
+        try:
+            self._fit()
+        finally:
+            if self.tracker is not None:
+                self.tracker.close()
+
+    def _fit(self) -> None:
         self.network = self.parallel.engage(self.run.spec, self.model, self.optimizer)
         self.network.train()
         batches = self._train_loader()
@@ -259,6 +270,9 @@ class Trainer:
         self.guard()
         append_jsonl(self.dir.losses, {"epoch": epoch, "loss": state.losses})
         append_jsonl(self.dir.metrics, row)
+        if self.tracker is not None:
+            curves = {key: value for key, value in row.items() if key not in ("epoch", "test_top1_halves")}
+            self.tracker.show(self._done(), curves)
         tested = f", test {metrics['top1']:.2f} %" if metrics else ""
         log.info("epoch %d of %d: loss %.4f%s", epoch + 1, self.epochs, row["train_loss"], tested)
 
@@ -317,6 +331,8 @@ class Trainer:
             "updated": time.time(),
         }
         write_json(self.dir.progress, view, durable=False)
+        if self.tracker is not None:
+            self.tracker.show(self._done(), {key: view[key] for key in ("loss", "images_per_s", "gpu_hours")})
 
     def _done(self) -> int:
         """Steps since the run began."""

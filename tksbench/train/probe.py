@@ -73,7 +73,7 @@ class _Clock:
 
 
 def measure(run: Run, patience_s: float) -> Probe:
-    """Train the first steps of a run, on its own data, in this process alone; nothing of it is kept.
+    """Train the first steps of a run, on its own data, in this process alone; nothing of it is kept or shown.
 
     Args:
         run: Its `execution` is taken as it is, but for ZeRO, which needs other processes.
@@ -87,7 +87,9 @@ def measure(run: Run, patience_s: float) -> Probe:
     from tksbench.train.build import pick_device
     from tksbench.train.loop import Trainer
 
-    run = replace(run, execution=run.execution.model_copy(update={"zero": 0, "checkpoint_minutes": 1e9}))
+    run = replace(
+        run, execution=run.execution.model_copy(update={"zero": 0, "checkpoint_minutes": 1e9, "track": "none"})
+    )
     spec, device = run.spec, pick_device(run.execution)
     data = load(spec.data, spec.model.T, spec.seed)
     clock = _Clock(patience_s)

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, cast
 import torch
 
 from tksbench.data.base import balanced_subset
+from tksbench.recipe.schema import CustomMethod
 from tksbench.runs.attempts import now, read_attempts
 from tksbench.runs.files import read_jsonl, sha256_file
 from tksbench.runs.provenance import collect_provenance, cpu_name, rerun_command
@@ -41,6 +42,7 @@ def record_parts(run: Run, run_dir: RunDir, trainer: Trainer) -> dict[str, Any]:
         run_dir.metrics,
         run_dir.losses,
         write_features(trainer),
+        *((run_dir.method,) if isinstance(run.spec.method, CustomMethod) else ()),
     )
     identity = {key: getattr(run, key) for key in ("id", "group", "name", "recipe", "scale", "seed")}
     return {

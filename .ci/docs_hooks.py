@@ -1,0 +1,137 @@
+"""Pages of the reference that are generated: the commands from their --help, the recipe from its schema."""
+
+from __future__ import annotations
+
+import ast
+import inspect
+import os
+import subprocess
+import sys
+import textwrap
+import typing
+from pathlib import Path
+from typing import Any
+
+from mkdocs.structure.files import File
+
+ROOT = Path(__file__).resolve().parent.parent
+sys.path.insert(0, str(ROOT))
+
+from tksbench.cli import COMMANDS  # noqa: E402
+from tksbench.recipe import schema  # noqa: E402
+
+PARTS = (
+    ("data", schema.DataSpec),
+    ("model", schema.ModelSpec),
+    ("method: baseline", schema.Baseline),
+    ("method: label_smoothing", schema.LabelSmoothing),
+    ("method: tet", schema.TET),
+    ("method: tks", schema.TKS),
+    ("method: one from outside", schema.CustomMethod),
+    ("optim", schema.OptimSpec),
+    ("evaluation", schema.EvalSpec),
+    ("numerics", schema.NumericsSpec),
+    ("execution", schema.Execution),
+)
+CHOICES = {  # checked by a function, so that the type does not tell
+    (part, "name"): ", ".join(f"`{name}`" for name in names)
+    for part, names in (("data", schema.DATA_SETS), ("model", schema.MODELS))
+}
+INTRO = """\
+# Recipes
+
+Generated from `tksbench/recipe/schema.py`. A recipe has the keys `about`, `name`, `seeds`, `first_seed`, `protocol`,
+`methods`, `runs`, `scales` and `execution`; `protocol`, a run and a scale hold the parts below. A run is laid together
+from the protocol, the run's own parts, the scale's and the command line's `KEY=VALUE`, in that order. All but
+`execution` is part of a run's identity; values at their default stay out of its hash.
+"""
+
+
+def on_files(files: Any, config: Any) -> Any:
+    """Add the generated pages."""
+    for name, content in (("reference/recipe.md", recipe()), ("reference/commands.md", commands())):
+        files.append(File.generated(config, name, content=content))
+    return files
+
+
+def commands() -> str:
+    """What each command says of itself."""
+    parts = ["# Commands", "`tksbench COMMAND` and `python -m tksbench.COMMAND` are the same."]
+    environment = {**os.environ, "COLUMNS": "80", "PYTHONPATH": str(ROOT)}
+    for name, (_, about) in COMMANDS.items():
+        words = [sys.executable, "-m", f"tksbench.{name}", "--help"]
+        told = subprocess.run(words, capture_output=True, text=True, check=True, env=environment, cwd=ROOT)  # noqa: S603
+        parts += [f"## {name}", about.capitalize() + ".", f"```text\n{told.stdout.rstrip()}\n```"]
+    return "\n\n".join(parts) + "\n"
+
+
+def recipe() -> str:
+    """A table of each part's keys: type, default, and what the schema's source says beside it."""
+    parts = [INTRO]
+    for title, model in PARTS:
+        parts += [f"## {title}", (model.__doc__ or "").strip().partition("\n\n")[0].replace("\n", " ")]
+        rows = ["| key | values | default | |", "|---|---|---|---|"]
+        for name, comment in comments(model).items():
+            if name != "name" or title in ("data", "model", "optim"):
+                field = model.model_fields[name]
+                told = CHOICES.get((title, name)) or values(field.annotation, field.metadata)
+                default = "required"
+                if not field.is_required():
+                    default = f"`{shown(field.get_default(call_default_factory=True))}`"
+                rows.append(f"| `{name}` | {told} | {default} | {escaped(comment)} |")
+        parts.append("\n".join(rows) if len(rows) > 2 else "No parameters.")
+    return "\n\n".join(parts) + "\n"
+
+
+def comments(model: Any) -> dict[str, str]:
+    """Each field's comment: on its own line, else on the lines just above it."""
+    source = textwrap.dedent(inspect.getsource(model))
+    lines = source.splitlines()
+    found = {}
+    for node in ast.parse(source).body[0].body:  # type: ignore[attr-defined]
+        if isinstance(node, ast.AnnAssign) and isinstance(node.target, ast.Name):
+            told = lines[(node.end_lineno or 0) - 1][node.end_col_offset or 0 :].strip().removeprefix("#").strip()
+            above = []
+            for line in reversed(lines[: node.lineno - 1]):
+                if not line.strip().startswith("#"):
+                    break
+                above.insert(0, line.strip().removeprefix("#").strip())
+            found[node.target.id] = told or " ".join(above)
+    return found
+
+
+def values(annotation: Any, metadata: Any) -> str:
+    """The allowed values in words: a choice, or a type with its bounds."""
+    if typing.get_origin(annotation) is typing.Annotated:
+        annotation, *more = typing.get_args(annotation)
+        metadata = [*metadata, *more]
+    if typing.get_origin(annotation) is typing.Literal:
+        return ", ".join(f"`{shown(choice)}`" for choice in typing.get_args(annotation))
+    members = [one for one in typing.get_args(annotation) if one is not type(None)]
+    if members and typing.get_origin(annotation) is not dict:  # a union with None
+        return f"{' or '.join(values(one, metadata) for one in members)}, or none"
+    bounds = [f"{word} {limit:g}" for word, limit in limits(metadata)]
+    names = {int: "whole number", float: "number", bool: "`true`, `false`", str: "text"}
+    return " ".join([names.get(annotation, "keys and values"), *bounds])
+
+
+def limits(metadata: Any) -> Any:
+    """Bounds in pydantic's metadata, which may be wrapped in a field of their own."""
+    for item in metadata:
+        yield from limits(getattr(item, "metadata", ()))
+        for key, word in (("ge", "from"), ("gt", "above"), ("le", "to"), ("lt", "below")):
+            limit = getattr(item, key, None)
+            if limit is not None:
+                yield word, limit
+
+
+def shown(value: Any) -> str:
+    """A value as YAML has it."""
+    if value is None or isinstance(value, bool):
+        return {None: "none", True: "true", False: "false"}[value]
+    return str(value)
+
+
+def escaped(text: str) -> str:
+    """Text for a cell of a table."""
+    return text.replace("|", r"\|")

@@ -1,0 +1,301 @@
+"""Everything that the page shows, gathered and worded; `render` only lays it out."""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from tksbench.report import costs
+from tksbench.report.cells import group_records
+from tksbench.report.figure_data import FIGURES, REBINNED, build_figure
+from tksbench.report.page.charts import Bars, Chart, Line, Point, bars, bars_axis, draw
+from tksbench.report.page.runs import Told, tell
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping, Sequence
+
+    from tksbench.report.cells import Cell, Estimate
+    from tksbench.report.evidence import Evidence
+    from tksbench.report.figure_data import Panel, Series
+    from tksbench.report.figure_data import Figure as FigureData
+    from tksbench.report.groups import Candidate
+    from tksbench.report.paper import Paper
+    from tksbench.report.tables import Line as TableLine
+    from tksbench.report.tables import Table
+    from tksbench.runs import Ledger
+    from tksbench.runs.record import Record
+
+# Verdicts in the order of the summary; each has a shape and a colour of its own in the style sheet.
+KINDS = (
+    "reproduced",
+    "above",
+    "below",
+    "undecided",
+    "not comparable",
+    "running",
+    "interrupted",
+    "failed",
+    "not run",
+    "cited",
+)
+_STYLES = {"Baseline": "baseline", "LS": "ls", "TET": "tet", "TKS": "tks"}
+
+
+class Row(NamedTuple):
+    """A row of a table: its words, its kind of verdict, its strip of error bars, and where its run is told of."""
+
+    line: TableLine
+    kind: str
+    bars: Bars | None
+    cell: str
+    anchor: str
+    where: str
+    numbers: tuple[float | None, float | None, float | None]  # the paper's, our best and our last: to sort by
+
+
+class Section(NamedTuple):
+    """Rows of one data set and metric, which share an axis from `low` to `high`."""
+
+    title: str
+    metric: str
+    low: str
+    high: str
+    rows: tuple[Row, ...]
+
+
+class Sheet(NamedTuple):
+    """One table."""
+
+    name: str
+    number: str
+    title: str
+    sections: tuple[Section, ...]
+    notes: tuple[str, ...]
+
+
+class Drawing(NamedTuple):
+    """One panel of a figure; `chart` is None where there are no records."""
+
+    title: str
+    note: str
+    chart: Chart | None
+
+
+class Figure(NamedTuple):
+    """One figure."""
+
+    name: str
+    title: str
+    panels: tuple[Drawing, ...]
+
+
+class Summary(NamedTuple):
+    """What the page begins with.
+
+    Attributes:
+        own: The paper's own numbers, cells of all tables.
+        counts: Cells of each kind of verdict, those with any.
+        runs: Finished runs that a recipe names.
+        protocols: Under how many protocols.
+        scales: Finished runs of each scale.
+        hours: Wall time of all of these; `gpu_hours` likewise.
+        newest: Day on which the newest of them finished.
+        unpublished: How many of them are on this machine only.
+        missing: Runs behind own cells without a finished run at scale paper; `wanted`: all runs behind own cells.
+        missing_hours: What one seed of each missing run would cost in GPU-hours, None if nobody knows.
+        unknown: The paper's own numbers that are not established.
+    """
+
+    own: int
+    counts: tuple[tuple[str, int], ...]
+    runs: int
+    protocols: int
+    scales: tuple[tuple[str, int], ...]
+    hours: float
+    gpu_hours: float
+    newest: str
+    unpublished: int
+    missing: int
+    wanted: int
+    missing_hours: float | None
+    unknown: int
+
+
+@dataclass(frozen=True)
+class Page:
+    """All of the page."""
+
+    paper: Mapping[str, Any]
+    summary: Summary
+    sheets: tuple[Sheet, ...]
+    figures: tuple[Figure, ...]
+    trained: tuple[Told, ...]
+    untrained: tuple[Told, ...]
+    cost_headers: Sequence[str]
+    cost_rows: Sequence[Sequence[str]]
+    cost_notes: Sequence[str]
+    problems: tuple[str, ...]
+
+
+def build_page(
+    paper: Paper,
+    protocols: Mapping[str, Sequence[Candidate]],
+    evidence: Evidence,
+    ledger: Ledger,
+    tables: Sequence[Table],
+    inference: costs.Costs,
+    estimate: Estimate,
+) -> Page:
+    """Gather the page.
+
+    Args:
+        paper: The paper's numbers.
+        protocols: From `groups.candidates`.
+        evidence: From `evidence.gather`.
+        ledger: Where the logs lie.
+        tables: All tables of the paper, from `tables.build_table`.
+        inference: From `costs.build_costs`.
+        estimate: GPU-hours of a run.
+    """
+    by_group = group_records((*evidence.published, *evidence.local))
+    wanted = {row.run: None for row in paper.own_rows() if row.run in protocols}
+    shown = [*wanted, *(run for run in protocols if run not in wanted and _has_records(protocols[run], by_group))]
+    told = {
+        run: tell(anchor, protocols[run], by_group, evidence.states, estimate, ledger)
+        for run, anchor in zip(shown, _anchors(shown), strict=True)
+    }
+    return Page(
+        paper=paper.paper,
+        summary=_summary(tables, protocols, evidence, wanted, by_group, estimate),
+        sheets=tuple(_sheet(table, told) for table in tables),
+        figures=tuple(
+            _figure(build_figure(name, paper, protocols, by_group)) for name in FIGURES if name in paper.figures
+        ),
+        trained=tuple(one for one in told.values() if one.count),
+        untrained=tuple(one for one in told.values() if not one.count),
+        cost_headers=costs.HEADERS,
+        cost_rows=inference.rows,
+        cost_notes=costs.NOTES,
+        problems=evidence.problems,
+    )
+
+
+def kind_of(verdict: str) -> str:
+    """The kind of a verdict, "not run" of "not run (about 12 GPU-h)": one of `KINDS`."""
+    return next((kind for kind in KINDS if verdict == kind or verdict.startswith(kind + " ")), "not run")
+
+
+def _has_records(protocols: Sequence[Candidate], by_group: Mapping[str, Sequence[Record]]) -> bool:
+    return any(one.group in by_group for one in protocols)
+
+
+def _anchors(names: Iterable[str]) -> list[str]:
+    """An HTML id for each name, no two alike."""
+    taken: Counter[str] = Counter()
+    anchors = []
+    for name in names:
+        plain = "run-" + (re.sub(r"[^a-z0-9]+", "-", name.lower()).strip("-") or "x")
+        taken[plain] += 1
+        anchors.append(plain if taken[plain] == 1 else f"{plain}--{taken[plain]}")
+    return anchors
+
+
+def _summary(
+    tables: Sequence[Table],
+    protocols: Mapping[str, Sequence[Candidate]],
+    evidence: Evidence,
+    wanted: Iterable[str],
+    by_group: Mapping[str, Sequence[Record]],
+    estimate: Estimate,
+) -> Summary:
+    cells = [cell for table in tables for cell in table.cells if cell.row.cell]
+    counts = Counter(kind_of(cell.verdict) for cell in cells)
+    known = {one.group for found in protocols.values() for one in found}
+    records = [record for group in by_group if group in known for record in by_group[group]]
+    best = {run: protocols[run][0] for run in wanted}
+    missing = [one for one in best.values() if one.scale != "paper" or one.group not in by_group]
+    hours = [known for one in missing if (known := estimate(one.run.spec)) is not None]
+    return Summary(
+        own=len(cells),
+        counts=tuple((kind, counts[kind]) for kind in KINDS if counts[kind]),
+        runs=len(records),
+        protocols=len({record.group for record in records}),
+        scales=tuple(sorted(Counter(record.scale for record in records).items())),
+        hours=sum(record.cost.hours for record in records),
+        gpu_hours=sum(record.cost.gpu_hours for record in records),
+        newest=max((record.provenance.finished[:10] for record in records), default=""),
+        unpublished=sum(record.group in known for record in evidence.local),
+        missing=len(missing),
+        wanted=len(best),
+        missing_hours=sum(hours) if hours else None,
+        unknown=sum(cell.row.value is None for cell in cells),
+    )
+
+
+def _sheet(table: Table, told: Mapping[str, Told]) -> Sheet:
+    parts: dict[tuple[str, str], list[tuple[TableLine, Cell]]] = {}
+    for line, cell in zip(table.lines, table.cells, strict=True):
+        parts.setdefault((line.dataset, line.metric), []).append((line, cell))
+    sections = tuple(_section(*key, pairs, told) for key, pairs in parts.items())
+    return Sheet(table.name, *table.title.split(". ", 1), sections, table.notes)
+
+
+def _section(dataset: str, metric: str, pairs: Sequence[tuple[TableLine, Cell]], told: Mapping[str, Told]) -> Section:
+    values: list[float | None] = []
+    for _, cell in pairs:
+        ours = cell.ours
+        values += [cell.row.value, *((ours.best.mean, ours.last.mean) if ours else ())]
+        values += [bound for interval in ((ours.prediction, ours.test) if ours else ()) for bound in interval or ()]
+    axis = bars_axis(values)
+    rows = []
+    for line, cell in pairs:
+        row, ours = cell.row, cell.ours
+        drawn = None
+        if axis and (row.value is not None or ours):
+            bounds = (ours.prediction, ours.test) if ours else (None, None)
+            drawn = bars(axis, row.value, ours.best.mean if ours else None, *bounds)
+        anchor = told[row.run].anchor if row.cell and row.run in told else ""
+        numbers = (row.value, ours.best.mean if ours else None, ours.last.mean if ours else None)
+        rows.append(Row(line, kind_of(cell.verdict), drawn, row.cell or "", anchor, row.where, numbers))
+    digits = 0 if axis and axis.high - axis.low >= 10 else 1
+    low, high = (f"{axis.low:.{digits}f}", f"{axis.high:.{digits}f}") if axis else ("", "")
+    return Section(dataset, metric, low, high, tuple(rows))
+
+
+def _figure(figure: FigureData) -> Figure:
+    panels = tuple(_panel(figure, panel) for panel in figure.panels)
+    number = re.sub(r"^figure(\d+)(\w?)$", lambda m: f"Figure {m[1]}" + f"({m[2]})" * bool(m[2]), figure.name)
+    return Figure(number.replace("section", "Section "), figure.title, panels)
+
+
+def _panel(figure: FigureData, panel: Panel) -> Drawing:
+    lines = [_line(one, panel, figure.kind) for one in panel.series]
+    lines += [
+        Line(
+            f"{mark.label}, paper" + " (about)" * mark.approximate,
+            f"{_STYLES.get(mark.label, 'other')} paper",
+            [Point(mark.x, mark.y)],
+            joined=False,
+        )
+        for mark in panel.marks
+    ]
+    if not panel.series:
+        return Drawing(panel.title, "no records yet", draw(panel.title, figure.x_label, lines) if lines else None)
+    missing = f"; no records of {', '.join(panel.missing)}" if panel.missing else ""
+    note = f"scale {panel.scale}, each value on {panel.samples:,} test samples{missing}"
+    return Drawing(panel.title, note, draw(f"{figure.title}, {panel.title}", figure.x_label, lines, ticks=panel.ticks))
+
+
+def _line(one: Series, panel: Panel, kind: str) -> Line:
+    points = [
+        Point(x, mean, sd, f"{mean:.2f}" + (f" ± {sd:.2f}" if sd is not None else "") + f" % (n={n})")
+        for x, mean, sd, n in zip(one.x, one.mean, one.sd, one.n, strict=True)
+    ]
+    both = len({other.protocol for other in panel.series}) > 1
+    label = f"{one.label}, {one.protocol}" if both else one.label
+    style = _STYLES.get(one.label, "other") + " second" * (one.protocol == REBINNED)
+    return Line(label, style, points, joined=kind == "line")
+
+

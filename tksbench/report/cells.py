@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     Estimate = Callable[[RunSpec], float | None]  # GPU-hours that training takes, None if it cannot be said
 
 MIN_RUNS = 3  # below, a standard deviation says too little for a verdict
-_FIELDS: dict[Metric, str] = {"top1": "top1", "top5": "top5", "aurc": "aurc_logit"}  # AURC as the authors code it
+FIELDS: dict[Metric, str] = {"top1": "top1", "top5": "top5", "aurc": "aurc_logit"}  # AURC as the authors code it
 
 
 class Summary(NamedTuple):
@@ -84,7 +84,7 @@ def build_cell(
         if candidate.group in by_group:
             ours = summarize_runs(row.metric, candidate, by_group[candidate.group])
             return Cell(row, ours, verdict(row.value, ours))
-    return Cell(row, None, _missing(protocols, states, estimate))
+    return Cell(row, None, missing(protocols, states, estimate))
 
 
 def group_records(records: Iterable[Record]) -> dict[str, list[Record]]:
@@ -97,8 +97,8 @@ def group_records(records: Iterable[Record]) -> dict[str, list[Record]]:
 
 def summarize_runs(metric: Metric, candidate: Candidate, records: Sequence[Record]) -> Ours:
     """Means, spreads and both error bars of one metric over the seeds of one protocol."""
-    best = [float(getattr(record.metrics.best, _FIELDS[metric])) for record in records]
-    last = [float(getattr(record.metrics.last, _FIELDS[metric])) for record in records]
+    best = [float(getattr(record.metrics.best, FIELDS[metric])) for record in records]
+    last = [float(getattr(record.metrics.last, FIELDS[metric])) for record in records]
     summary = Summary(*mean_sd(best))
     prediction = prediction_interval(best) if len(best) > 1 else None
     test = None
@@ -141,17 +141,18 @@ def verdict(paper: float | None, ours: Ours) -> str:
     return "above" if ours.best.mean > paper else "below"
 
 
-def _missing(protocols: Sequence[Candidate], states: Mapping[str, str], estimate: Estimate) -> str:
+def missing(protocols: Sequence[Candidate], states: Mapping[str, str], estimate: Estimate) -> str:
+    """What is said where there is no record: the state of a run in hand, or the cost at the first protocol."""
     for candidate in protocols:
         if candidate.group in states:
             return states[candidate.group]
     if not protocols:
         return "not run (no recipe)"
     hours = estimate(protocols[0].run.spec)
-    return "not run" if hours is None else f"not run (about {_rounded(hours)} GPU-h)"
+    return "not run" if hours is None else f"not run (about {rounded(hours)} GPU-h)"
 
 
-def _rounded(hours: float) -> str:
+def rounded(hours: float) -> str:
     """Two significant digits: an estimate has no more."""
     if hours >= 10:
         digits = len(str(int(hours))) - 2

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
     from tksbench.report.tables import Table
 
@@ -77,6 +77,41 @@ def markdown(table: Table) -> str:
     return f"{title}\n\n{body}\n\n{notes}\n{stamp}"
 
 
+def standalone(
+    body: str, *, packages: Sequence[str] = ("array", "booktabs"), landscape: bool = False, number: int = 1, stamp: str
+) -> str:
+    r"""A LaTeX file that compiles alone and can also be read in by a document with the same packages.
+
+    Args:
+        body: What stands in the document, ended by a line break.
+        packages: That it needs.
+        landscape: Turn the page.
+        number: Of the first table, where the file is compiled alone.
+        stamp: What unpublished evidence went in (`Evidence.stamp`).
+    """
+    turned = "a landscape part of " * landscape
+    return "\n".join(
+        [
+            "% Built by `python -m tksbench.tables`; do not edit. Compiles as it is.",
+            rf"% \input it in {turned}a document that loads {', '.join(packages)}.",
+            *([f"% local: {stamp}"] if stamp else []),
+            r"\expandafter\ifx\csname @nodocument\endcsname\relax",
+            r"  \let\tksbenchend\relax",
+            r"\else",
+            rf"  \documentclass[a4paper{',landscape' * landscape}]{{article}}",
+            r"  \usepackage[margin=14mm]{geometry}",
+            rf"  \usepackage{{{','.join(packages)}}}",
+            r"  \pagestyle{empty}",
+            r"  \def\tksbenchend{\end{document}}",
+            r"  \begin{document}",
+            rf"  \setcounter{{table}}{{{number - 1}}}",
+            r"\fi",
+            rf"{body}\tksbenchend",
+            "",
+        ]
+    )
+
+
 def latex(table: Table) -> str:
     """The table as a LaTeX file that compiles alone and can also be read in by a document with booktabs."""
     from jinja2 import Environment, StrictUndefined
@@ -99,13 +134,18 @@ def latex(table: Table) -> str:
     groups = itertools.groupby(table.lines, key=lambda line: line.dataset)
     rendered = template.render(
         table=table,
-        number=int(digits[0]) if (digits := re.search(r"\d+$", table.name)) else None,
         title=table.title.partition(". ")[2],  # \caption numbers the table itself
         datasets=[(dataset, list(lines)) for dataset, lines in groups],
         daggers={"": "", "paper": "", **dict(shown)},
         shown=shown,
     )
-    return re.sub(r"\n{2,}", "\n", rendered)  # an empty line would be a paragraph to TeX
+    return standalone(
+        re.sub(r"\n{2,}", "\n", rendered).lstrip("\n"),  # an empty line would be a paragraph to TeX
+        packages=("array", "booktabs") if table.metric else ("array", "booktabs", "longtable"),
+        landscape=not table.metric,
+        number=int(digits[0]) if (digits := re.search(r"\d+$", table.name)) else 1,
+        stamp=table.stamp,
+    )
 
 
 RENDERINGS: dict[str, Callable[[Table], str]] = {"md": markdown, "tex": latex}

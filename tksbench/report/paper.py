@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from tksbench.errors import TksbenchError
 
@@ -60,6 +60,73 @@ class Dataset(_Part):
     test_samples: int = Field(gt=0)
 
 
+class Side(_Part):
+    """One side of a claim: a run of ours, or a number that the paper cites.
+
+    Attributes:
+        run: Name of the run; None for a cited number.
+        steps: Test time steps that are used, None for all.
+        table: Of a cited number: where it stands.
+        dataset: Of a cited number.
+        ref: Of a cited number: its number in the bibliography.
+    """
+
+    run: str | None = None
+    steps: int | None = Field(default=None, gt=0)
+    table: str | None = None
+    dataset: str | None = None
+    ref: str | None = None
+
+    @model_validator(mode="after")
+    def _one_of_the_two(self) -> Side:
+        if (self.run is None) == (self.table is None or self.dataset is None or self.ref is None):
+            raise ValueError("a side is a run, or a table, dataset and ref")
+        return self
+
+
+class Claim(_Part):
+    """Something that the paper asserts: metric(a) less metric(b) is positive (`kind` says of what).
+
+    Attributes:
+        id: Unique name.
+        text: The claim in words.
+        kind: "difference" between two sides; "drop": a and b are one run at many and at few steps; "per_step":
+            the difference at every single time step.
+        metric: What is compared.
+        a: The side said to be better.
+        b: The other side.
+        value: The difference that the paper states or its numbers give, None if there is none.
+        decimals: Digits of `value` after the point.
+        where: Place in the paper.
+        extends: Id of the paper's claim that this one carries over to another data set; None: it is the paper's own.
+    """
+
+    id: str
+    text: str
+    kind: Literal["difference", "drop", "per_step"]
+    metric: Metric
+    a: Side
+    b: Side
+    value: float | None
+    decimals: int = 2
+    where: str
+    extends: str | None = None
+
+    @model_validator(mode="after")
+    def _sides_fit_the_kind(self) -> Claim:
+        if self.a.run is None:
+            raise ValueError("side a is a run: nothing of ours is compared otherwise")
+        if self.metric != "top1" and (self.kind != "difference" or self.a.steps or self.b.steps):
+            raise ValueError(f"steps are known for top1 only, not for {self.metric}")
+        if self.kind != "difference" and self.b.run is None:
+            raise ValueError(f"side b of a {self.kind} is a run")
+        if self.kind == "drop" and (self.a.run != self.b.run or None in (self.a.steps, self.b.steps)):
+            raise ValueError("a drop is of one run, with steps on both sides")
+        if self.kind == "per_step" and (self.a.steps or self.b.steps):
+            raise ValueError("a per_step claim names no steps: it is about all of them")
+        return self
+
+
 class Paper(_Part):
     """All of results/paper.yaml that tables and figures need."""
 
@@ -67,11 +134,17 @@ class Paper(_Part):
     datasets: dict[str, Dataset]
     tables: dict[str, PaperTable]
     figures: dict[str, Any] = Field(default_factory=dict)
-    claims: list[dict[str, Any]] = Field(default_factory=list)
+    claims: list[Claim] = Field(default_factory=list)
 
     def own_rows(self) -> Iterator[Row]:
         """Every number that is the paper's own, over all tables."""
         return (row for table in self.tables.values() for row in table.rows if row.cell)
+
+    def cited(self, side: Side) -> float | None:
+        """The number that a claim's side cites, or None if it is not established or stands there never or twice."""
+        rows = self.tables[side.table].rows if side.table in self.tables else []
+        values = [row.value for row in rows if (row.dataset, row.ref) == (side.dataset, side.ref)]
+        return values[0] if len(values) == 1 else None
 
 
 def load_paper(results: Path) -> Paper:
@@ -97,4 +170,12 @@ def load_paper(results: Path) -> Paper:
     twice = sorted({str(cell) for cell in cells if cells.count(cell) > 1})
     if twice:
         raise PaperError(f"{path}: the cell {twice[0]} stands twice: every own number has exactly one cell")
+    ids = [claim.id for claim in paper.claims]
+    for claim in paper.claims:
+        if ids.count(claim.id) > 1:
+            raise PaperError(f"{path}: the claim {claim.id} stands twice")
+        if claim.extends and claim.extends not in ids:
+            from tksbench.recipe import suggest
+
+            raise PaperError(f"{path}: claim {claim.id} extends '{claim.extends}'; {suggest(claim.extends, ids)}")
     return paper

@@ -30,6 +30,7 @@ __all__ = [
     "holm",
     "mcnemar_exact",
     "mean_sd",
+    "one_against_runs",
     "paired_difference",
     "prediction_interval",
     "wilson_interval",
@@ -137,13 +138,23 @@ def paired_difference(a: Sequence[float], b: Sequence[float], level: float = 0.9
     mean, sd = mean_sd([x - y for x, y in zip(a, b, strict=True)])
     error = (sd or 0.0) / math.sqrt(len(a))
     half = _t_quantile(level, len(a) - 1) * error
-    if error == 0:
-        p = 1.0 if mean == 0 else 0.0
-    else:
-        from scipy.special import stdtr
+    return PairedDifference(mean, Interval(mean - half, mean + half), _two_sided_p(mean, error, len(a) - 1), len(a))
 
-        p = 2 * float(stdtr(len(a) - 1, -abs(mean) / error))
-    return PairedDifference(mean, Interval(mean - half, mean + half), p, len(a))
+
+def one_against_runs(values: Sequence[float], one: float, level: float = 0.95) -> PairedDifference:
+    """Mean of the runs less one further run, with interval and two-sided p: is that run one of their kind?
+
+    Student's t with the error s sqrt(1 + 1/n), since the single run varies as much as each of ours. `one` lies in
+    `prediction_interval(values)` just when p is at least 0.05. Source: Crawford and Howell, The Clinical
+    Neuropsychologist 12 (1998) 482-486.
+
+    Raises:
+        StatsError: Fewer than two values.
+    """
+    interval = prediction_interval(values, level)
+    mean, sd = mean_sd(values)
+    p = _two_sided_p(mean - one, (sd or 0.0) * math.sqrt(1 + 1 / len(values)), len(values) - 1)
+    return PairedDifference(mean - one, Interval(interval.low - one, interval.high - one), p, len(values))
 
 
 def mcnemar_exact(correct_a: ArrayLike, correct_b: ArrayLike) -> McNemar:
@@ -210,6 +221,15 @@ def best_epoch_optimism(half_a: Sequence[float], half_b: Sequence[float]) -> flo
         raise StatsError(f"two half curves of equal length are needed, got {a.size} and {b.size} epochs")
     best_a, best_b = int(a.argmax()), int(b.argmax())
     return float((a[best_a] - b[best_a] + b[best_b] - a[best_b]) / 2 / math.sqrt(2))
+
+
+def _two_sided_p(difference: float, error: float, freedom: int) -> float:
+    """Of Student's t; a difference without error is certain: p = 0, or 1 if there is none."""
+    if error == 0:
+        return 1.0 if difference == 0 else 0.0
+    from scipy.special import stdtr
+
+    return 2 * float(stdtr(freedom, -abs(difference) / error))
 
 
 def _t_quantile(level: float, freedom: int) -> float:

@@ -1,0 +1,299 @@
+"""What the paper asserts, held against our runs: difference, interval, p, and a verdict in words for each claim.
+
+Two sides are compared run by run, equal seed with equal seed, at one scale and on one source of data. The verdict
+judges the best epoch, as the paper reports it; the last epoch stands beside it. Only direction can be judged at
+another scale than the paper's, never how large a difference is.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Literal
+
+from tksbench.report.cells import FIELDS, MIN_RUNS, group_records, missing, rounded
+from tksbench.report.stats import (
+    Interval,
+    McNemar,
+    PairedDifference,
+    holm,
+    mcnemar_exact,
+    mean_sd,
+    one_against_runs,
+    paired_difference,
+    prediction_interval,
+)
+from tksbench.runs.record import unpack_correct
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping, Sequence
+
+    from tksbench.report.cells import Estimate
+    from tksbench.report.evidence import Evidence
+    from tksbench.report.groups import Candidate
+    from tksbench.report.paper import Claim, Metric, Paper, Side
+    from tksbench.runs.record import Record
+
+    Pairs = Sequence[tuple[Record, Record | None]]  # None: side b is a cited number
+
+Choice = Literal["best", "last"]
+LEVEL = 0.05  # of the p-values after Holm's correction over all claims
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """a less b at one choice of epoch. Points for accuracies, x 10^-3 for AURC.
+
+    Attributes:
+        seeds: That both sides have.
+        differences: One a seed; of a per_step claim at `step`.
+        mean: Of the differences.
+        interval: 95 %; None below two seeds. Of the mean over pairs; against a cited number, of one further run of
+            ours, since the cited number is one run as well.
+        p: Two-sided; None below two seeds. Of a per_step claim see `claims`.
+        p_holm: After Holm's correction over all claims that have a p.
+        mcnemar: One a seed, on the two runs' right test samples; empty where the records do not hold these.
+        step: Of a per_step claim: the step (from 1) that supports it least.
+        steps_better: Of a per_step claim: at how many steps a is better on average, and of how many.
+        further: 95 % prediction interval of one further pair's difference, which the paper's is; None below two seeds.
+    """
+
+    seeds: tuple[int, ...]
+    differences: tuple[float, ...]
+    mean: float
+    interval: Interval | None
+    p: float | None
+    p_holm: float | None
+    mcnemar: tuple[McNemar, ...]
+    step: int | None
+    steps_better: tuple[int, int] | None
+    further: Interval | None
+
+    @property
+    def n(self) -> int:
+        """Seeds that both sides have."""
+        return len(self.seeds)
+
+
+@dataclass(frozen=True)
+class ClaimResult:
+    """A claim with what our runs say to it.
+
+    Attributes:
+        claim: As results/paper.yaml has it.
+        scale: Of the runs compared; "" if there are none.
+        source: "real" data or the "miniature"; "" if there are none.
+        best: At the epochs that are best on the test set, as the paper has it; the verdict judges this. None if there
+            are no runs to compare.
+        last: At the last epochs.
+        verdict: In words, such as "holds at scale mini (n=3)", "undecided (n=2)", "not run (about 24 GPU-h)".
+        size: Whether the difference is as large as stated; "" if none is stated or there are no runs.
+    """
+
+    claim: Claim
+    scale: str
+    source: str
+    best: Comparison | None
+    last: Comparison | None
+    verdict: str
+    size: str
+
+
+def claims(
+    paper: Paper, protocols: Mapping[str, Sequence[Candidate]], evidence: Evidence, estimate: Estimate
+) -> list[ClaimResult]:
+    """Judge every claim of the paper, in the order of results/paper.yaml.
+
+    A per_step claim says something of each step, so it is as strong as its weakest step: the one with the largest
+    one-sided p. If a is better there, that p (two-sided) is the claim's: each step then holds at that level by itself
+    and no correction over steps is due (intersection-union test: Berger, Technometrics 24 (1982) 295-300). If not, the
+    p against the claim was picked as the most opposed of T, and counts T-fold.
+
+    Args:
+        paper: The paper's numbers and claims.
+        protocols: From `groups.candidates`.
+        evidence: From `evidence.gather`.
+        estimate: GPU-hours of a run, for claims whose runs are missing.
+    """
+    names = [side.run for claim in paper.claims for side in (claim.a, claim.b) if side.run]
+    mine = evidence.of_groups(candidate.group for name in names for candidate in protocols.get(name, ()))
+    by_group = group_records((*mine.published, *mine.local))
+    found = [_compare_claim(claim, paper, protocols, by_group, mine.states, estimate) for claim in paper.claims]
+    return [_judged(result, paper) for result in _corrected(found)]
+
+
+def _compare_claim(
+    claim: Claim,
+    paper: Paper,
+    protocols: Mapping[str, Sequence[Candidate]],
+    by_group: Mapping[str, Sequence[Record]],
+    states: Mapping[str, str],
+    estimate: Estimate,
+) -> ClaimResult:
+    """Both comparisons of the protocol nearest the paper under which both sides have runs."""
+    theirs = {(one.scale, one.source): one for one in protocols.get(claim.b.run or "", ())}
+    for ours in protocols.get(claim.a.run or "", ()):
+        a = {record.seed: record for record in by_group.get(ours.group, ())}
+        other = theirs.get((ours.scale, ours.source))
+        b = {record.seed: record for record in by_group.get(other.group, ())} if other else {}
+        pairs = [(a[seed], b.get(seed)) for seed in sorted(a) if claim.b.run is None or seed in b]
+        if pairs:
+            cited = None if claim.b.run else paper.cited(claim.b)
+            best, last = (_compare(claim, pairs, choice, cited) for choice in ("best", "last"))
+            return ClaimResult(claim, ours.scale, ours.source, best, last, verdict="", size="")
+    return ClaimResult(claim, "", "", None, None, _missing(claim, protocols, by_group, states, estimate), "")
+
+
+def _compare(claim: Claim, pairs: Pairs, choice: Choice, cited: float | None) -> Comparison | None:
+    """None where a side is not known: a cited number, or more steps than the network has."""
+    if claim.kind == "per_step":
+        return _compare_steps(pairs, choice)
+    a = [_metric(one, claim.a, claim.metric, choice) for one, _ in pairs]
+    b = [_metric(other, claim.b, claim.metric, choice) if other else cited for _, other in pairs]
+    known = [(x, y) for x, y in zip(a, b, strict=True) if x is not None and y is not None]
+    if len(known) < len(pairs):
+        return None
+    result = None
+    if len(known) > 1:
+        values = [x for x, _ in known]
+        others = [y for _, y in known]
+        result = paired_difference(values, others) if cited is None else one_against_runs(values, cited)
+    whole = claim.metric == "top1" and not (claim.a.steps or claim.b.steps)
+    return _comparison(pairs, [x - y for x, y in known], result, mcnemar=_mcnemar(pairs, choice) if whole else ())
+
+
+def _compare_steps(pairs: Pairs, choice: Choice) -> Comparison | None:
+    rows = [(_steps(a, choice), _steps(b, choice)) for a, b in pairs if b]
+    count = len(rows[0][0])
+    if any(len(side) != count for row in rows for side in row):
+        return None
+    weakest: tuple[float, float, int, PairedDifference | None] | None = None
+    better = 0
+    for step in range(count):
+        a, b = [row[0][step] for row in rows], [row[1][step] for row in rows]
+        mean, _ = mean_sd([x - y for x, y in zip(a, b, strict=True)])
+        result = paired_difference(a, b) if len(rows) > 1 else None
+        doubt = 0.5 if result is None else result.p / 2 if mean > 0 else 1 - result.p / 2
+        better += mean > 0
+        if weakest is None or (doubt, -mean) > (weakest[0], -weakest[1]):
+            weakest = (doubt, mean, step, result)
+    assert weakest is not None  # noqa: S101 - a network has one step at least
+    _, mean, step, result = weakest
+    if result is not None and mean <= 0:
+        result = result._replace(p=min(1.0, count * result.p))
+    differences = [a[step] - b[step] for a, b in rows]
+    return replace(_comparison(pairs, differences, result), step=step + 1, steps_better=(better, count))
+
+
+def _comparison(
+    pairs: Pairs, differences: Sequence[float], result: PairedDifference | None, mcnemar: Iterable[McNemar] = ()
+) -> Comparison:
+    return Comparison(
+        seeds=tuple(record.seed for record, _ in pairs),
+        differences=tuple(differences),
+        mean=mean_sd(differences)[0],
+        interval=result.interval if result else None,
+        p=result.p if result else None,
+        p_holm=None,
+        mcnemar=tuple(mcnemar),
+        step=None,
+        steps_better=None,
+        further=prediction_interval(differences) if len(differences) > 1 else None,
+    )
+
+
+def _metric(record: Record, side: Side, metric: Metric, choice: Choice) -> float | None:
+    metrics = getattr(record.metrics, choice)
+    if side.steps is None:
+        return float(getattr(metrics, FIELDS[metric]))
+    return metrics.top1_prefix[side.steps - 1] if side.steps <= len(metrics.top1_prefix) else None
+
+
+def _steps(record: Record, choice: Choice) -> list[float]:
+    return list(getattr(record.metrics, choice).top1_step)
+
+
+def _mcnemar(pairs: Pairs, choice: Choice) -> list[McNemar]:
+    """One test a seed, from the right samples that the records hold."""
+    return [
+        mcnemar_exact(*(unpack_correct(getattr(one.test, f"correct_{choice}"), one.test.n) for one in (a, b)))
+        for a, b in pairs
+        if b and a.test.n == b.test.n
+    ]
+
+
+def _corrected(results: Sequence[ClaimResult]) -> list[ClaimResult]:
+    """With Holm's correction over all claims, of the best and of the last epoch separately."""
+    corrected = list(results)
+    for choice in ("best", "last"):
+        compared: list[Comparison | None] = [getattr(result, choice) for result in results]
+        p_of = {index: one.p for index, one in enumerate(compared) if one and one.p is not None}
+        for index, p in zip(p_of, holm(list(p_of.values())), strict=True):
+            one = replace(getattr(corrected[index], choice), p_holm=p)
+            corrected[index] = (
+                replace(corrected[index], best=one) if choice == "best" else replace(corrected[index], last=one)
+            )
+    return corrected
+
+
+def _judged(result: ClaimResult, paper: Paper) -> ClaimResult:
+    """With verdict and size, where there is something to judge."""
+    claim, best = result.claim, result.best
+    if not result.scale:
+        return result
+    if best is None:
+        known = claim.b.run is not None or paper.cited(claim.b) is not None
+        why = "fewer time steps" if known else "no paper value"
+        return replace(result, verdict=f"not comparable ({why})")
+    place = f"scale {result.scale}" + ", miniature" * (result.source == "miniature")
+    elsewhere = place != "scale paper"
+    size = ""
+    if claim.value is not None:
+        size = f"not comparable ({place})" if elsewhere else _size(claim, best)
+    only_size = claim.kind == "drop" and claim.value is not None
+    if elsewhere and (claim.b.run is None or only_size):
+        return replace(result, verdict=f"not comparable ({place})", size=size)
+    if only_size:
+        word = {"as stated": "holds", "undecided": "undecided"}.get(size, "does not hold")
+    else:
+        word = _direction(claim, best)
+    return replace(result, verdict=f"{word}{f' at {place}' * elsewhere} (n={best.n})", size=size)
+
+
+def _direction(claim: Claim, compared: Comparison) -> str:
+    """Whether a is better: only what is significant after correction, on three seeds or more, is decided."""
+    if compared.n < MIN_RUNS or compared.p_holm is None or compared.p_holm >= LEVEL:
+        return "undecided"
+    better = compared.mean < 0 if claim.metric == "aurc" else compared.mean > 0
+    return "holds" if better else "does not hold"
+
+
+def _size(claim: Claim, compared: Comparison) -> str:
+    """Whether the paper's difference, one run against one, could be one of ours; it is known to its last digit only."""
+    if compared.n < MIN_RUNS or compared.further is None or claim.value is None:
+        return "undecided"
+    half_digit = 0.5 * 10**-claim.decimals
+    if compared.further.low - half_digit <= claim.value <= compared.further.high + half_digit:
+        return "as stated"
+    return "larger than stated" if abs(compared.mean) > abs(claim.value) else "smaller than stated"
+
+
+def _missing(
+    claim: Claim,
+    protocols: Mapping[str, Sequence[Candidate]],
+    by_group: Mapping[str, Sequence[Record]],
+    states: Mapping[str, str],
+    estimate: Estimate,
+) -> str:
+    """State of a side that is being trained, else the GPU-hours that both sides' paper scale lacks."""
+    hours = 0.0
+    for name in dict.fromkeys(side.run for side in (claim.a, claim.b) if side.run):
+        found = protocols.get(name, ())
+        state = missing(found, states, lambda _: None)
+        if state != "not run":
+            return state
+        if found[0].group not in by_group:
+            more = estimate(found[0].run.spec)
+            if more is None:
+                return "not run"
+            hours += more
+    return f"not run (about {rounded(hours)} GPU-h)" if hours else "undecided (no seed in common)"

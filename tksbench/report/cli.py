@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from tksbench.runs import Ledger
 
 FAILED = 1
-_FORMATS = ("md", "tex")
+_FORMATS = ("md", "tex", "html")
 _REBUILD = "rebuild with: python -m tksbench.tables"
 _ABOUT = "Build the paper's tables from the logged runs: the paper's number, ours, both error bars, a verdict."
 _EXAMPLES = """\
@@ -100,8 +100,10 @@ def main(argv: list[str] | None = None) -> int:
         return 0
     if options.check:
         return _check(tables, options.format, sources)
-    _write_tables(tables, options.format, sources)
+    built = _write_tables(tables, [name for name in options.format if name != "html"], sources)
     _write_figures(figures, sources)
+    if "html" in options.format:
+        _write_page(built, sources)
     return FAILED if refused else 0
 
 
@@ -113,7 +115,12 @@ def _parse(words: Sequence[str]) -> argparse.Namespace:
         metavar="NAME",
         help="table1, costs, figure4, ..., tables, figures; all tables if none is named",
     )
-    parser.add_argument("--format", default="md,tex", metavar="md,tex", help="files to write or check")
+    parser.add_argument(
+        "--format",
+        default="md,tex",
+        metavar="md,tex,html",
+        help="files to write or check; html: the page of everything",
+    )
     parser.add_argument("--check", action="store_true", help="compare results/tables with the records; write nothing")
     parser.add_argument("--why", metavar="CELL", help="show the runs behind a cell, and the command that makes them")
     parser.add_argument(
@@ -123,7 +130,9 @@ def _parse(words: Sequence[str]) -> argparse.Namespace:
     options.format = [name for name in options.format.split(",") if name]
     unknown = [name for name in options.format if name not in _FORMATS]
     if unknown or not options.format:
-        raise ReportError(f"--format {','.join(options.format)}: expected md, tex, or both with a comma between them")
+        raise ReportError(f"--format {','.join(options.format)}: expected md, tex and html, with commas between them")
+    if options.check and "html" in options.format:
+        raise ReportError("--check compares md and tex; the page is made anew from the records, and not committed")
     if options.check + bool(options.why) + options.publish > 1:
         raise ReportError("--check, --why and --publish exclude each other")
     return options
@@ -181,15 +190,16 @@ def _rendered(table: Table | Costs, suffix: str) -> str:
     return RENDERINGS[suffix](table)
 
 
-def _write_tables(names: Sequence[str], formats: Sequence[str], sources: _Sources) -> None:
+def _write_tables(names: Sequence[str], formats: Sequence[str], sources: _Sources) -> list[Table | Costs]:
+    """Write and print tables; nothing without a format. Returns them."""
     from rich.console import Console
 
     from tksbench.report import costs
     from tksbench.report.terminal import show
     from tksbench.runs import write_bytes
 
-    if not names:
-        return
+    if not names or not formats:
+        return []
     tables = [_build(name, sources, sources.evidence) for name in names]
     folder = _folder(sources, "tables")
     for table in tables:  # all files before the first line of output, whose reader may leave early
@@ -203,6 +213,15 @@ def _write_tables(names: Sequence[str], formats: Sequence[str], sources: _Source
             show(table, console)
     written = ", ".join(f"{table.name}.{suffix}" for table in tables for suffix in formats)
     console.print(f"written to {folder}: {written}", markup=False)
+    return tables
+
+
+def _write_page(built: Sequence[Table | Costs], sources: _Sources) -> None:
+    """Write the page; `built` are tables that need not be built again."""
+    from tksbench.report.page.write import write_page
+
+    path = write_page(sources.paper, sources.protocols, sources.evidence, sources.ledger, built)
+    sys.stdout.write(f"written to {path}\n")
 
 
 def _write_figures(names: Sequence[str], sources: _Sources) -> None:

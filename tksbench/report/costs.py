@@ -23,7 +23,7 @@ _WIDE, _LEFT_OUT, _RUN_WIDTH = 100, ("n", "MMAC"), 34
 _MARK = " [f]"
 _KEYS = {"spike_rate", "macs", "synops", "energy_mj"}
 _TITLE = "Cost of one inference"
-NOTES = (
+_NOTES = (
     "Spike rate: spikes a neuron and time step. MMAC: millions of multiply-accumulates of the first layer, which reads "
     "analog values; MSynOp: millions of accumulates, one a synapse and incoming spike. All for one test sample over "
     "all time steps, the mean over test samples of all classes and over n seeds.",
@@ -41,6 +41,7 @@ class Costs:
     rows: tuple[tuple[str, ...], ...]
     stamp: str
     name: str = NAME
+    notes: tuple[str, ...] = _NOTES
 
 
 def build_costs(protocols: Mapping[str, Sequence[Candidate]], evidence: Evidence) -> Costs:
@@ -82,7 +83,7 @@ def markdown(costs: Costs) -> str:
         disable_numparse=True,
         colalign=["left", "left", *["right"] * (len(HEADERS) - 2)] if costs.rows else None,
     )
-    notes = "\n".join(f"- {escape_markdown(note)}" for note in NOTES)
+    notes = "\n".join(f"- {escape_markdown(note)}" for note in _NOTES)
     stamp = f"\n<!-- local: {costs.stamp} -->\n" if costs.stamp else ""
     return f"# {_TITLE}\n\n{body}\n\n{notes}\n{stamp}"
 
@@ -95,7 +96,7 @@ def latex(costs: Costs) -> str:
     lines += [" & ".join(map(_tex, HEADERS)) + r" \\", r"\midrule"]
     lines += [" & ".join(map(_tex, row)) + r" \\" for row in costs.rows]
     lines += [r"\bottomrule", r"\end{tabular}", r"\end{table}"]
-    lines += [rf"\noindent {_tex(note)}\par" for note in NOTES]
+    lines += [rf"\noindent {_tex(note)}\par" for note in _NOTES]
     lines += [r"\end{document}"]
     head = [f"% local: {costs.stamp}"] if costs.stamp else []
     return "\n".join([*head, *lines]) + "\n"
@@ -119,7 +120,7 @@ def show(costs: Costs, console: Console) -> None:
         grid.add_row(*(Text(cell) for header, cell in zip(HEADERS, row, strict=True) if header in shown))
     console.print(Text(_TITLE, style="bold"))
     console.print(grid)
-    for note in NOTES:
+    for note in _NOTES:
         console.print(Text(note, style="dim"))
     console.print()
 

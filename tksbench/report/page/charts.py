@@ -13,7 +13,8 @@ if TYPE_CHECKING:
     from tksbench.report.stats import Interval
 
 BARS_WIDTH, _BARS_INSET = 200, 6
-_LEFT, _RIGHT, _TOP, _BOTTOM = 40, 12, 10, 26
+_LEFT, _RIGHT, _TOP, _BOTTOM = 40, 12, 10, 32
+_DODGE = 7  # pixels between the points of two series at one named x
 
 
 class Axis(NamedTuple):
@@ -115,12 +116,16 @@ class Chart:
 
 @dataclass(frozen=True)
 class Bars:
-    """The paper's number, ours and both error bars of one cell, in pixels of a strip `BARS_WIDTH` wide."""
+    """The paper's number, ours and both error bars of one cell, in pixels of a strip `BARS_WIDTH` wide.
+
+    `zero` is where no difference lies, for a claim about one.
+    """
 
     paper: float | None
     ours: float | None
     run: tuple[float, float] | None
-    test: tuple[float, float] | None
+    test: tuple[float, float] | None = None
+    zero: float | None = None
 
 
 def bars_axis(values: Iterable[float | None]) -> Axis | None:
@@ -133,13 +138,16 @@ def bars_axis(values: Iterable[float | None]) -> Axis | None:
     return Axis(low - pad, high + pad, _BARS_INSET, BARS_WIDTH - _BARS_INSET)
 
 
-def bars(axis: Axis, paper: float | None, ours: float | None, run: Interval | None, test: Interval | None) -> Bars:
-    """Lay one cell's numbers on the axis."""
+def bars(
+    axis: Axis, paper: float | None, ours: float | None, run: Interval | None, test: Interval | None = None
+) -> Bars:
+    """Lay one cell's numbers on the axis; `zero` is placed if it lies there."""
     return Bars(
         None if paper is None else axis.at(paper),
         None if ours is None else axis.at(ours),
         None if run is None else (axis.at(run.low), axis.at(run.high)),
         None if test is None else (axis.at(test.low), axis.at(test.high)),
+        axis.at(0.0) if axis.low <= 0 <= axis.high else None,
     )
 
 
@@ -200,7 +208,9 @@ def draw(
         height - _BOTTOM,
         tuple(x_ticks),
         tuple(Tick(y_axis.at(value), _number(value, step)) for value in y_values),
-        tuple(_stroke(line, x_axis, y_axis) for line in lines),
+        tuple(
+            _stroke(line, x_axis, y_axis, dodge) for line, dodge in zip(lines, _dodges(lines, bool(ticks)), strict=True)
+        ),
         json.dumps(hover, ensure_ascii=False, separators=(",", ":")),
         tuple(heads),
         tuple((line.label, tuple(words)) for line, words in zip(lines, told, strict=True)),
@@ -228,10 +238,14 @@ def nice_ticks(low: float, high: float, count: int) -> list[float]:
     return [round(step * i, 10) for i in range(first, max(last, first + 1) + 1)]
 
 
-def _stroke(line: Line, x_axis: Axis, y_axis: Axis) -> Stroke:
+def _dodges(lines: Sequence[Line], apart: bool) -> list[float]:
+    return [_DODGE * (i - (len(lines) - 1) / 2) if apart else 0.0 for i in range(len(lines))]
+
+
+def _stroke(line: Line, x_axis: Axis, y_axis: Axis, dodge: float) -> Stroke:
     dots = [
         Dot(
-            x_axis.at(point.x),
+            round(x_axis.at(point.x) + dodge, 1),
             y_axis.at(point.y),
             None if not point.sd else y_axis.at(max(y_axis.low, point.y - point.sd)),
             None if not point.sd else y_axis.at(min(y_axis.high, point.y + point.sd)),

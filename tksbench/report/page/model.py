@@ -17,9 +17,10 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
     from tksbench.report.cells import Cell, Estimate
+    from tksbench.report.claims import ClaimResult
     from tksbench.report.evidence import Evidence
-    from tksbench.report.figure_data import Panel, Series
     from tksbench.report.figure_data import Figure as FigureData
+    from tksbench.report.figure_data import Panel, Series
     from tksbench.report.groups import Candidate
     from tksbench.report.paper import Paper
     from tksbench.report.tables import Line as TableLine
@@ -63,6 +64,21 @@ class Section(NamedTuple):
     low: str
     high: str
     rows: tuple[Row, ...]
+
+
+class Claimed(NamedTuple):
+    """A claim of the paper, ready to print: what it says, what our runs say, and the verdict."""
+
+    text: str
+    where: str
+    verdict: str
+    kind: str
+    remark: str
+    stated: str
+    ours: str
+    interval: str
+    p: str
+    bars: Bars | None
 
 
 class Sheet(NamedTuple):
@@ -129,6 +145,7 @@ class Page:
 
     paper: Mapping[str, Any]
     summary: Summary
+    claims: tuple[Claimed, ...]
     sheets: tuple[Sheet, ...]
     figures: tuple[Figure, ...]
     trained: tuple[Told, ...]
@@ -145,6 +162,7 @@ def build_page(
     evidence: Evidence,
     ledger: Ledger,
     tables: Sequence[Table],
+    claims: Sequence[ClaimResult],
     inference: costs.Costs,
     estimate: Estimate,
 ) -> Page:
@@ -156,11 +174,12 @@ def build_page(
         evidence: From `evidence.gather`.
         ledger: Where the logs lie.
         tables: All tables of the paper, from `tables.build_table`.
+        claims: From `claims.claims`.
         inference: From `costs.build_costs`.
         estimate: GPU-hours of a run.
     """
     by_group = group_records((*evidence.published, *evidence.local))
-    wanted = {row.run: None for row in paper.own_rows() if row.run in protocols}
+    wanted = dict.fromkeys(row.run for row in paper.own_rows() if row.run and row.run in protocols)
     shown = [*wanted, *(run for run in protocols if run not in wanted and _has_records(protocols[run], by_group))]
     told = {
         run: tell(anchor, protocols[run], by_group, evidence.states, estimate, ledger)
@@ -169,6 +188,7 @@ def build_page(
     return Page(
         paper=paper.paper,
         summary=_summary(tables, protocols, evidence, wanted, by_group, estimate),
+        claims=tuple(map(_claim, claims)),
         sheets=tuple(_sheet(table, told) for table in tables),
         figures=tuple(
             _figure(build_figure(name, paper, protocols, by_group)) for name in FIGURES if name in paper.figures
@@ -177,13 +197,17 @@ def build_page(
         untrained=tuple(one for one in told.values() if not one.count),
         cost_headers=costs.HEADERS,
         cost_rows=inference.rows,
-        cost_notes=costs.NOTES,
+        cost_notes=inference.notes,
         problems=evidence.problems,
     )
 
 
 def kind_of(verdict: str) -> str:
     """The kind of a verdict, "not run" of "not run (about 12 GPU-h)": one of `KINDS`."""
+    if verdict.startswith("holds"):
+        return "reproduced"
+    if verdict.startswith("does not hold"):
+        return "below"
     return next((kind for kind in KINDS if verdict == kind or verdict.startswith(kind + " ")), "not run")
 
 
@@ -216,7 +240,7 @@ def _summary(
     records = [record for group in by_group if group in known for record in by_group[group]]
     best = {run: protocols[run][0] for run in wanted}
     missing = [one for one in best.values() if one.scale != "paper" or one.group not in by_group]
-    hours = [known for one in missing if (known := estimate(one.run.spec)) is not None]
+    hours = [about for one in missing if (about := estimate(one.run.spec)) is not None]
     return Summary(
         own=len(cells),
         counts=tuple((kind, counts[kind]) for kind in KINDS if counts[kind]),
@@ -234,12 +258,45 @@ def _summary(
     )
 
 
+def _claim(result: ClaimResult) -> Claimed:
+    claim, best = result.claim, result.best
+    stated = "" if claim.value is None else f"{claim.value:.{claim.decimals}f}"
+    drawn = None
+    if best:
+        axis = bars_axis([0.0, best.mean, claim.value, *(best.interval or ())])
+        drawn = bars(axis, claim.value, best.mean, best.interval) if axis else None
+    remarks = [f"the difference is {result.size}"] if result.size else []
+    if best and best.steps_better:
+        remarks.append(f"better at {best.steps_better[0]} of {best.steps_better[1]} steps; drawn is step {best.step}")
+    return Claimed(
+        text=claim.text,
+        where=claim.where,
+        verdict=result.verdict,
+        kind=kind_of(result.verdict),
+        remark="; ".join(remarks),
+        stated=stated,
+        ours=_minus(f"{best.mean:+.2f}") if best else "",
+        interval=_minus(f"{best.interval.low:.2f} to {best.interval.high:.2f}") if best and best.interval else "",
+        p=_p_value(best.p_holm) if best and best.p_holm is not None else "",
+        bars=drawn,
+    )
+
+
+def _minus(text: str) -> str:
+    return text.replace("-", "−")
+
+
+def _p_value(p: float) -> str:
+    return f"{p:.3f}" if p >= 0.001 else "< 0.001"
+
+
 def _sheet(table: Table, told: Mapping[str, Told]) -> Sheet:
     parts: dict[tuple[str, str], list[tuple[TableLine, Cell]]] = {}
     for line, cell in zip(table.lines, table.cells, strict=True):
         parts.setdefault((line.dataset, line.metric), []).append((line, cell))
     sections = tuple(_section(*key, pairs, told) for key, pairs in parts.items())
-    return Sheet(table.name, *table.title.split(". ", 1), sections, table.notes)
+    number, _, title = table.title.partition(". ")
+    return Sheet(table.name, number, title, sections, table.notes)
 
 
 def _section(dataset: str, metric: str, pairs: Sequence[tuple[TableLine, Cell]], told: Mapping[str, Told]) -> Section:
@@ -256,7 +313,7 @@ def _section(dataset: str, metric: str, pairs: Sequence[tuple[TableLine, Cell]],
         if axis and (row.value is not None or ours):
             bounds = (ours.prediction, ours.test) if ours else (None, None)
             drawn = bars(axis, row.value, ours.best.mean if ours else None, *bounds)
-        anchor = told[row.run].anchor if row.cell and row.run in told else ""
+        anchor = told[row.run].anchor if row.cell and row.run and row.run in told else ""
         numbers = (row.value, ours.best.mean if ours else None, ours.last.mean if ours else None)
         rows.append(Row(line, kind_of(cell.verdict), drawn, row.cell or "", anchor, row.where, numbers))
     digits = 0 if axis and axis.high - axis.low >= 10 else 1
@@ -297,5 +354,3 @@ def _line(one: Series, panel: Panel, kind: str) -> Line:
     label = f"{one.label}, {one.protocol}" if both else one.label
     style = _STYLES.get(one.label, "other") + " second" * (one.protocol == REBINNED)
     return Line(label, style, points, joined=kind == "line")
-
-

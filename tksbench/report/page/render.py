@@ -11,6 +11,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
 from tksbench import __version__
+from tksbench.report.cells import rounded
 from tksbench.report.page.model import KINDS
 from tksbench.report.page.runs import MOST_TOLD
 
@@ -36,7 +37,7 @@ def render(page: Page) -> str:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters |= {"slug": _slug, "number": _number, "digits": _digits, "hours": _hours, "counted": _counted}
+    environment.filters |= {"slug": _slug, "number": _number, "rounded": rounded, "hours": _hours, "counted": _counted}
     script = (_HERE / "page.js").read_text(encoding="utf-8")
     return environment.get_template("report.html.j2").render(
         page=page,
@@ -55,14 +56,6 @@ def _slug(kind: str) -> str:
 def _number(value: int) -> str:
     """A count in words as far as prose spells it out."""
     return _WORDS[value] if value < len(_WORDS) else f"{value:,}"
-
-
-def _digits(value: float) -> str:
-    """Two significant digits: an estimate has no more."""
-    if value < 10:
-        return f"{value:.2g}"
-    digits = len(str(int(value))) - 2
-    return f"{int(round(value, -digits)):,}"
 
 
 def _hours(value: float, of: str = "") -> str:

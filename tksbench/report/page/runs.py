@@ -1,4 +1,4 @@
-"""What stands behind a cell, for a reader: the seeds of one protocol, their curves, what they were made with, and how."""
+"""What stands behind a cell, for a reader: the seeds of one protocol, their curves, and what made them."""
 
 from __future__ import annotations
 
@@ -60,7 +60,7 @@ class Told:
         name: As in recipes.
         scale: In words; of the protocol to train if nothing is trained.
         state: What unfinished runs of this protocol are at, "" if there are none.
-        count: Finished runs.
+        count: Finished runs; `took` is their time in words.
         command: Trains it, or shows that it is trained.
         cost: Estimated GPU-hours of a run, None if unknown or if there are records.
         seeds: Of the first `MOST_TOLD` finished runs.
@@ -76,6 +76,7 @@ class Told:
     scale: str
     state: str
     count: int
+    took: str
     command: str
     cost: float | None
     seeds: tuple[Seed, ...]
@@ -115,6 +116,7 @@ def tell(
         scale=scale_words(shown),
         state=states.get(shown.group, ""),
         count=len(records),
+        took=_took(sum(record.cost.hours for record in records), sum(record.cost.gpu_hours for record in records)),
         command=rerun_command(shown.run),
         cost=None if records else estimate(shown.run.spec),
         seeds=tuple(_seed(record, ledger) for record in told),
@@ -134,7 +136,6 @@ def scale_words(candidate: Candidate) -> str:
 
 def _seed(record: Record, ledger: Ledger) -> Seed:
     best, last, cost, proof = record.metrics.best, record.metrics.last, record.cost, record.provenance
-    hours = f"{cost.hours:.2f} h" + (f", {cost.gpu_hours:.2f} GPU-h" if cost.gpu_hours else "")
     published = ledger.published(record.id)
     return Seed(
         id=record.id,
@@ -143,7 +144,7 @@ def _seed(record: Record, ledger: Ledger) -> Seed:
         best_epoch=best.epoch,
         last=f"{last.top1:.2f}",
         aurc=f"{best.aurc_logit:.2f}",
-        hours=hours,
+        hours=_took(cost.hours, cost.gpu_hours),
         finished=proof.finished[:10],
         where=f"records/{record.id}.json" if published.exists() else f"runs/{record.id}/record.json, not published",
         weights=record.weights_sha256,
@@ -151,6 +152,10 @@ def _seed(record: Record, ledger: Ledger) -> Seed:
         diff=_cut(proof.diff),
         log=_log_end(record, ledger),
     )
+
+
+def _took(hours: float, gpu_hours: float) -> str:
+    return f"{hours:.2f} h" + (f", {gpu_hours:.2f} GPU-h" if gpu_hours else "")
 
 
 def _log_end(record: Record, ledger: Ledger) -> str:
@@ -195,8 +200,8 @@ def _processes(record: Record) -> str:
 
 def _data(record: Record) -> str:
     files = sorted(record.provenance.data.items())
-    more = f" and {len(files) - _MOST_FILES} more files" if len(files) > _MOST_FILES else ""
-    return ", ".join(f"{name} ({digest})" for name, digest in files[:_MOST_FILES]) + more
+    more = [f"and {len(files) - _MOST_FILES} more files"] if len(files) > _MOST_FILES else []
+    return "\n".join([*(f"{name} {digest}" for name, digest in files[:_MOST_FILES]), *more])
 
 
 def _accuracy(records: Sequence[Record]) -> Chart | None:

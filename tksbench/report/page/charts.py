@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from tksbench.report.stats import Interval
 
 BARS_WIDTH, _BARS_INSET = 200, 6
-_LEFT, _RIGHT, _TOP, _BOTTOM = 40, 12, 10, 32
+_LEFT, _RIGHT, _TOP, _BOTTOM = 40, 12, 10, 34
 _DODGE = 7  # pixels between the points of two series at one named x
 
 
@@ -94,7 +94,8 @@ class Chart:
         left: Where the plot begins; `right`, `top` and `bottom` likewise.
         x_ticks: With labels, `y_ticks` likewise.
         strokes: The series.
-        hover: JSON: `at` (pixels), `head` (a heading each), `rows` ([label, style, texts with a bar between them]).
+        hover: JSON: `of` and `unit` go before a heading and after a value; `at` (pixels), `head` and the second of
+            each of `rows` ([label, texts]) have an entry a place, texts with a bar between them.
         heads: Headings of the columns of numbers; `rows` their rows: what the hover tells, as a table.
     """
 
@@ -187,15 +188,14 @@ def draw(
     else:
         shown = places if len(places) <= 12 else [x for x in nice_ticks(places[0], places[-1], 6) if x == int(x)]
         x_ticks = [Tick(x_axis.at(x), f"{x:g}") for x in shown if places[0] <= x <= places[-1]]
-    told = [[{point.x: _words(point, unit) for point in line.points}.get(x) for x in places] for line in lines]
+    told = [[{point.x: _words(point) for point in line.points}.get(x) for x in places] for line in lines]
     heads = [ticks[int(x) - 1] if ticks and int(x) <= len(ticks) else f"{x:g}" for x in places]
     hover = {
-        "at": [x_axis.at(x) for x in places],
-        "head": [head if ticks else f"{x_label} {head}" for head in heads],
-        "rows": [
-            [line.label, line.style, "|".join(word or "" for word in words)]
-            for line, words in zip(lines, told, strict=True)
-        ],
+        "of": "" if ticks else f"{x_label} ",
+        "unit": unit,
+        "at": [round(x_axis.at(x)) for x in places],
+        "head": "|".join(heads),
+        "rows": [[line.label, "|".join(w or "" for w in words)] for line, words in zip(lines, told, strict=True)],
     }
     return Chart(
         title,
@@ -252,12 +252,12 @@ def _stroke(line: Line, x_axis: Axis, y_axis: Axis, dodge: float) -> Stroke:
         )
         for point in line.points
     ]
-    path = "M" + " ".join(f"{dot.x:g},{dot.y:g}" for dot in dots) if line.joined and len(dots) > 1 else ""
+    path = "M" + " ".join(f"{dot.x:.0f},{dot.y:g}" for dot in dots) if line.joined and len(dots) > 1 else ""
     return Stroke(line.label, line.style, path, tuple(dots) if line.dotted or len(dots) == 1 else ())
 
 
-def _words(point: Point, unit: str) -> str:
-    return point.words or f"{point.y:.2f}{unit}"
+def _words(point: Point) -> str:
+    return point.words or f"{point.y:.2f}"
 
 
 def _number(value: float, step: float) -> str:

@@ -347,7 +347,7 @@ def _panel(figure: FigureData, panel: Panel) -> Drawing:
 
 def _line(one: Series, panel: Panel, kind: str) -> Line:
     points = [
-        Point(x, mean, sd, f"{mean:.2f}" + (f" ± {sd:.2f}" if sd is not None else "") + f" % (n={n})")
+        Point(x, mean, sd, f"{mean:.2f}" + (f" ± {sd:.2f}" if sd is not None else "") + f" (n={n})")
         for x, mean, sd, n in zip(one.x, one.mean, one.sd, one.n, strict=True)
     ]
     both = len({other.protocol for other in panel.series}) > 1

@@ -188,7 +188,8 @@
     const tip = byId("tip");
     const read = (svg) => (svg.hover ??= (() => {
       const data = JSON.parse(svg.dataset.hover);
-      data.rows = data.rows.map(([label, , words]) => [label, words.split("|")]);
+      data.head = data.head.split("|");
+      data.rows = data.rows.map(([label, words]) => [label, words.split("|")]);
       return data;
     })());
     const hide = (svg) => { tip.hidden = true; svg.querySelector(".cursor").setAttribute("hidden", ""); };
@@ -199,8 +200,8 @@
       const cursor = svg.querySelector(".cursor"), x = data.at[svg.place];
       cursor.setAttribute("d", `M${x} ${top}V${bottom}`);
       cursor.removeAttribute("hidden");
-      const lines = data.rows.filter(([, words]) => words[svg.place]).map(([label, words]) => make("div", `${label}: ${words[svg.place]}`));
-      tip.replaceChildren(make("b", data.head[svg.place]), ...lines);
+      const lines = data.rows.filter(([, words]) => words[svg.place]).map(([label, words]) => make("div", `${label}: ${words[svg.place]}${data.unit}`));
+      tip.replaceChildren(make("b", data.of + data.head[svg.place]), ...lines);
       (svg.closest("dialog") || document.body).append(tip);
       tip.hidden = false;
       const frame = svg.getBoundingClientRect();

@@ -13,7 +13,7 @@ from markupsafe import Markup
 from tksbench import __version__
 from tksbench.report.cells import rounded
 from tksbench.report.page.model import KINDS
-from tksbench.report.page.runs import MOST_TOLD
+from tksbench.report.page.runs import MOST_DRAWN
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -42,7 +42,7 @@ def render(page: Page) -> str:
     return environment.get_template("report.html.j2").render(
         page=page,
         version=__version__,
-        most=MOST_TOLD,
+        most=MOST_DRAWN,
         style=Markup((_HERE / "page.css").read_text(encoding="utf-8")),  # noqa: S704 - our own file
         script=Markup(script),  # noqa: S704 - our own file
         script_hash=f"sha256-{base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()}",

@@ -17,8 +17,9 @@ if TYPE_CHECKING:
     from tksbench.runs import Ledger
     from tksbench.runs.record import Record
 
-MOST_TOLD = 5  # seeds that are told of and drawn; the others are counted
-_MOST_POINTS = 60  # of a curve
+MOST_TOLD = 5  # seeds that are told of; the others are counted
+MOST_DRAWN = 3  # seeds whose curves are drawn
+_MOST_POINTS = 48  # of a curve
 _MOST_TEXT = 4_000  # characters of a log's end or of a diff
 _MOST_FILES = 6
 _CURVE_SIZE, _LOSS_SIZE = (460, 210), (460, 130)
@@ -65,7 +66,7 @@ class Told:
         cost: Estimated GPU-hours of a run, None if unknown or if there are records.
         seeds: Of the first `MOST_TOLD` finished runs.
         others: Protocols of the same run that are not shown: scale in words and number of records.
-        accuracy: Its curves, None without records; `loss` likewise.
+        accuracy: Curves of the first `MOST_DRAWN`, None without records; `loss` likewise.
         facts: What the runs were made with.
         spec: The full spec but the seed: dotted key and value as JSON.
         group: Hash of that spec.
@@ -121,8 +122,8 @@ def tell(
         cost=None if records else estimate(shown.run.spec),
         seeds=tuple(_seed(record, ledger) for record in told),
         others=tuple((scale_words(one), len(by_group[one.group])) for one in trained[1:]),
-        accuracy=_accuracy(told) if told else None,
-        loss=_loss(told) if told else None,
+        accuracy=_accuracy(told[:MOST_DRAWN]) if told else None,
+        loss=_loss(told[:MOST_DRAWN]) if told else None,
         facts=tuple(_facts(told)) if told else (),
         spec=tuple(_flat(shown.run.spec.model_dump(mode="json", exclude={"seed"}))),
         group=shown.group,

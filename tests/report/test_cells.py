@@ -48,6 +48,31 @@ def test_verdict_at_paper_scale(world: World, accuracies: tuple[float, ...], ver
     assert cell(world).verdict == verdict
 
 
+def test_the_cells_of_a_table_are_corrected_together(world: World) -> None:
+    from tksbench.report.tables import build_table
+
+    for seed, (tks, baseline) in enumerate(((81.5, 95.5), (82.5, 96.0), (83.0, 95.0)), start=42):
+        world.publish(world.run(seed=seed), tks)
+        world.publish(world.run(method="baseline", seed=seed), baseline)
+    paper = world.root / "results" / "paper.yaml"
+    paper.write_text(
+        paper.read_text().replace(
+            "metric: aurc, value: null, source: unknown", "metric: top1, value: 78.0, source: paper"
+        )
+    )
+    protocols = candidates([world.root / "recipes" / "cifar10.yaml"])
+    (one,) = [
+        row
+        for row in build_table(
+            "table3", load_paper(paper.parent), protocols, gather(world.ledger), lambda _: None
+        ).notes
+        if "judged" in row
+    ]
+    # 78 against 82.33, sd 0.76: p = 0.039 is off the interval, 2 p is not
+    assert one.startswith("Cells judged: 2; off the run interval: 1, ")
+    assert one.endswith("(p below 0.05): 0.")
+
+
 def test_only_paper_scale_is_held_against_the_paper(world: World) -> None:
     for seed in (42, 43, 44):
         world.publish(world.run("mini", seed=seed))

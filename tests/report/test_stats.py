@@ -62,7 +62,7 @@ def test_mean_does_not_depend_on_the_order_of_records() -> None:
     assert stats.mean_sd(values) == stats.mean_sd(values[::-1])
 
 
-@pytest.mark.parametrize("n", [3, 5])
+@pytest.mark.parametrize("n", [2, 3, 5])
 def test_prediction_interval_covers_one_further_run(n: int) -> None:
     draws = np.random.default_rng(n).normal(94, 0.3, (10_000, n + 1))
     covered = np.mean([row[n] in stats.prediction_interval(row[:n].tolist()) for row in draws])
@@ -76,13 +76,45 @@ def test_wilson_interval_covers_the_true_accuracy(p: float, n: int) -> None:
     assert 0.93 < np.mean([p in intervals[k] for k in hits.tolist()]) < 0.97
 
 
-def test_paired_interval_covers_the_true_difference() -> None:
-    rng = np.random.default_rng(3)
-    seed_effect = rng.normal(0, 1, (10_000, 3))
-    a = 95 + seed_effect + rng.normal(0, 0.2, (10_000, 3))
-    b = 94 + seed_effect + rng.normal(0, 0.2, (10_000, 3))
+@pytest.mark.parametrize("n", [2, 3, 5])
+def test_paired_interval_covers_the_true_difference(n: int) -> None:
+    rng = np.random.default_rng(n)
+    seed_effect = rng.normal(0, 1, (10_000, n))
+    a = 95 + seed_effect + rng.normal(0, 0.2, (10_000, n))
+    b = 94 + seed_effect + rng.normal(0, 0.2, (10_000, n))
     covered = [1.0 in stats.paired_difference(x, y).interval for x, y in zip(a.tolist(), b.tolist(), strict=True)]
     assert 0.93 < np.mean(covered) < 0.97
+
+
+def test_interval_against_one_cited_run_covers_no_difference() -> None:
+    # Our four runs and the cited one are of one kind: the interval of ours less theirs holds 0.
+    draws = np.random.default_rng(6).normal(69.6, 0.2, (10_000, 5)).tolist()
+    found = [stats.one_against_runs(row[:4], row[4]) for row in draws]
+    covered = np.mean([0.0 in one.interval for one in found])
+    assert 0.93 < covered < 0.97
+    assert covered == np.mean([one.p >= 0.05 for one in found])
+
+
+def test_one_against_runs_equals_the_pooled_t_test_with_a_group_of_one() -> None:
+    ours = [79.7, 80.1, 79.2, 80.4]
+    expected = scipy_stats.ttest_ind_from_stats(np.mean(ours), np.std(ours, ddof=1), 4, 78.3, 0.0, 1)
+    difference = stats.one_against_runs(ours, 78.3)
+    assert difference.mean == pytest.approx(1.55)
+    assert difference.p == pytest.approx(expected.pvalue)
+
+
+def test_weakest_of_many_keeps_its_level() -> None:
+    rng = np.random.default_rng(7)
+    zero = rng.normal(0, 1, (4000, 10, 3))  # ten steps without any difference: neither "all" nor "not all" is claimed
+    far = zero.copy()
+    far[:, 1:] += 50  # all steps but one are far better: the most that "all are positive" can be wrongly said
+    for draws in (zero, far):
+        found = [
+            stats.weakest_difference([stats.paired_difference(step, [0.0] * 3) for step in steps])[1]
+            for steps in draws.tolist()
+        ]
+        assert np.mean([one.p < 0.05 and one.mean > 0 for one in found]) < 0.035  # one-sided: 0.025
+        assert np.mean([one.p < 0.05 and one.mean < 0 for one in found]) < 0.05
 
 
 def test_mcnemar_keeps_its_level() -> None:
@@ -121,6 +153,8 @@ def test_aurc_is_part_of_the_statistics_contract() -> None:
         lambda: stats.wilson_interval(0.5, 0),
         lambda: stats.wilson_interval(math.nan, 10),
         lambda: stats.paired_difference([1.0, 2.0], [1.0]),
+        lambda: stats.one_against_runs([1.0], 2.0),
+        lambda: stats.weakest_difference([]),
         lambda: stats.mcnemar_exact([True], [True, False]),
         lambda: stats.best_epoch_optimism([], []),
     ],

@@ -2,10 +2,18 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, NamedTuple
 
-from tksbench.report.stats import Interval, best_epoch_optimism, mean_sd, prediction_interval, wilson_interval
+from tksbench.report.stats import (
+    Interval,
+    best_epoch_optimism,
+    holm,
+    mean_sd,
+    one_against_runs,
+    prediction_interval,
+    wilson_interval,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -17,6 +25,7 @@ if TYPE_CHECKING:
 
     Estimate = Callable[[RunSpec], float | None]  # GPU-hours that training takes, None if it cannot be said
 
+JUDGED = ("reproduced", "above", "below")
 MIN_RUNS = 3  # below, a standard deviation says too little for a verdict
 FIELDS: dict[Metric, str] = {"top1": "top1", "top5": "top5", "aurc": "aurc_logit"}  # AURC as the authors code it
 
@@ -53,11 +62,21 @@ class Ours:
 
 @dataclass(frozen=True)
 class Cell:
-    """A row of the paper with what we have to say to it."""
+    """A row of the paper with what we have to say to it.
+
+    Attributes:
+        row: The paper's number, its own or cited.
+        ours: Our runs; None if there are none.
+        verdict: In words.
+        p: That the paper's number is one further run of ours, two-sided; None where the verdict does not judge it.
+        p_holm: The same after Holm's correction over the cells of the table (`corrected`).
+    """
 
     row: Row
     ours: Ours | None
     verdict: str
+    p: float | None = None
+    p_holm: float | None = None
 
 
 def build_cell(
@@ -83,8 +102,22 @@ def build_cell(
     for candidate in protocols:
         if candidate.group in by_group:
             ours = summarize_runs(row.metric, candidate, by_group[candidate.group])
-            return Cell(row, ours, verdict(row.value, ours))
+            words = verdict(row.value, ours)
+            p = None
+            if row.value is not None and words in JUDGED:
+                field = FIELDS[row.metric]
+                p = one_against_runs([getattr(one.metrics.best, field) for one in ours.records], row.value).p
+            return Cell(row, ours, words, p)
     return Cell(row, None, missing(protocols, states, estimate))
+
+
+def corrected(cells: Sequence[Cell]) -> list[Cell]:
+    """The cells of one table with `p_holm`: of many cells some lie off their interval by chance alone."""
+    judged = [(index, cell.p) for index, cell in enumerate(cells) if cell.p is not None]
+    found = list(cells)
+    for (index, _), p in zip(judged, holm([p for _, p in judged]), strict=True):
+        found[index] = replace(found[index], p_holm=p)
+    return found
 
 
 def group_records(records: Iterable[Record]) -> dict[str, list[Record]]:

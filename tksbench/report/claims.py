@@ -21,6 +21,7 @@ from tksbench.report.stats import (
     one_against_runs,
     paired_difference,
     prediction_interval,
+    weakest_difference,
 )
 from tksbench.runs.record import unpack_correct
 
@@ -45,6 +46,7 @@ class Comparison:
 
     Attributes:
         seeds: That both sides have.
+        runs: Ids of side a's and side b's record, one pair a seed; None for a cited number.
         differences: One a seed; of a per_step claim at `step`.
         mean: Of the differences.
         interval: 95 %; None below two seeds. Of the mean over pairs; against a cited number, of one further run of
@@ -58,6 +60,7 @@ class Comparison:
     """
 
     seeds: tuple[int, ...]
+    runs: tuple[tuple[str, str | None], ...]
     differences: tuple[float, ...]
     mean: float
     interval: Interval | None
@@ -103,10 +106,7 @@ def claims(
 ) -> list[ClaimResult]:
     """Judge every claim of the paper, in the order of results/paper.yaml.
 
-    A per_step claim says something of each step, so it is as strong as its weakest step: the one with the largest
-    one-sided p. If a is better there, that p (two-sided) is the claim's: each step then holds at that level by itself
-    and no correction over steps is due (intersection-union test: Berger, Technometrics 24 (1982) 295-300). If not, the
-    p against the claim was picked as the most opposed of T, and counts T-fold.
+    A per_step claim says something of each step, so it is as strong as its weakest step (`weakest_difference`).
 
     Args:
         paper: The paper's numbers and claims.
@@ -166,22 +166,15 @@ def _compare_steps(pairs: Pairs, choice: Choice) -> Comparison | None:
     count = len(rows[0][0])
     if any(len(side) != count for row in rows for side in row):
         return None
-    weakest: tuple[float, float, int, PairedDifference | None] | None = None
-    better = 0
-    for step in range(count):
-        a, b = [row[0][step] for row in rows], [row[1][step] for row in rows]
-        mean, _ = mean_sd([x - y for x, y in zip(a, b, strict=True)])
-        result = paired_difference(a, b) if len(rows) > 1 else None
-        doubt = 0.5 if result is None else result.p / 2 if mean > 0 else 1 - result.p / 2
-        better += mean > 0
-        if weakest is None or (doubt, -mean) > (weakest[0], -weakest[1]):
-            weakest = (doubt, mean, step, result)
-    assert weakest is not None  # noqa: S101 - a network has one step at least
-    _, mean, step, result = weakest
-    if result is not None and mean <= 0:
-        result = result._replace(p=min(1.0, count * result.p))
-    differences = [a[step] - b[step] for a, b in rows]
-    return replace(_comparison(pairs, differences, result), step=step + 1, steps_better=(better, count))
+    steps = [([a[step] for a, _ in rows], [b[step] for _, b in rows]) for step in range(count)]
+    means = [mean_sd([x - y for x, y in zip(a, b, strict=True)])[0] for a, b in steps]
+    result = None
+    if len(rows) > 1:
+        step, result = weakest_difference([paired_difference(a, b) for a, b in steps])
+    else:
+        step = means.index(min(means))
+    compared = _comparison(pairs, [x - y for x, y in zip(*steps[step], strict=True)], result)
+    return replace(compared, step=step + 1, steps_better=(sum(mean > 0 for mean in means), count))
 
 
 def _comparison(
@@ -189,6 +182,7 @@ def _comparison(
 ) -> Comparison:
     return Comparison(
         seeds=tuple(record.seed for record, _ in pairs),
+        runs=tuple((a.id, b.id if b else None) for a, b in pairs),
         differences=tuple(differences),
         mean=mean_sd(differences)[0],
         interval=result.interval if result else None,

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     import argparse
     from collections.abc import Iterator, Sequence
 
+    from tksbench.report.claims_table import ClaimsTable
     from tksbench.report.costs import Costs
     from tksbench.report.evidence import Evidence
     from tksbench.report.groups import Candidate
@@ -113,7 +114,7 @@ def _parse(words: Sequence[str]) -> argparse.Namespace:
         "names",
         nargs="*",
         metavar="NAME",
-        help="table1, costs, figure4, ..., tables, figures; all tables if none is named",
+        help="table1, costs, claims, figure4, ..., tables, figures; all tables if none is named",
     )
     parser.add_argument(
         "--format",
@@ -122,7 +123,11 @@ def _parse(words: Sequence[str]) -> argparse.Namespace:
         help="files to write or check; html: the page of everything",
     )
     parser.add_argument("--check", action="store_true", help="compare results/tables with the records; write nothing")
-    parser.add_argument("--why", metavar="CELL", help="show the runs behind a cell, and the command that makes them")
+    parser.add_argument(
+        "--why",
+        metavar="CELL",
+        help="show the runs behind a cell, a run's name or a claim, and the command that makes them",
+    )
     parser.add_argument(
         "--publish", action="store_true", help="copy finished runs' records to results/records, build from these alone"
     )
@@ -141,10 +146,12 @@ def _parse(words: Sequence[str]) -> argparse.Namespace:
 def _names(options: argparse.Namespace, paper: Paper) -> tuple[list[str], list[str]]:
     """Tables and figures that the command line names; all tables if it names nothing."""
     from tksbench.recipe import suggest
+    from tksbench.report.claims_table import NAME as CLAIMS
     from tksbench.report.costs import NAME as COSTS
     from tksbench.report.figures import NAMES
 
-    groups = {"tables": [*paper.tables, COSTS], "figures": [name for name in NAMES if name in paper.figures]}
+    tables = [*paper.tables, COSTS, *([CLAIMS] if paper.claims else [])]
+    groups = {"tables": tables, "figures": [name for name in NAMES if name in paper.figures]}
     known = {*groups["tables"], *groups["figures"], *groups}
     for name in options.names:
         if name not in known:
@@ -171,22 +178,26 @@ def _publish(ledger: Ledger) -> list[str]:
     return done.refused
 
 
-def _build(name: str, sources: _Sources, evidence: Evidence) -> Table | Costs:
+def _build(name: str, sources: _Sources, evidence: Evidence) -> Table | Costs | ClaimsTable:
     from tksbench.launch.cost import estimate_gpu_hours
-    from tksbench.report import costs
+    from tksbench.report import claims_table, costs
     from tksbench.report.tables import build_table
 
     if name == costs.NAME:
         return costs.build_costs(sources.protocols, evidence)
+    if name == claims_table.NAME:
+        return claims_table.build_claims(sources.paper, sources.protocols, evidence, estimate_gpu_hours)
     return build_table(name, sources.paper, sources.protocols, evidence, estimate_gpu_hours)
 
 
-def _rendered(table: Table | Costs, suffix: str) -> str:
-    from tksbench.report import costs
+def _rendered(table: Table | Costs | ClaimsTable, suffix: str) -> str:
+    from tksbench.report import claims_table, costs
     from tksbench.report.markup import RENDERINGS
 
     if isinstance(table, costs.Costs):
         return {"md": costs.markdown, "tex": costs.latex}[suffix](table)
+    if isinstance(table, claims_table.ClaimsTable):
+        return {"md": claims_table.markdown, "tex": claims_table.latex}[suffix](table)
     return RENDERINGS[suffix](table)
 
 
@@ -194,7 +205,7 @@ def _write_tables(names: Sequence[str], formats: Sequence[str], sources: _Source
     """Write and print tables; nothing without a format. Returns them."""
     from rich.console import Console
 
-    from tksbench.report import costs
+    from tksbench.report import claims_table, costs
     from tksbench.report.terminal import show
     from tksbench.runs import write_bytes
 
@@ -209,6 +220,8 @@ def _write_tables(names: Sequence[str], formats: Sequence[str], sources: _Source
     for table in tables:
         if isinstance(table, costs.Costs):
             costs.show(table, console)
+        elif isinstance(table, claims_table.ClaimsTable):
+            claims_table.show(table, console)
         else:
             show(table, console)
     written = ", ".join(f"{table.name}.{suffix}" for table in tables for suffix in formats)

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
 from tksbench.report.cells import group_records
-from tksbench.report.markup import escape_latex, escape_markdown
+from tksbench.report.markup import escape_latex, escape_markdown, standalone
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -89,17 +89,17 @@ def markdown(costs: Costs) -> str:
 
 
 def latex(costs: Costs) -> str:
-    """The table as a LaTeX file that compiles alone, and whose table can be read in by a document with booktabs."""
-    lines = [r"\documentclass{article}", r"\usepackage[margin=15mm,landscape]{geometry}", r"\usepackage{booktabs}"]
-    lines += [r"\begin{document}", r"\begin{table}", r"\centering\small", rf"\caption{{{escape_latex(_TITLE)}}}"]
-    lines += [rf"\begin{{tabular}}{{ll{'r' * (len(HEADERS) - 2)}}}", r"\toprule"]
-    lines += [" & ".join(map(_tex, HEADERS)) + r" \\", r"\midrule"]
-    lines += [" & ".join(map(_tex, row)) + r" \\" for row in costs.rows]
-    lines += [r"\bottomrule", r"\end{tabular}", r"\end{table}"]
-    lines += [rf"\noindent {_tex(note)}\par" for note in _NOTES]
-    lines += [r"\end{document}"]
-    head = [f"% local: {costs.stamp}"] if costs.stamp else []
-    return "\n".join([*head, *lines]) + "\n"
+    """The table as a LaTeX file that compiles alone, and can be read in by a document with booktabs."""
+    lines = [r"\begin{table}[!htbp]", r"  \centering\footnotesize"]
+    lines += [rf"  \caption{{{escape_latex(_TITLE)}}}\label{{tab:{costs.name}}}"]
+    lines += [rf"  \begin{{tabular}}{{@{{}}ll{'r' * (len(HEADERS) - 2)}@{{}}}}", r"    \toprule"]
+    lines += ["    " + " & ".join(map(escape_latex, HEADERS)) + r" \\", r"    \midrule"]
+    lines += ["    " + " & ".join(map(escape_latex, row)) + r" \\" for row in costs.rows]
+    lines += [r"    \bottomrule", r"  \end{tabular}", r"  \par\medskip"]
+    lines += [r"  \begin{minipage}{\linewidth}\raggedright\scriptsize"]
+    lines += [rf"    {escape_latex(note)}\par" for note in _NOTES]
+    lines += [r"  \end{minipage}", r"\end{table}", ""]
+    return standalone("\n".join(lines), packages=("booktabs",), stamp=costs.stamp)
 
 
 def show(costs: Costs, console: Console) -> None:
@@ -123,7 +123,3 @@ def show(costs: Costs, console: Console) -> None:
     for note in _NOTES:
         console.print(Text(note, style="dim"))
     console.print()
-
-
-def _tex(text: str) -> str:
-    return escape_latex(text)

@@ -33,6 +33,7 @@ __all__ = [
     "one_against_runs",
     "paired_difference",
     "prediction_interval",
+    "weakest_difference",
     "wilson_interval",
 ]
 
@@ -155,6 +156,26 @@ def one_against_runs(values: Sequence[float], one: float, level: float = 0.95) -
     mean, sd = mean_sd(values)
     p = _two_sided_p(mean - one, (sd or 0.0) * math.sqrt(1 + 1 / len(values)), len(values) - 1)
     return PairedDifference(mean - one, Interval(interval.low - one, interval.high - one), p, len(values))
+
+
+def weakest_difference(differences: Sequence[PairedDifference]) -> tuple[int, PairedDifference]:
+    """Index of the difference that speaks least for "all of them are positive", with the p of that statement.
+
+    It is the one with the largest one-sided p. If it is positive, so are all, at its own p, and no correction is due:
+    an intersection-union test (Berger, Technometrics 24 (1982) 295-300). If it is not, its p speaks against the
+    statement, and was picked as the most opposed of many: it counts that many times (Bonferroni).
+
+    Raises:
+        StatsError: There is none.
+    """
+    if not differences:
+        raise StatsError("the weakest of no differences was asked for")
+    doubt = [(one.p / 2 if one.mean > 0 else 1 - one.p / 2, -one.mean) for one in differences]
+    index = max(range(len(doubt)), key=doubt.__getitem__)
+    weakest = differences[index]
+    if weakest.mean <= 0:
+        weakest = weakest._replace(p=min(1.0, len(differences) * weakest.p))
+    return index, weakest
 
 
 def mcnemar_exact(correct_a: ArrayLike, correct_b: ArrayLike) -> McNemar:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from tksbench.report.cells import build_cell, group_records
+from tksbench.report.cells import build_cell, corrected, group_records
 from tksbench.report.groups import ReportError
 
 if TYPE_CHECKING:
@@ -87,7 +87,8 @@ def build_table(
     groups = {candidate.group for row in rows for candidate in protocols.get(row.run or "", ())}
     mine = evidence.of_groups(groups)
     by_group = group_records((*mine.published, *mine.local))
-    cells = [build_cell(row, protocols.get(row.run or "", ()), by_group, mine.states, estimate) for row in rows]
+    found = [build_cell(row, protocols.get(row.run or "", ()), by_group, mine.states, estimate) for row in rows]
+    cells = corrected(found)
     lines = tuple(_line(cell, paper, paper.tables[name].decimals) for cell in cells)
     metrics = {row.metric for row in rows}
     return Table(
@@ -162,6 +163,14 @@ def _notes(cells: Sequence[Cell], evidence: Evidence) -> list[str]:
         gain = sum(optimism.values()) / len(optimism)
         notes.append(
             f"Picking the best epoch gains about {gain:.2f} points of top-1 here (split-half, mean of the cells)."
+        )
+    judged = [cell for cell in cells if cell.p_holm is not None]
+    if judged:
+        off = sum(cell.verdict != "reproduced" for cell in judged)
+        sure = sum(cell.p_holm < 0.05 for cell in judged if cell.p_holm is not None)
+        notes.append(
+            f"Cells judged: {len(judged)}; off the run interval: {off}, as one in twenty is by chance alone; of these "
+            f"after Holm's correction over the cells of this table (p below 0.05): {sure}."
         )
     scales = {one.candidate.scale for one in ours}
     told = [text for scale, text in _SCALE_NOTES.items() if scale in scales]

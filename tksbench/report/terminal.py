@@ -21,6 +21,7 @@ WIDE = 150  # columns that the full table needs
 _NARROW_COLUMNS = ("method", "architecture", "metric", "paper", "best", "n", "verdict")
 _COLOURS = {  # told apart by the word as well; blue and orange rather than green and red
     "reproduced": "bold blue",
+    "holds": "bold blue",
     "above": "bold cyan",
     "below": "bold dark_orange",
     "failed": "bold red",
@@ -57,4 +58,11 @@ def show(table: Table, console: Console) -> None:
 
 def _cell(line: Line, name: str) -> Text:
     text = str(getattr(line, name))
-    return Text(text, style=_COLOURS.get(text.split(" ")[0], "") if name == "verdict" else "")
+    return Text(text, style=colour_of(text) if name == "verdict" else "")
+
+
+def colour_of(verdict: str) -> str:
+    """Style of a verdict, by its first words."""
+    if verdict.startswith("does not hold"):
+        return _COLOURS["below"]
+    return _COLOURS.get(verdict.split(" ")[0], "")

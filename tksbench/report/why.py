@@ -28,10 +28,10 @@ _SHOWN_FILES = 5
 def why(
     name: str, paper: Paper, protocols: Mapping[str, Sequence[Candidate]], evidence: Evidence, ledger: Ledger
 ) -> str:
-    """Everything known about a cell, as text.
+    """Everything known about a cell or a claim, as text.
 
     Args:
-        name: A cell (``table1/cifar10/resnet19/tks``) or the name of the run behind one.
+        name: A cell (``table1/cifar10/resnet19/tks``), the name of a run, or the id of a claim.
         paper: The paper's numbers.
         protocols: From `groups.candidates`.
         evidence: From `evidence.gather`.
@@ -40,16 +40,21 @@ def why(
     Raises:
         ReportError: No such cell.
     """
+    ids = [claim.id for claim in paper.claims]
+    if name in ids:
+        from tksbench.report.why_claim import why_claim
+
+        return why_claim(name, paper, protocols, evidence, ledger)
     rows = [row for row in paper.own_rows() if name in (row.cell, row.run)]
-    if not rows:
-        near = suggest(name, [word for row in paper.own_rows() for word in (row.cell, row.run) if word])
+    if not rows and name not in protocols:
+        near = suggest(name, [*ids, *(word for row in paper.own_rows() for word in (row.cell, row.run) if word)])
         example = next((row.cell for row in paper.own_rows()), None)
         hint = near if near.startswith("did you mean") else f"cells are named like {example}"
         raise ReportError(f"--why {name}: no such cell; {hint}")
     by_group = group_records((*evidence.published, *evidence.local))
     lines = [line for row in rows for line in _paper_lines(row)]
-    run = rows[0].run or ""
-    lines += ["", f"run {run}"]
+    run = rows[0].run or "" if rows else name
+    lines += [*([""] if rows else []), f"run {run}"]
     if not protocols.get(run):
         lines.append("  no recipe names this run yet")
     for candidate in protocols.get(run, ()):

@@ -1,0 +1,181 @@
+"""The paper's claims with their verdicts as Markdown, as LaTeX, and on a terminal; none is wider than 80 columns."""
+
+from __future__ import annotations
+
+import re
+import textwrap
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from tksbench.report.claims import LEVEL, claims
+from tksbench.report.markup import escape_latex, escape_markdown, standalone
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from rich.console import Console
+
+    from tksbench.report.cells import Estimate
+    from tksbench.report.claims import ClaimResult, Comparison
+    from tksbench.report.evidence import Evidence
+    from tksbench.report.groups import Candidate
+    from tksbench.report.paper import Paper
+
+NAME = "claims"
+HEADERS = ("Epoch", "Ours", "95 %", "p", "p (Holm)", "McNemar", "n")
+_WIDTH = 80
+_TITLE = "What the paper claims, and what our runs say"
+_NONE = "–"
+_MARK = "+"
+_NOTES = (
+    "Ours: the first-named side less the second, in points, mean over n seeds that both have, with the 95 % interval "
+    "and the p of a paired t test over seeds. Against a cited number: of one further run of ours. p (Holm): corrected "
+    "over all claims here. McNemar: the largest p over the seeds of the exact test on the two runs' test samples.",
+    f"Verdict, of the best epoch as in the paper: holds, if the first side is better with p (Holm) below {LEVEL}; does "
+    "not hold, if it is worse with such a p; undecided otherwise, and below three seeds. Whether a difference is as "
+    "large as stated is judged at scale paper only: as stated, if it lies in the 95 % prediction interval of one "
+    "further pair of ours.",
+    "At every single time step: the row is the step that supports the claim least, with that step's interval and p "
+    "(times the number of steps where it speaks against the claim).",
+    f"{_MARK}: not in the paper; its claim carried over to a data set that it does not use.",
+)
+
+
+@dataclass(frozen=True)
+class ClaimsTable:
+    """The claims before rendering; `stamp` as in `tables.Table`."""
+
+    results: tuple[ClaimResult, ...]
+    stamp: str
+    name: str = NAME
+
+
+def build_claims(
+    paper: Paper, protocols: Mapping[str, Sequence[Candidate]], evidence: Evidence, estimate: Estimate
+) -> ClaimsTable:
+    """Judge all claims; the arguments are those of `claims.claims`."""
+    names = {side.run for claim in paper.claims for side in (claim.a, claim.b)}
+    mine = evidence.of_groups(one.group for name in names for one in protocols.get(name or "", ()))
+    return ClaimsTable(tuple(claims(paper, protocols, mine, estimate)), mine.stamp())
+
+
+def markdown(table: ClaimsTable) -> str:
+    """The claims as a Markdown document: one section each."""
+    from tabulate import tabulate
+
+    parts = [f"# {_TITLE}"]
+    for result in table.results:
+        parts += [f"## {escape_markdown(result.claim.id)}", _wrapped(escape_markdown(_headline(result)))]
+        parts.append(_wrapped(f"**{escape_markdown(result.verdict)}**{escape_markdown(_remarks(result))}"))
+        rows = _rows(result)
+        if rows:
+            align = ["left", *["right"] * (len(HEADERS) - 1)]
+            cells = [[escape_markdown(cell) for cell in row] for row in rows]
+            parts.append(tabulate(cells, HEADERS, tablefmt="pipe", disable_numparse=True, colalign=align))
+    parts.append("\n".join(_wrapped(escape_markdown(note), "- ", "  ") for note in _NOTES))
+    stamp = f"\n<!-- local: {table.stamp} -->\n" if table.stamp else ""
+    return "\n\n".join(parts) + "\n" + stamp
+
+
+def latex(table: ClaimsTable) -> str:
+    """The claims as a LaTeX table: one row each, the two epochs above each other in its cells."""
+    heading = [r"    \toprule", "    Claim & Verdict & " + " & ".join(map(_tex_header, HEADERS)) + r" \\"]
+    texts = r">{\raggedright}p{46mm}>{\raggedright\arraybackslash}p{41mm}"
+    lines = [
+        r"\begingroup",
+        r"  \footnotesize",
+        r"  \setlength{\tabcolsep}{4pt}",
+        r"  \setlength{\LTcapwidth}{\linewidth}",
+    ]
+    lines += [rf"  \begin{{longtable}}{{@{{}}{texts}l{'r' * (len(HEADERS) - 1)}@{{}}}}"]
+    lines += [rf"  \caption{{{escape_latex(_TITLE)}}}\label{{tab:{table.name}}}\\", *heading, r"    \midrule"]
+    lines += [r"    \endfirsthead", *heading, r"    \midrule", r"    \endhead"]
+    for number, result in enumerate(table.results):
+        rows = _rows(result) or [("",) * len(HEADERS)]
+        lines += [r"    \addlinespace"] * (number > 0)
+        lines.append(rf"    {escape_latex(_headline(result))} & {escape_latex(result.verdict + _size(result))}")
+        lines.append("    " + "".join(f" & {_stacked(column)}" for column in zip(*rows, strict=True)) + r" \\")
+    lines += [r"    \bottomrule", r"  \end{longtable}", r"  \par\medskip\noindent"]
+    lines += [r"  \begin{minipage}{\linewidth}\raggedright\scriptsize"]
+    lines += [rf"    {escape_latex(note)}\par" for note in _NOTES]
+    lines += [r"  \end{minipage}", r"\endgroup", ""]
+    return standalone("\n".join(lines), packages=("array", "booktabs", "longtable"), stamp=table.stamp)
+
+
+def show(table: ClaimsTable, console: Console) -> None:
+    """Print the claims."""
+    from rich.padding import Padding
+    from rich.table import Table
+    from rich.text import Text
+
+    from tksbench.report.terminal import colour_of
+
+    console.print(Text(_TITLE, style="bold"))
+    for result in table.results:
+        told = Text.assemble((result.verdict, colour_of(result.verdict)), _remarks(result))
+        console.print()
+        console.print(Text(result.claim.id, style="bold"))
+        console.print(Padding(Text(_headline(result)), (0, 0, 0, 2), expand=False))
+        console.print(Padding(told, (0, 0, 0, 2), expand=False))
+        rows = _rows(result)
+        if rows:
+            grid = Table(box=None, padding=(0, 2, 0, 0), pad_edge=False)
+            for header in HEADERS:
+                left = header == HEADERS[0]
+                grid.add_column(Text(header, style="dim"), justify="left" if left else "right", no_wrap=True)
+            for row in rows:
+                grid.add_row(*map(Text, row))
+            console.print(Padding(grid, (0, 0, 0, 2), expand=False))
+    console.print()
+    for note in _NOTES:
+        console.print(Text(note, style="dim"))
+    console.print()
+
+
+def _headline(result: ClaimResult) -> str:
+    return result.claim.text + f" {_MARK}" * (result.claim.extends is not None)
+
+
+def _size(result: ClaimResult) -> str:
+    claim = result.claim
+    return f"; stated size {claim.value:+.{claim.decimals}f}: {result.size}" if result.size else ""
+
+
+def _remarks(result: ClaimResult) -> str:
+    """What follows the verdict: the stated size, the steps, the place in the paper."""
+    told, best = _size(result), result.best
+    if best and best.steps_better:
+        told += f"; better at {best.steps_better[0]} of {best.steps_better[1]} steps, least at step {best.step}"
+    return told + f"; in the paper: {result.claim.where}" * (not result.claim.extends)
+
+
+def _rows(result: ClaimResult) -> list[tuple[str, ...]]:
+    compared = (("best", result.best), ("last", result.last))
+    return [(choice, *_numbers(one)) for choice, one in compared if one]
+
+
+def _numbers(one: Comparison) -> tuple[str, ...]:
+    interval = f"{one.interval.low:+.2f} to {one.interval.high:+.2f}" if one.interval else _NONE
+    mcnemar = max((test.p for test in one.mcnemar), default=None)
+    return f"{one.mean:+.2f}", interval, _p(one.p), _p(one.p_holm), _p(mcnemar), str(one.n)
+
+
+def _p(value: float | None) -> str:
+    if value is None:
+        return _NONE
+    return "<0.001" if value < 0.001 else f"{value:.3f}"
+
+
+def _wrapped(text: str, first: str = "", further: str = "") -> str:
+    lines = textwrap.wrap(text, _WIDTH, initial_indent=first, subsequent_indent=further, break_on_hyphens=False)
+    return "\n".join(lines)
+
+
+def _tex_header(header: str) -> str:
+    return {"p": "$p$", "p (Holm)": "$p$ (Holm)", "n": "$n$"}.get(header, escape_latex(header))
+
+
+def _stacked(cells: Sequence[str]) -> str:
+    """A cell of several lines, the first on the row's own line."""
+    lines = [re.sub(r"(?<!\w)([-+])(?=\d)", r"$\1$", escape_latex(cell)) for cell in cells]
+    return lines[0] if len(lines) == 1 else r"\begin{tabular}[t]{@{}r@{}}" + r"\\".join(lines) + r"\end{tabular}"

@@ -201,7 +201,7 @@ def _rendered(table: Table | Costs | ClaimsTable, suffix: str) -> str:
     return RENDERINGS[suffix](table)
 
 
-def _write_tables(names: Sequence[str], formats: Sequence[str], sources: _Sources) -> list[Table | Costs]:
+def _write_tables(names: Sequence[str], formats: Sequence[str], sources: _Sources) -> list[Table | Costs | ClaimsTable]:
     """Write and print tables; nothing without a format. Returns them."""
     from rich.console import Console
 
@@ -229,7 +229,7 @@ def _write_tables(names: Sequence[str], formats: Sequence[str], sources: _Source
     return tables
 
 
-def _write_page(built: Sequence[Table | Costs], sources: _Sources) -> None:
+def _write_page(built: Sequence[Table | Costs | ClaimsTable], sources: _Sources) -> None:
     """Write the page; `built` are tables that need not be built again."""
     from tksbench.report.page.write import write_page
 

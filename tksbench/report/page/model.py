@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from tksbench.report import costs
 from tksbench.report.cells import group_records
-from tksbench.report.figure_data import FIGURES, REBINNED, build_figure
-from tksbench.report.page.charts import Bars, Chart, Line, Point, bars, bars_axis, draw
+from tksbench.report.figure_data import FIGURES, build_figure
+from tksbench.report.page.charts import Bars, bars, bars_axis
+from tksbench.report.page.figures import Figure, lay_out
 from tksbench.report.page.runs import Told, tell
 
 if TYPE_CHECKING:
@@ -19,8 +20,6 @@ if TYPE_CHECKING:
     from tksbench.report.cells import Cell, Estimate
     from tksbench.report.claims import ClaimResult
     from tksbench.report.evidence import Evidence
-    from tksbench.report.figure_data import Figure as FigureData
-    from tksbench.report.figure_data import Panel, Series
     from tksbench.report.groups import Candidate
     from tksbench.report.paper import Paper
     from tksbench.report.tables import Line as TableLine
@@ -41,7 +40,6 @@ KINDS = (
     "not run",
     "cited",
 )
-_STYLES = {"Baseline": "baseline", "LS": "ls", "TET": "tet", "TKS": "tks"}
 
 
 class Row(NamedTuple):
@@ -67,8 +65,9 @@ class Section(NamedTuple):
 
 
 class Claimed(NamedTuple):
-    """A claim of the paper, ready to print: what it says, what our runs say, and the verdict."""
+    """A claim, ready to print: what it says, what our runs say, and the verdict; `own` if the paper makes it itself."""
 
+    own: bool
     text: str
     where: str
     verdict: str
@@ -89,22 +88,6 @@ class Sheet(NamedTuple):
     title: str
     sections: tuple[Section, ...]
     notes: tuple[str, ...]
-
-
-class Drawing(NamedTuple):
-    """One panel of a figure; `chart` is None where there are no records."""
-
-    title: str
-    note: str
-    chart: Chart | None
-
-
-class Figure(NamedTuple):
-    """One figure."""
-
-    name: str
-    title: str
-    panels: tuple[Drawing, ...]
 
 
 class Summary(NamedTuple):
@@ -191,7 +174,7 @@ def build_page(
         claims=tuple(map(_claim, claims)),
         sheets=tuple(_sheet(table, told) for table in tables),
         figures=tuple(
-            _figure(build_figure(name, paper, protocols, by_group)) for name in FIGURES if name in paper.figures
+            lay_out(build_figure(name, paper, protocols, by_group)) for name in FIGURES if name in paper.figures
         ),
         trained=tuple(one for one in told.values() if one.count),
         untrained=tuple(one for one in told.values() if not one.count),
@@ -269,6 +252,7 @@ def _claim(result: ClaimResult) -> Claimed:
     if best and best.steps_better:
         remarks.append(f"better at {best.steps_better[0]} of {best.steps_better[1]} steps; drawn is step {best.step}")
     return Claimed(
+        own=claim.extends is None,
         text=claim.text,
         where=claim.where,
         verdict=result.verdict,
@@ -319,38 +303,3 @@ def _section(dataset: str, metric: str, pairs: Sequence[tuple[TableLine, Cell]],
     digits = 0 if axis and axis.high - axis.low >= 10 else 1
     low, high = (f"{axis.low:.{digits}f}", f"{axis.high:.{digits}f}") if axis else ("", "")
     return Section(dataset, metric, low, high, tuple(rows))
-
-
-def _figure(figure: FigureData) -> Figure:
-    panels = tuple(_panel(figure, panel) for panel in figure.panels)
-    number = re.sub(r"^figure(\d+)(\w?)$", lambda m: f"Figure {m[1]}" + f"({m[2]})" * bool(m[2]), figure.name)
-    return Figure(number.replace("section", "Section "), figure.title, panels)
-
-
-def _panel(figure: FigureData, panel: Panel) -> Drawing:
-    lines = [_line(one, panel, figure.kind) for one in panel.series]
-    lines += [
-        Line(
-            f"{mark.label}, paper" + " (about)" * mark.approximate,
-            f"{_STYLES.get(mark.label, 'other')} paper",
-            [Point(mark.x, mark.y)],
-            joined=False,
-        )
-        for mark in panel.marks
-    ]
-    if not panel.series:
-        return Drawing(panel.title, "no records yet", draw(panel.title, figure.x_label, lines) if lines else None)
-    missing = f"; no records of {', '.join(panel.missing)}" if panel.missing else ""
-    note = f"scale {panel.scale}, each value on {panel.samples:,} test samples{missing}"
-    return Drawing(panel.title, note, draw(f"{figure.title}, {panel.title}", figure.x_label, lines, ticks=panel.ticks))
-
-
-def _line(one: Series, panel: Panel, kind: str) -> Line:
-    points = [
-        Point(x, mean, sd, f"{mean:.2f}" + (f" ± {sd:.2f}" if sd is not None else "") + f" (n={n})")
-        for x, mean, sd, n in zip(one.x, one.mean, one.sd, one.n, strict=True)
-    ]
-    both = len({other.protocol for other in panel.series}) > 1
-    label = f"{one.label}, {one.protocol}" if both else one.label
-    style = _STYLES.get(one.label, "other") + " second" * (one.protocol == REBINNED)
-    return Line(label, style, points, joined=kind == "line")

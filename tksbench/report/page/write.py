@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from tksbench.launch.cost import estimate_gpu_hours
-from tksbench.report.claims import claims
+from tksbench.report.claims_table import ClaimsTable, build_claims
 from tksbench.report.costs import build_costs
 from tksbench.report.page.model import build_page
 from tksbench.report.page.render import render
@@ -44,11 +44,14 @@ def write_page(
     Raises:
         LedgerError: It cannot be written.
     """
-    at_hand = {table.name: table for table in built if isinstance(table, Table)}
+    known = list(built)
+    at_hand = {table.name: table for table in known if isinstance(table, Table)}
     tables = [
         at_hand.get(name) or build_table(name, paper, protocols, evidence, estimate_gpu_hours) for name in paper.tables
     ]
-    judged = claims(paper, protocols, evidence, estimate_gpu_hours)
+    judged = next((table.results for table in known if isinstance(table, ClaimsTable)), None)
+    if judged is None:
+        judged = build_claims(paper, protocols, evidence, estimate_gpu_hours).results
     inference = build_costs(protocols, evidence)
     page = build_page(paper, protocols, evidence, ledger, tables, judged, inference, estimate_gpu_hours)
     path = ledger.root / "report.html"

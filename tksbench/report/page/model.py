@@ -124,7 +124,7 @@ class Summary(NamedTuple):
 
 @dataclass(frozen=True)
 class Page:
-    """All of the page."""
+    """All of the page; `trained` and `untrained` are runs behind cells, `further` others with records."""
 
     paper: Mapping[str, Any]
     summary: Summary
@@ -132,6 +132,7 @@ class Page:
     sheets: tuple[Sheet, ...]
     figures: tuple[Figure, ...]
     trained: tuple[Told, ...]
+    further: tuple[Told, ...]
     untrained: tuple[Told, ...]
     cost_headers: Sequence[str]
     cost_rows: Sequence[Sequence[str]]
@@ -176,7 +177,8 @@ def build_page(
         figures=tuple(
             lay_out(build_figure(name, paper, protocols, by_group)) for name in FIGURES if name in paper.figures
         ),
-        trained=tuple(one for one in told.values() if one.count),
+        trained=tuple(told[run] for run in wanted if told[run].count),
+        further=tuple(one for run, one in told.items() if run not in wanted),
         untrained=tuple(one for one in told.values() if not one.count),
         cost_headers=costs.HEADERS,
         cost_rows=inference.rows,
@@ -248,7 +250,7 @@ def _claim(result: ClaimResult) -> Claimed:
     if best:
         axis = bars_axis([0.0, best.mean, claim.value, *(best.interval or ())])
         drawn = bars(axis, claim.value, best.mean, best.interval) if axis else None
-    remarks = [f"the difference is {result.size}"] if result.size else []
+    remarks = [f"the difference is {result.size}"] if result.size.endswith("stated") else []
     if best and best.steps_better:
         remarks.append(f"better at {best.steps_better[0]} of {best.steps_better[1]} steps; drawn is step {best.step}")
     return Claimed(

@@ -38,6 +38,7 @@ class Seed:
     hours: str
     finished: str
     where: str
+    published: bool
     weights: str
     command: str
     diff: str
@@ -137,7 +138,7 @@ def scale_words(candidate: Candidate) -> str:
 
 def _seed(record: Record, ledger: Ledger) -> Seed:
     best, last, cost, proof = record.metrics.best, record.metrics.last, record.cost, record.provenance
-    published = ledger.published(record.id)
+    published = ledger.published(record.id).exists()
     return Seed(
         id=record.id,
         seed=record.seed,
@@ -147,7 +148,8 @@ def _seed(record: Record, ledger: Ledger) -> Seed:
         aurc=f"{best.aurc_logit:.2f}",
         hours=_took(cost.hours, cost.gpu_hours),
         finished=proof.finished[:10],
-        where=f"records/{record.id}.json" if published.exists() else f"runs/{record.id}/record.json, not published",
+        where=f"records/{record.id}.json" if published else f"runs/{record.id}/record.json",
+        published=published,
         weights=record.weights_sha256,
         command=proof.command,
         diff=_cut(proof.diff),

@@ -37,9 +37,9 @@ TOOLS: dict[str, tuple[Callable[[], bool], str]] = {
     "gpu": (_has_gpu, "no CUDA device here: run on a machine that has one"),
     "browser": (
         lambda: _has_program("chromium-headless-shell", "chromium") and _has_module("playwright"),
-        "no Chromium here, or no playwright: .ci/chromium install (Debian, root), then make env",
+        "no Chromium here, or no playwright: .ci/install-chromium (Debian, root), then make env",
     ),
-    "latex": (lambda: _has_program("pdflatex"), "no LaTeX here: apt-get install texlive-latex-recommended"),
+    "latex": (lambda: _has_program("pdflatex"), "no LaTeX here: .ci/install-latex (Debian, root)"),
 }
 
 

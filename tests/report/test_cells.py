@@ -147,6 +147,15 @@ def test_failed_tells_why(world: World) -> None:
     assert cell(world).verdict == "failed (the loss is not finite at epoch 3)"
 
 
+def test_failed_names_a_file_without_its_folders(world: World) -> None:
+    directory = world.ledger.prepare(world.run("mini"))
+    attempt_started(directory)
+    attempt_ended(
+        directory, "failed", "/scratch/someone/runs/0123456789abcdef/checkpoints/a.bin: cannot be written: disk full"
+    )
+    assert cell(world).verdict == "failed (a.bin: cannot be written: disk full)"
+
+
 def test_doctored_metric_is_refused_and_the_rest_used(world: World) -> None:
     world.publish(world.run(), 80.0)
     bad = world.publish(world.run(seed=43), 70.0)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -14,7 +15,9 @@ import pytest
 from rich.console import Console
 
 from tksbench.cli import run_command
+from tksbench.recipe import expand, load_recipe
 from tksbench.report.markup import escape_latex, escape_markdown
+from tksbench.runs import Lease, attempt_ended, attempt_started, write_json
 from tksbench.tables import main
 
 if TYPE_CHECKING:
@@ -45,6 +48,29 @@ def test_markdown_has_every_row_and_both_error_bars(world: World) -> None:
         "undecided (n=2)",
     ]
     assert len(cells) == 4
+
+
+def test_each_state_of_a_run_is_told_in_both_formats(world: World) -> None:
+    for name in ("tks", "baseline"):
+        attempt_started(world.ledger.prepare(world.run("mini", name)))
+    failed, running = (world.ledger.run_dir(world.run("mini", name).id) for name in ("tks", "baseline"))
+    attempt_ended(failed, "failed", "50% of a_b is lost & {gone}")
+    write_json(running.progress, {"epochs": 100})
+    running.metrics.write_text('{"epoch": 61}\n')
+    with Lease.acquire(running):
+        main([])
+    told = {
+        "table1.md": [r"failed (50% of a\_b is lost & {gone})", "not run (no recipe)"],
+        "table1.tex": [r"failed (50\% of a\_b is lost \& \{gone\})", "not run (no recipe)"],
+        "table3.md": ["running 62 %"],
+        "table3.tex": [r"running 62\,\%"],
+    }
+    for name, verdicts in told.items():
+        assert [one for one in verdicts if one not in world.read(name)] == [], name
+    shutil.rmtree(world.root / "results" / "runs")
+    main([])
+    assert re.search(r"\| not run \(about [\d.]+ GPU-h\) +\|", world.read("table1.md"))
+    assert re.search(r"& not run \(about [\d.]+ GPU-h\) ", world.read("table1.tex"))
 
 
 def test_files_are_equal_to_the_byte_when_rebuilt(world: World) -> None:
@@ -118,6 +144,41 @@ def test_check_fails_on_a_damaged_published_record(world: World, capsys: pytest.
     main([])
     assert main(["--check"]) == 1
     assert str(path.name) in capsys.readouterr().err
+
+
+def test_what_is_refused_is_named_and_the_rest_is_aggregated(world: World, capsys: pytest.CaptureFixture[str]) -> None:
+    good = [world.publish(world.run("mini", seed=seed), 60.0) for seed in (42, 43, 44)]
+    doctored = world.publish(world.run("mini", seed=45), 70.0)
+    _edit(world.ledger.published(doctored.id), lambda plain: plain["metrics"]["best"].update(top1=99.0))
+    altered = world.publish(world.run("mini", seed=46), 70.0)
+    _edit(world.ledger.published(altered.id), lambda plain: plain["spec"]["optim"].update(lr=0.5))
+    copied = world.ledger.published("0123456789abcdef")
+    shutil.copy(world.ledger.published(good[0].id), copied)
+    doubled = world.finish(world.run("mini", seed=44), 90.0)
+    incomplete = world.finish(world.run("mini", seed=47), 70.0)
+    world.ledger.run_dir(incomplete.id).logits_last.unlink()
+    assert main([]) == 0
+    refused = [line for line in capsys.readouterr().err.splitlines() if line.startswith("refused: ")]
+    for record, reason in (
+        (doctored.id, "metrics.best.top1 says 99.0, but 140 of 200 samples are right"),
+        (altered.id, f"id is {altered.id}, but the spec hashes to "),
+        ("0123456789abcdef", f"is the record of run {good[0].id}"),
+        (doubled.id, f"run {doubled.id} is published with other content, which counts"),
+        (incomplete.id, "logits_last.npy is missing"),
+    ):
+        assert [line for line in refused if record in line and reason in line], reason
+    assert len(refused) == 5
+    row = next(line for line in world.read("table1.md").splitlines() if "mini" in line)
+    assert [cell.strip() for cell in row.split("|")][6:9] == ["60.00 ± 0.00", "60.00 ± 0.00", "3"]
+
+
+def test_check_fails_on_a_doctored_record_that_no_table_holds(world: World) -> None:
+    run = expand(load_recipe("recipes/cifar10.yaml"), "mini", overrides=["optim.epochs=7"])[0]
+    record = world.publish(run, 70.0)
+    main([])
+    assert main(["--check"]) == 0
+    _edit(world.ledger.published(record.id), lambda plain: plain["metrics"]["best"].update(top1=99.0))
+    assert main(["--check"]) == 1
 
 
 def test_a_local_run_is_shown_and_is_no_drift(world: World) -> None:
@@ -277,25 +338,3 @@ def test_latex_escapes_what_tex_would_take_for_markup() -> None:
 
 def test_markdown_escapes_what_would_break_the_table() -> None:
     assert escape_markdown("a|b\n*c*_d_ <e>") == r"a\|b \*c\*\_d\_ \<e\>"
-
-
-@pytest.mark.latex
-def test_latex_compiles_alone_and_inside_a_document(world: World) -> None:
-    for seed in (42, 43, 44):
-        world.publish(world.run("mini", seed=seed), 60.0 + seed / 2)
-    directory = world.ledger.prepare(world.run("paper", method="baseline"))
-    directory.attempts.write_text(
-        json.dumps({"event": "end", "outcome": "failed", "reason": r"50% \of #1 & 日 {"}) + "\n"
-    )
-    main([])
-    tables = world.root / "results" / "tables"
-    (tables / "paper.tex").write_text(
-        r"\documentclass{article}\usepackage[margin=14mm,landscape]{geometry}\usepackage{array,booktabs,longtable}\begin{document}"
-        r"\input{table1.tex}\input{table3.tex}See Table~\ref{tab:table1}.\end{document}"
-    )
-    for name in ("table1", "table3", "paper"):
-        command = ["pdflatex", "-interaction=nonstopmode", "-halt-on-error", f"{name}.tex"]
-        done = subprocess.run(command, cwd=tables, check=False, capture_output=True, text=True, errors="replace")
-        assert done.returncode == 0, done.stdout[-2000:]
-        assert "Overfull" not in done.stdout
-        assert "Float too large" not in done.stdout

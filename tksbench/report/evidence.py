@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import json
+import re
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
@@ -75,14 +76,24 @@ def gather(ledger: Ledger) -> Evidence:
     published: list[Record] = []
     local: list[Record] = []
     for record in ledger.records(problems):
-        doubt = inconsistency(record)
+        path = ledger.published(record.id)
+        is_published = path.exists()
+        doubt = inconsistency(record) or (None if is_published else _missing_file(ledger, record))
         if doubt:
-            problems.append(f"record {record.id} ({record.name}, seed {record.seed}): {doubt}")
-        elif ledger.published(record.id).exists():
+            path = path if is_published else ledger.run_dir(record.id).record
+            problems.append(f"{path} ({record.name}, seed {record.seed}): {doubt}")
+        elif is_published:
             published.append(record)
         else:
             local.append(record)
     return Evidence(tuple(published), tuple(local), _states(ledger), tuple(problems))
+
+
+def _missing_file(ledger: Ledger, record: Record) -> str | None:
+    """A file that a local record was made from and that is gone; published records travel without theirs."""
+    folder = ledger.run_dir(record.id).path
+    gone = next((name for name in sorted(record.files) if not (folder / name).is_file()), None)
+    return f"{folder / gone} is missing" if gone else None
 
 
 def inconsistency(record: Record) -> str | None:
@@ -132,7 +143,7 @@ def _states(ledger: Ledger) -> dict[str, str]:
 def _describe(statuses: list[Status]) -> str:
     status = min(statuses, key=lambda one: _STATE_ORDER.index(one.state))
     if status.state == "failed":
-        reason = " ".join(status.reason.split())
+        reason = " ".join(re.sub(r"(?<!\S)/\S*/", "", status.reason).split())  # a file's name is enough in a table
         return f"failed ({reason if len(reason) <= _REASON_LENGTH else reason[: _REASON_LENGTH - 1] + '…'})"
     if not status.epochs:
         return status.state

@@ -161,7 +161,8 @@ class Ledger:
                 if problems is not None:
                     problems.append(str(error))
                 continue
-            found.setdefault(record.id, record)
+            if found.setdefault(record.id, record) != record and problems is not None:
+                problems.append(f"{path}: run {record.id} is published with other content, which counts: delete one")
         return [found[key] for key in sorted(found)]
 
     def _record_files(self) -> list[Path]:

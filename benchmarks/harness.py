@@ -33,7 +33,7 @@ _IMPORTS = "import pydantic, yaml"  # what no planner of typed recipes can do wi
 
 
 def cases(options: Options) -> Iterator[Case]:
-    """The plan, a record, all tables and the page; in full shape the records are those of scale paper, with its epochs."""
+    """The plan, a record, tables and page; in full shape the records are those of scale paper, with its epochs."""
     yield _plan(options.scratch / "empty")
     scale = "paper" if options.full else "mini"
     runs = all_runs(scale)

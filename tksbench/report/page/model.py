@@ -183,7 +183,7 @@ def build_page(
         cost_headers=costs.HEADERS,
         cost_rows=inference.rows,
         cost_notes=inference.notes,
-        problems=evidence.problems,
+        problems=tuple(problem.replace(f"{ledger.root}/", "") for problem in evidence.problems),
     )
 
 

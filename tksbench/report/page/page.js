@@ -175,7 +175,9 @@
     byId("next").addEventListener("click", () => turn(1));
     byId("back").addEventListener("click", () => turn(-1));
     const linked = () => {
-      const target = byId(decodeURIComponent(location.hash.slice(1)));
+      let name = location.hash.slice(1);
+      try { name = decodeURIComponent(name); } catch { /* not of this page's making */ }
+      const target = byId(name);
       if (target?.matches(".row[data-run]")) show(target);
       else if (target?.matches(".run")) target.querySelector("details").open = true;
     };

@@ -163,11 +163,12 @@ def _took(hours: float, gpu_hours: float) -> str:
 
 def _log_end(record: Record, ledger: Ledger) -> str:
     path = ledger.run_dir(record.id).log
-    if not path.exists():
+    try:
+        with path.open("rb") as file:
+            file.seek(max(0, path.stat().st_size - 4 * _MOST_TEXT))
+            tail = file.read().decode("utf-8", errors="replace")
+    except OSError:  # not on this machine, or not ours to read
         return ""
-    with path.open("rb") as file:
-        file.seek(max(0, path.stat().st_size - 4 * _MOST_TEXT))
-        tail = file.read().decode("utf-8", errors="replace")
     return "\n".join(tail.splitlines()[-LOG_LINES:])[-_MOST_TEXT:]
 
 

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from tksbench.runs.record import Record
 
 NEEDS = ()
-RECORDS = (5_000, 10_000)
+RECORDS = (10_000, 20_000)
 ROOT = Path(__file__).resolve().parents[1]
 _SAMPLES = 10_000  # test images of CIFAR
 _LAYERS = 20

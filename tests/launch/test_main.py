@@ -105,6 +105,19 @@ def test_status_without_a_recipe_lists_the_results_folder(
     assert "1 run: 1 done" in out
 
 
+def test_a_long_reason_is_readable_in_the_status_at_80_columns(
+    recipe: str, ledger: Ledger, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = collect_runs([recipe], "paper")[0]
+    attempt_ended(ledger.prepare(run), "failed", "given up after 4 starts")
+    for columns in ("80", "200"):
+        monkeypatch.setenv("COLUMNS", columns)
+        main([recipe, "--status"])
+        out = capsys.readouterr().out
+        assert max(map(len, out.splitlines())) <= int(columns)
+        assert out.count("given up after 4 starts") == 1
+
+
 @pytest.mark.parametrize(
     ("words", "message"),
     [

@@ -10,15 +10,17 @@ import sys
 import time
 from collections import Counter
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from tests.launch.devcluster import SCRIPT, until
 from tksbench.doctor.slurm import on_node
+from tksbench.launch.cluster import queue_notes
 from tksbench.launch.plan import collect_runs, make_plan
 from tksbench.launch.profile import SlurmProfile
 from tksbench.launch.slurm import SlurmExecutor, cancel, look, reconcile
+from tksbench.launch.standing import noted
 from tksbench.launch.submissions import all_submissions
 from tksbench.runs import Ledger, read_attempts, read_jsonl
 
@@ -127,41 +129,57 @@ def test_a_killed_process_and_a_dead_node_are_retried_with_their_reason(
     assert epochs(ledger, run) == [0, 1, 2, 3]
 
 
-def test_a_node_whose_daemon_dies_is_left_for_another_start(
+def test_a_node_whose_daemon_dies_is_started_again(
     recipe: str, submit: Callable[..., None], ledger: Ledger, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setenv("FAKE_EPOCH_S", "20")  # SlurmdTimeout is 15 s
-    run = collect_runs([recipe], "paper", overrides=["optim.epochs=2"])[0]
+    monkeypatch.setenv("FAKE_EPOCH_S", "15")
+    run = collect_runs([recipe], "paper")[0]
     submit([run], profile=PROFILE.model_copy(update={"nodes": 2}))
     until(lambda: len(epochs(ledger, run)) >= 1)
     root = Path(os.environ["SLURM_CONF"]).parents[1]
     os.kill(int((root / "run" / "slurmd-node2.pid").read_text()), signal.SIGKILL)
-    try:
-        until(
-            lambda: (
-                sum(row["event"] == "start" for row in read_attempts(ledger.run_dir(run.id))) == 2 or settled(ledger)
-            )
-        )
+    try:  # the node is given up after SlurmdTimeout, 15 s, and the job waits for another one
+        until(lambda: look(ledger)[run.id].task.state == "PENDING")
     finally:
         subprocess.run([SCRIPT, "start-node", "2"], check=True)
     until(lambda: settled(ledger))
-    assert ledger.status(run.id).state == "done"
-    assert epochs(ledger, run) == [0, 1]
+    rows = read_attempts(ledger.run_dir(run.id))
+    assert sum(row["event"] == "start" for row in rows) == 2
+    assert [row["reason"] for row in rows if row["event"] == "end"][-1] == ""
+    assert any("node failure or preemption" in row["reason"] for row in rows if row["event"] == "end")
+    assert epochs(ledger, run) == [0, 1, 2, 3]
 
 
-def test_the_real_time_limit_is_hit_twice_at_least(
+def test_the_real_time_limit_is_hit_twice(
     recipe: str, submit: Callable[..., None], ledger: Ledger, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     # The signal comes up to a minute early, so a start lasts 40 s at most, and this is 88 s of work.
-    monkeypatch.setenv("FAKE_EPOCH_S", "11")
-    run = collect_runs([recipe], "paper", overrides=["optim.epochs=8"])[0]
+    monkeypatch.setenv("FAKE_EPOCH_S", "4")
+    run, other = collect_runs([recipe], "paper", overrides=["optim.epochs=22"])[:2]
     submit([run], profile=PROFILE.model_copy(update={"minutes": 1, "signal_seconds": 20}))
+    submit([other])
     until(lambda: settled(ledger), 500)
     rows = read_attempts(ledger.run_dir(run.id))
     starts, ends = ([row for row in rows if row["event"] == event] for event in ("start", "end"))
     assert [row["reason"] for row in ends] == ["stopped by a signal"] * (len(starts) - 1) + [""]
     assert len(starts) >= 3
-    assert epochs(ledger, run) == list(range(8))
+    assert epochs(ledger, run) == list(range(22))
+    assert final_state(ledger, run) == final_state(ledger, other)
+
+
+def test_a_preempted_run_saves_and_goes_on_afterwards(
+    recipe: str, submit: Callable[..., None], ledger: Ledger, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("FAKE_EPOCH_S", "2")
+    run = collect_runs([recipe], "paper")[0]
+    submit([run], profile=PROFILE.model_copy(update={"nodes": 2}))
+    until(lambda: epochs(ledger, run))
+    urgent = ["srun", "--partition=urgent", "--nodes=2", "--exclusive", "--job-name=urgent", "sleep", "5"]
+    subprocess.run(urgent, check=True, timeout=120)
+    until(lambda: settled(ledger))
+    rows = read_attempts(ledger.run_dir(run.id))
+    assert [row["reason"] for row in rows if row["event"] == "end"] == ["stopped by a signal", ""]
+    assert epochs(ledger, run) == [0, 1, 2, 3]
 
 
 def test_a_failed_run_is_not_tried_again_by_itself(recipe: str, submit: Callable[..., None], ledger: Ledger) -> None:
@@ -186,6 +204,23 @@ def test_without_requeue_the_next_job_of_the_chain_goes_on(
     jobs = [row["job"] for row in read_attempts(ledger.run_dir(run.id)) if row["event"] == "start"]
     assert len(set(jobs)) == 2
     assert epochs(ledger, run) == [0, 1, 2, 3]
+
+
+@pytest.mark.parametrize(
+    ("profile", "reason"),
+    [
+        ({"python": "/no/such/python"}, "execve(): /no/such/python"),
+        ({"srun": ["--no-such-option"], "retries": 0}, "unrecognized option '--no-such-option'"),
+        ({"setup": ["exit 3"]}, "never began"),
+    ],
+)
+def test_a_job_that_cannot_start_its_processes_says_why(
+    recipe: str, submit: Callable[..., None], ledger: Ledger, profile: dict[str, Any], reason: str
+) -> None:
+    run = collect_runs([recipe], "paper")[0]
+    submit([run], profile=PROFILE.model_copy(update=profile))
+    until(lambda: settled(ledger))
+    assert reason in noted(ledger.status(run.id), queue_notes(ledger)).reason
 
 
 def test_cancel_takes_the_named_runs_alone(

@@ -6,6 +6,7 @@ import json
 import os
 import subprocess
 import sys
+from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -19,6 +20,9 @@ if TYPE_CHECKING:
 
 pytestmark = [pytest.mark.slurm, pytest.mark.usefixtures("devcluster")]
 
+needs_deepspeed = pytest.mark.skipif(
+    find_spec("deepspeed") is None, reason="DeepSpeed is not installed: make env EXTRAS=deepspeed"
+)
 RUN = ("recipes/imagenet.yaml", "--scale", "smoke", "--only", "imagenet/sew_resnet50/tks")
 SHORTER = ("data.source=miniature", "optim.epochs=3", "data.train_subset=160", "data.test_subset=60")
 
@@ -44,11 +48,12 @@ def test_a_run_that_its_node_refuses_says_why(tmp_path: Path) -> None:
     assert "optim.batch_size 15 cannot be shared evenly among 2 processes" in told["reason"]
 
 
-def test_imagenet_over_two_nodes_ends_with_the_same_weights_after_a_requeue(tmp_path: Path) -> None:
+@pytest.mark.parametrize("zero", [0, pytest.param(2, marks=needs_deepspeed)])
+def test_imagenet_over_two_nodes_ends_with_the_same_weights_after_a_requeue(zero: int, tmp_path: Path) -> None:
     whole, broken = tmp_path / "whole", tmp_path / "broken"
     (tmp_path / "data").mkdir()
     for results in (whole, broken):
-        launch(results, "--slurm", "slurm/devcluster.yaml")
+        launch(results, "--slurm", "slurm/devcluster.yaml", f"execution.zero={zero}")
     run_id = status(broken)["id"]
     run_dir = Ledger(broken).run_dir(run_id)
     until(lambda: (status(broken)["epoch"] or 0) >= 1, 400)

@@ -8,10 +8,13 @@ from collections import Counter
 from typing import TYPE_CHECKING
 
 import pytest
+from rich.console import Console
 
 from tksbench.launch import scheduler
 from tksbench.launch.__main__ import main
+from tksbench.launch.cluster import queue_notes, submit_jobs
 from tksbench.launch.errors import LaunchError
+from tksbench.launch.node import FAILED, HELD, Job, begin
 from tksbench.launch.plan import collect_runs, make_plan
 from tksbench.launch.profile import SlurmProfile, load_profile
 from tksbench.launch.scheduler import Task
@@ -39,6 +42,7 @@ class FakeSlurm:
         self.dependencies: list[str | None] = []
         self.die = ""
         self.max_array = 1001
+        self.quota = 1000
         monkeypatch.setattr(scheduler, "submit", self.submit)
         monkeypatch.setattr(scheduler, "my_tasks", self.my_tasks)
         monkeypatch.setattr(scheduler, "max_array_size", lambda: self.max_array)
@@ -46,6 +50,8 @@ class FakeSlurm:
     def submit(self, script: Path, dependency: str | None = None) -> str:
         if self.die == "before":
             raise Killed
+        if len(self.names) >= self.quota:
+            raise LaunchError("sbatch: QOSMaxSubmitJobPerUserLimit")
         if self.die == "refuse":
             raise LaunchError("sbatch: invalid partition specified: nope")
         text = script.read_text()
@@ -63,6 +69,10 @@ class FakeSlurm:
             for index in range(size)
             if name in names
         ]
+
+
+def refuse(names: set[str]) -> list[Task]:
+    raise LaunchError("squeue: no controller")
 
 
 @pytest.fixture
@@ -119,6 +129,66 @@ def test_a_job_that_started_is_not_given_up(ledger: Ledger, runs: list[Run], slu
     assert submission.started("77")
     assert not submission.abandon()
     assert submission.job == "77"
+
+
+def test_a_job_that_never_began_is_told_unless_it_still_waits(
+    ledger: Ledger, runs: list[Run], slurm: FakeSlurm, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    submit(ledger, runs[:2])
+    assert queue_notes(ledger)[runs[0].id] == "job 1_0 is PENDING (Priority)"
+    (submission,) = all_submissions(ledger.root / "slurm")
+    submission.add_start(1, {"restart": 0})
+    monkeypatch.setattr(scheduler, "my_tasks", lambda names: [])
+    notes = queue_notes(ledger)
+    assert notes.keys() == {runs[0].id}
+    assert notes[runs[0].id] == f"job 1_0 is gone and never began: {submission.log(0)} may say why"
+    monkeypatch.setattr(scheduler, "my_tasks", refuse)
+    assert queue_notes(ledger) == {}  # nobody knows
+
+
+def test_what_slurm_took_before_it_refused_the_rest_is_told(
+    ledger: Ledger, runs: list[Run], slurm: FakeSlurm, capsys: pytest.CaptureFixture[str]
+) -> None:
+    slurm.max_array = 4
+    slurm.quota = 1
+    items = make_plan(runs, ledger)
+    with pytest.raises(LaunchError, match="QOSMaxSubmitJobPerUserLimit"):
+        submit_jobs(Console(width=80), items, ledger, SlurmProfile())
+    assert "job 1: 4 runs" in capsys.readouterr().out
+    slurm.quota = 1000
+    submit_jobs(Console(width=80), items, ledger, SlurmProfile())  # planned before the first four were in the queue
+    assert f"{len(runs)} runs asked for: {len(runs) - 4} submitted, 4 left to another" in capsys.readouterr().out
+
+
+def test_a_job_that_slurm_holds_after_a_failed_launch_is_released_by_the_same_command(
+    ledger: Ledger, runs: list[Run], slurm: FakeSlurm, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    submit(ledger, runs[:3])
+    reasons = ["launch failed requeued held", "JobHeldUser", "launch failed requeued held"]
+    tasks = [Task("1", index, "PENDING", reason, slurm.names[0]) for index, reason in enumerate(reasons)]
+    released: list[str] = []
+    monkeypatch.setattr(scheduler, "my_tasks", lambda names: tasks)
+    monkeypatch.setattr(scheduler, "release", released.append)
+    submit_jobs(Console(), make_plan(runs[:2], ledger), ledger, SlurmProfile())
+    assert released == ["1_0"]  # not what a person holds, nor what was not asked for
+    assert len(slurm.names) == 1
+
+
+def test_a_job_gives_up_after_deaths_but_not_while_somebody_else_trains_its_run(
+    ledger: Ledger, runs: list[Run], slurm: FakeSlurm, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    submit(ledger, runs[:1], retries=2)
+    (submission,) = all_submissions(ledger.root / "slurm")
+    monkeypatch.setenv("SLURM_ARRAY_JOB_ID", "1")
+
+    def start(number: int, code: int) -> int:
+        status = begin(Job(submission, 0, number, ledger, ledger.run_dir(runs[0].id)))
+        submission.add_end(0, number, {"code": code, "reason": ""})
+        submission.end(0, number)
+        return status
+
+    assert [start(number, HELD) for number in range(5)] == [0] * 5
+    assert [start(number, -9) for number in range(5, 9)] == [0, 0, 0, FAILED]
 
 
 def test_one_of_many_writes_a_file_once(tmp_path: Path) -> None:

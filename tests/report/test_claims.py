@@ -72,6 +72,7 @@ def test_difference_is_paired_by_seed_and_judged_at_its_scale(world: World) -> N
         ((50.0, 60.5, 70.0), (60.0, 70.0, 80.5), "does not hold at scale mini (n=3)"),
         ((50.0, 60.5, 70.0), (40.0, 61.0, 70.0), "undecided at scale mini (n=3)"),
         ((60.0, 70.0), (50.0, 60.5), "undecided at scale mini (n=2)"),
+        ((60.0, 70.0, 80.5), (59.5, 69.5, 80.0), "undecided at scale mini (n=3)"),  # one of 200 samples each
         ((60.0,), (50.0,), "undecided at scale mini (n=1)"),
         ((60.0, 70.0, 80.0), (50.0, 60.5), "undecided at scale mini (n=2)"),  # the third seed has no partner
     ],

@@ -41,6 +41,26 @@ def test_paired_difference_without_spread() -> None:
     assert stats.paired_difference([2.0, 3.0], [1.0, 2.0]).p == 0.0
 
 
+def test_paired_difference_of_one_sample_each_is_not_certain() -> None:
+    # 100 test samples: the spread is taken as 1 / sqrt(6), that of two rounded values
+    one = stats.paired_difference([98.0, 97.0, 98.0], [97.0, 96.0, 97.0], resolution=1.0)
+    half = 4.3027 / 6**0.5 / 3**0.5
+    assert one.interval == pytest.approx((1 - half, 1 + half), abs=1e-3)
+    assert one.p > 0.05
+    spread = stats.paired_difference([98.0, 94.0], [97.0, 96.0])
+    assert stats.paired_difference([98.0, 94.0], [97.0, 96.0], resolution=1.0) == spread
+
+
+def test_paired_interval_of_accuracies_on_few_samples_covers_the_true_difference() -> None:
+    rng, n = np.random.default_rng(8), 100
+    a, b = (rng.binomial(n, p, (10_000, 5)) * 100 / n for p in (0.97, 0.95))
+    covered = [
+        2.0 in stats.paired_difference(x, y, resolution=100 / n).interval
+        for x, y in zip(a.tolist(), b.tolist(), strict=True)
+    ]
+    assert 0.93 < np.mean(covered) < 0.97
+
+
 @pytest.mark.parametrize(("only_a", "only_b"), [(0, 0), (1, 0), (5, 5), (12, 3), (3, 12), (200, 150)])
 def test_mcnemar_equals_the_binomial_test(only_a: int, only_b: int) -> None:
     a = np.array([True] * only_a + [False] * only_b + [True, False])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import json
 import shlex
 import sys
@@ -78,6 +79,11 @@ def main(argv: list[str] | None = None) -> int:
     data_root()  # a folder that does not exist is told here, not by every job
     past = past_costs(ledger)
     trained_here = profile is None or profile.python is None
+    if options.probe:
+        from tksbench.launch.probe import probe
+
+        say = functools.partial(print, file=sys.stderr, flush=True)
+        past = probe(make_plan(runs, ledger, past=past, trained_here=trained_here), past, say)
     items = make_plan(runs, ledger, budget=options.budget, past=past, trained_here=trained_here)
     if profile is not None:
         from tksbench.launch.cluster import add_queue
@@ -135,6 +141,9 @@ def _parse(words: Sequence[str]) -> argparse.Namespace:
     )
     parser.add_argument("--seeds", type=int, metavar="N", help="seeds a cell, first seeds of all cells first")
     parser.add_argument("--plan", action="store_true", help="show what would be done, why, and its cost; do nothing")
+    parser.add_argument(
+        "--probe", action="store_true", help="first train 20 steps here of each run whose cost no record tells"
+    )
     parser.add_argument("--budget", type=float, metavar="GPU_HOURS", help="leave out what does not fit")
     parser.add_argument(
         "--slurm",
@@ -177,6 +186,8 @@ def _check(options: argparse.Namespace) -> None:
         raise LaunchError(f"--budget {options.budget}: expected GPU-hours, 0 or more")
     if options.plan and options.status:
         raise LaunchError("--plan and --status exclude each other")
+    if options.probe and not (options.plan or options.budget is not None):
+        raise LaunchError("--probe goes with --plan or --budget: it tells what runs will cost")
     if options.cancel and (options.plan or options.status or options.slurm is not None):
         raise LaunchError("--cancel goes with recipes, --scale, --only and --seeds alone")
     if options.slurm is not None and options.status:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from tksbench.launch.errors import LaunchError
 from tksbench.launch.scheduler import has_slurm
-from tksbench.launch.slurm import SlurmExecutor, cancel, describe, has_open, look, with_queue
+from tksbench.launch.slurm import SlurmExecutor, cancel, describe, has_open, look, release, submissions_root, with_queue
 from tksbench.launch.submissions import refusals
 from tksbench.launch.view import duration, title
 
@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
     from tksbench.launch.plan import Item
     from tksbench.launch.profile import SlurmProfile
+    from tksbench.launch.slurm import Array
     from tksbench.recipe import Run
     from tksbench.runs import Ledger
 
@@ -46,19 +47,23 @@ def add_queue(items: Sequence[Item], ledger: Ledger, *, strict: bool) -> list[It
 
 
 def queue_notes(ledger: Ledger, unknown: Callable[[str], None] | None = None) -> dict[str, str]:
-    """What Slurm says of each queued run, by id, and why jobs were refused.
+    """What Slurm says of each queued run, by id, and why jobs were refused or never began.
 
     Args:
         ledger: The results folder that the jobs belong to.
         unknown: Told why Slurm cannot be asked; None writes a note to standard error.
     """
-    notes = refusals(ledger.root / "slurm")
+    root = submissions_root(ledger)
+    notes = refusals(root, queue_known=True)  # before Slurm is asked: what is submitted meanwhile is not gone
+    queued: dict[str, str] = {}
     if has_open(ledger):
         try:
-            notes |= {run: str(queued.task) for run, queued in look(ledger).items()}
+            queued = {run: str(found.task) for run, found in look(ledger).items()}
         except LaunchError as error:
             (unknown or _unknown)(str(error))
-    return notes
+            notes = refusals(root, queue_known=False)
+    # somebody may train it here meanwhile
+    return {run: note for run, note in notes.items() if ledger.status(run).state != "running"} | queued
 
 
 def print_scripts(console: Console, items: Sequence[Item], ledger: Ledger, profile: SlurmProfile) -> None:
@@ -82,19 +87,26 @@ def submit_jobs(console: Console, items: Sequence[Item], ledger: Ledger, profile
     """
     if not has_slurm():
         raise LaunchError("sbatch is not on this machine: launch from a login node, or try slurm/devcluster up")
-    made = SlurmExecutor(ledger, profile).execute(items)
-    for job, array in made:
+
+    for queued in release(ledger, [item.run for item in items]):
+        _print(console, f"released: {queued.task}")
+
+    def told(job: str, array: Array) -> None:
         _print(console, f"job {job}: {describe(array)}")
-    for item in items:
+
+    made = SlurmExecutor(ledger, profile).execute(items, told)
+    submitted = {run.id for _, array in made for run in array.runs}
+    left = [item for item in items if item.run.id not in submitted]
+    for item in left:
         if item.action in ("wait", "blocked"):
             _print(console, f"{item.action}: {title(item.run)}: {item.reason}")
-    counts = Counter(item.action for item in items)
-    submitted = sum(len(array.runs) for _, array in made)
-    told = [
-        f"{submitted} submitted",
+    counts = Counter(item.action for item in left)
+    counted = [
+        f"{len(submitted)} submitted",
+        *([f"{counts['run']} left to another launcher"] if counts["run"] else []),
         *(f"{counts[word]} {word}" for word in ("skip", "wait", "blocked") if counts[word]),
     ]
-    _print(console, f"{len(items)} run{'s' * (len(items) != 1)} asked for: {', '.join(told)}")
+    _print(console, f"{len(items)} run{'s' * (len(items) != 1)} asked for: {', '.join(counted)}")
     _print(console, "how they stand: the same command with --status instead of --slurm; to stop them: --cancel")
     return _BAD_INPUT if counts["blocked"] else 0
 

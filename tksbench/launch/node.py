@@ -41,6 +41,7 @@ if TYPE_CHECKING:
 DONE, FAILED, BAD_INPUT, INTERRUPTED, HELD = 0, 1, 2, 3, 4  # exit statuses of the trainer
 _KILLED = 128  # a shell, and srun, report a signal as 128 and its number
 _REQUEUE_TRIES, _REQUEUE_PAUSE_S = 6, 10  # the controller may be restarting
+_PRINTED = 400  # characters of a job's log that a reason repeats
 _WAIT_TO_DIE_S = 120  # after a requeue Slurm kills this script
 
 
@@ -85,7 +86,8 @@ def begin(job: Job) -> int:
     if not job.run_dir.run.exists():
         return _leave("the run was refused and left nothing behind")
     marker, starts = _progress(job.run_dir), job.submission.starts(job.index)
-    fruitless = sum(1 for _ in takewhile(lambda row: row.get("progress") == marker, reversed(starts)))
+    since = takewhile(lambda row: row.get("progress") == marker, reversed(starts))
+    fruitless = sum(not _was_held(job, row) for row in since)
     if starts and not job.submission.ended(job.index, int(starts[-1]["restart"])):
         _note(job.run_dir, "interrupted", f"Slurm has started job {job.id} again: node failure or preemption")
     if fruitless > int(job.submission.intent["retries"]):
@@ -133,10 +135,13 @@ def end(job: Job, code: int) -> int:
     if status.state == "done":
         _say("done")
         return DONE
-    first = job.submission.first_end(job.index, job.restart) or {"code": code, "reason": ""}
+    first = job.submission.first_end(job.index, job.restart)
+    if first is None:  # no process came so far as to tell: an option of srun, the container, its interpreter
+        first = {"code": code, "reason": _printed(job)}
     culprit = int(first["code"])
     killed = culprit < 0 or culprit >= _KILLED
     if culprit == BAD_INPUT:
+        job.submission.add_end(job.index, job.restart, first)
         _say(f"refused: {first['reason']}")
         return FAILED
     if culprit in (DONE, FAILED) or not (killed or culprit in (INTERRUPTED, HELD)):
@@ -145,7 +150,7 @@ def end(job: Job, code: int) -> int:
         return FAILED
     if killed:
         where = f" on {first['node']}" if "node" in first else ""
-        _end_attempt(job, "interrupted", f"{_explain(culprit, '')}{where} in job {job.id}")
+        _end_attempt(job, "interrupted", f"{_explain(culprit, str(first['reason']))}{where} in job {job.id}")
     return _again(job)
 
 
@@ -211,6 +216,12 @@ def _progress(run_dir: RunDir) -> list[Any]:
     return [len(read_jsonl(run_dir.metrics)), saved]
 
 
+def _was_held(job: Job, start: dict[str, Any]) -> bool:
+    """Whether somebody else was training the run then, which is no reason to give it up: an epoch may take hours."""
+    first = job.submission.first_end(job.index, int(start["restart"]))
+    return first is not None and first["code"] == HELD
+
+
 def _end_attempt(job: Job, outcome: Outcome, reason: str) -> None:
     """Say how an attempt ended that could not do so itself, or that was the victim and not the cause."""
     if job.ledger.status(job.run_dir.id).state != "running":
@@ -228,11 +239,18 @@ def _last_reason(run_dir: RunDir) -> str:
     return reasons[-1] if reasons else "it never began to train"
 
 
+def _printed(job: Job) -> str:
+    """What this start has printed besides the run's own log, in one line."""
+    path = job.submission.log(job.index)
+    text = path.read_text(errors="replace") if path.exists() else ""
+    said = re.split(rf"^.* tksbench: start {job.restart} of .*$", text, flags=re.MULTILINE)[-1]
+    return "; ".join(line.strip() for line in said.splitlines() if line.strip())[-_PRINTED:]
+
+
 def _explain(code: int, last_line: str) -> str:
     number = -code if code < 0 else code - _KILLED
-    if code < 0 or code > _KILLED:
-        name = signal.Signals(number).name if number in set(signal.Signals) else f"signal {number}"
-        return f"killed by {name}" + (" (out of memory?)" if number == signal.SIGKILL else "")
+    if number in set(signal.Signals):
+        return f"killed by {signal.Signals(number).name}" + (" (out of memory?)" if number == signal.SIGKILL else "")
     return f"ended with status {code}: {last_line}" if code else "ended without a record"
 
 

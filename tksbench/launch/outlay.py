@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import heapq
 from dataclasses import asdict, dataclass
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
 from tksbench.launch.cost import estimate_disk_bytes
 from tksbench.launch.past import Past
@@ -14,10 +14,9 @@ from tksbench.launch.slots import count_gpus
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from tksbench.launch.plan import Item
+    from tksbench.launch.plan import CostSource, Item
     from tksbench.launch.profile import SlurmProfile
 
-Source = Literal["records", "model", "none", "unknown"]
 GPU_WATTS = 700.0  # assumed of each GPU as long as a run has it: an H100 SXM's limit; host and cooling left out
 
 
@@ -56,12 +55,12 @@ class Outlay:
 
     gpus: int
     wall_hours: float | None
-    wall_source: Source
+    wall_source: CostSource
     done_after_hours: float | None
     energy_kwh: float | None
-    energy_source: Source
+    energy_source: CostSource
     disk_bytes: float | None
-    disk_source: Source
+    disk_source: CostSource
 
     def to_json(self) -> dict[str, Any]:
         """Plain data, as `--plan --json` prints it beside the plan's."""
@@ -124,14 +123,14 @@ class _Queue:
         return done
 
 
-def _wall(item: Item, gpus: int, costs: Past) -> tuple[float | None, Source]:
+def _wall(item: Item, gpus: int, costs: Past) -> tuple[float | None, CostSource]:
     if not gpus:
         hours = costs.cpu_hours
-        return (None, "unknown") if hours is None else (hours * share_left(item.run, item.status), "records")
+        return (None, "unknown") if hours is None else (hours * share_left(item.run, item.status), costs.source)
     return (None, "unknown") if item.gpu_hours is None else (item.gpu_hours / gpus, item.cost_source)
 
 
-def _energy(item: Item, costs: Past) -> tuple[float | None, Source]:
+def _energy(item: Item, costs: Past) -> tuple[float | None, CostSource]:
     if item.run.execution.device == "cpu" or item.gpu_hours is None:
         return None, "unknown"
     if costs.gpu_kwh is not None:
@@ -139,7 +138,7 @@ def _energy(item: Item, costs: Past) -> tuple[float | None, Source]:
     return item.gpu_hours * GPU_WATTS / 1000, "model"
 
 
-def _disk(item: Item, costs: Past) -> tuple[float | None, Source]:
+def _disk(item: Item, costs: Past) -> tuple[float | None, CostSource]:
     if costs.disk_bytes is not None:
         return costs.disk_bytes, "records"
     size = estimate_disk_bytes(item.run.spec)

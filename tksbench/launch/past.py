@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -16,17 +16,21 @@ if TYPE_CHECKING:
 class Past:
     """Means over the finished runs of one group (the same spec with any seed); None where no run tells.
 
+    Of a group without any they may be a probe's, scaled up (`launch.probe`).
+
     Attributes:
         gpu_hours: Of those that used a GPU.
         cpu_hours: Wall time of those that used none.
         gpu_kwh: Energy of those that used a GPU and measured it.
         disk_bytes: Size of those directories that are here.
+        source: Where hours come from.
     """
 
     gpu_hours: float | None = None
     cpu_hours: float | None = None
     gpu_kwh: float | None = None
     disk_bytes: float | None = None
+    source: Literal["records", "probe"] = "records"
 
 
 def past_costs(ledger: Ledger) -> dict[str, Past]:

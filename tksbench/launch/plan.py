@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from tksbench.runs import Ledger, Status
 
 Action = Literal["run", "skip", "wait", "blocked"]
+CostSource = Literal["records", "probe", "model", "none", "unknown"]
 
 
 @dataclass(frozen=True)
@@ -42,7 +43,7 @@ class Item:
     action: Action
     reason: str
     gpu_hours: float | None
-    cost_source: Literal["records", "model", "none", "unknown"]
+    cost_source: CostSource
     status: Status
     missing: str = ""
 
@@ -132,7 +133,7 @@ def make_plan(
         _item(
             run,
             ledger.status(run.id),
-            past.get(run.group, Past()).gpu_hours,
+            past.get(run.group, Past()),
             present,
             missing_extra(run.execution) if trained_here else None,
         )
@@ -141,14 +142,12 @@ def make_plan(
     return items if budget is None else _cut(items, budget)
 
 
-def _item(
-    run: Run, status: Status, known_hours: float | None, has_real: Callable[[str], bool], lacking: str | None
-) -> Item:
+def _item(run: Run, status: Status, known: Past, has_real: Callable[[str], bool], lacking: str | None) -> Item:
     if status.state == "done":
         return Item(run, "skip", status.reason, 0.0, "none", status)
     if status.state == "running":
         return Item(run, "wait", status.reason, 0.0, "none", status)
-    hours, source = _hours(run, status, known_hours)
+    hours, source = _hours(run, status, known)
     if run.spec.data.source == "real" and not has_real(run.spec.data.name):
         return Item(run, "blocked", _missing(run.spec.data.name), hours, source, status, run.spec.data.name)
     if lacking:
@@ -156,16 +155,14 @@ def _item(
     return Item(run, "run", _why_run(run, status), hours, source, status)
 
 
-def _hours(
-    run: Run, status: Status, known: float | None
-) -> tuple[float | None, Literal["records", "model", "none", "unknown"]]:
+def _hours(run: Run, status: Status, known: Past) -> tuple[float | None, CostSource]:
     """GPU-hours still to be spent on a run, and where the figure comes from."""
     if run.execution.device == "cpu":
         return 0.0, "none"
-    hours = known if known is not None else estimate_gpu_hours(run.spec)
+    hours = known.gpu_hours if known.gpu_hours is not None else estimate_gpu_hours(run.spec)
     if hours is None:
         return None, "unknown"
-    return hours * share_left(run, status), "model" if known is None else "records"
+    return hours * share_left(run, status), "model" if known.gpu_hours is None else known.source
 
 
 def share_left(run: Run, status: Status) -> float:

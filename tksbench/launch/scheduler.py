@@ -45,6 +45,11 @@ class Task:
         return self.state not in _OVER and self.state not in _PASSING
 
     @property
+    def stuck(self) -> bool:
+        """Whether Slurm holds it for good because a launch of it failed; what a person holds is not meant."""
+        return self.state == "PENDING" and re.search("launch.failed", self.reason) is not None
+
+    @property
     def id(self) -> str:
         """What scancel takes."""
         return f"{self.job}_{self.index}"
@@ -101,6 +106,15 @@ def requeue(job: str) -> None:
         LaunchError: If Slurm refuses.
     """
     _call("scontrol", "requeue", job)
+
+
+def release(job: str) -> None:
+    """Let a held job start.
+
+    Raises:
+        LaunchError: If Slurm refuses.
+    """
+    _call("scontrol", "release", job)
 
 
 def max_array_size() -> int:
@@ -188,8 +202,8 @@ def _call(*words: str) -> str:
     except subprocess.TimeoutExpired:
         raise NoAnswer(f"{words[0]} did not answer within {_TIMEOUT_S} s; try again later") from None
     if done.returncode != 0:
-        told = " ".join(done.stderr.split()) or f"exit status {done.returncode}"
-        raise LaunchError(f"{words[0]}: {told[:600]}")
+        told = done.stderr.replace(f"{words[0]}: error: ", "").strip().splitlines()
+        raise LaunchError(f"{words[0]}: {'; '.join(told)[:600] or f'exit status {done.returncode}'}")
     return done.stdout
 
 

@@ -24,8 +24,12 @@ _ACTION_STYLES = {"run": "bold cyan", "skip": "green", "wait": "magenta", "block
 _STATE_STYLES = {"done": "green", "running": "cyan", "failed": "bold red", "interrupted": "yellow", "new": "dim"}
 _WIDE = 110  # columns from which on the reason gets one of its own
 _ORIGINS = {
-    "gpu_hours": {"records": "past records", "model": "a model of one H100-class GPU"},
-    "wall": {"records": "past records", "model": "GPU-hours shared evenly"},
+    "gpu_hours": {
+        "records": "past records",
+        "probe": "probes on this machine",
+        "model": "a model of one H100-class GPU",
+    },
+    "wall": {"records": "past records", "probe": "probes on this machine", "model": "GPU-hours shared evenly"},
     "energy": {"records": "past records", "model": f"GPU-hours at {GPU_WATTS:.0f} W (assumed), host left out"},
     "disk": {"records": "runs that are here", "model": "network and test set: checkpoints, logits, logs"},
 }
@@ -69,21 +73,26 @@ def print_plan(console: Console, items: Sequence[Item], spent: Sequence[Outlay],
 
 def print_status(console: Console, rows: Sequence[tuple[Run, Status]]) -> None:
     """State of each run, then how many there are of each state."""
+    wide = console.width >= _WIDE
     table = Table(box=None, padding=(0, 1, 0, 0), header_style="dim")
-    for name in ("state", "run"):
-        table.add_column(name, no_wrap=True)
+    table.add_column("state", no_wrap=True)
+    table.add_column("run", no_wrap=wide, overflow="fold")
     for name in ("scale", "seed", "epoch", "top-1", "ETA"):
         table.add_column(name, justify="right", no_wrap=True)
-    table.add_column("reason", overflow="fold")
+    if wide:
+        table.add_column("reason", overflow="fold")
     for run, status in rows:
         style = _STATE_STYLES[status.state]
         epoch = f"{status.epoch}/{run.spec.optim.epochs}" if status.epoch is not None else ""
         figures = (epoch, number(status.top1, "{:.2f}"), duration(status.eta_s))
         reason = "" if status.reason == status.state else _plain(status.reason)
-        table.add_row(f"[{style}]{status.state}[/]", run.name, run.scale, str(run.seed), *figures, reason)
+        telling = reason and status.state != "done"
+        name = f"{run.name}\n[dim]{reason}[/]" if telling and not wide else run.name
+        row = [f"[{style}]{status.state}[/]", name, run.scale, str(run.seed), *figures]
+        table.add_row(*row, *([reason] if wide else []))
     console.print(table)
     states = Counter(status.state for _, status in rows)
-    console.print(f"{_plural(len(rows))}: " + ", ".join(f"{n} {state}" for state, n in states.items()))
+    console.print(f"{_plural(len(rows))}: {', '.join(f'{n} {state}' for state, n in states.items()) or 'none here'}")
 
 
 def _totals(rows: Sequence[tuple[Item, Outlay]], machine: Machine) -> Table:

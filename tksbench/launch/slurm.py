@@ -20,7 +20,7 @@ from tksbench.runs import Lease, LeaseHeld, RunDir, read_attempts
 from tksbench.runs.attempts import now
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
+    from collections.abc import Callable, Iterator, Mapping, Sequence
     from pathlib import Path
 
     from tksbench.launch.plan import Item
@@ -70,10 +70,16 @@ class SlurmExecutor:
         self._trainer = list(trainer) if trainer else None
         self._root = submissions_root(ledger)
 
-    def execute(self, items: Sequence[Item]) -> list[tuple[str, Array]]:
+    def execute(
+        self, items: Sequence[Item], told: Callable[[str, Array], None] | None = None
+    ) -> list[tuple[str, Array]]:
         """Submit the plan's "run" items that are neither queued nor done; returns each new job's id and runs.
 
         A run that seems to be trained by a job which is gone from the queue is submitted too: its node has died.
+
+        Args:
+            items: The plan.
+            told: Called with each new job's id and runs as soon as Slurm has it: it may refuse the next one.
 
         Raises:
             LaunchError: If Slurm refuses or cannot be asked; the same command goes on from there.
@@ -92,6 +98,8 @@ class SlurmExecutor:
                 job = self._submit(array, last.get(array.resources))
                 last[array.resources] = job
                 made.append((job, array))
+                if told:
+                    told(job, array)
         return made
 
     def arrays(self, runs: Sequence[Run], max_array: int) -> list[Array]:
@@ -229,6 +237,19 @@ def with_queue(items: Sequence[Item], queued: Mapping[str, Queued]) -> list[Item
         else item
         for item in items
     ]
+
+
+def release(ledger: Ledger, runs: Sequence[Run]) -> list[Queued]:
+    """Let those jobs of these runs go on that Slurm holds since a launch of theirs failed (its controller died, ...).
+
+    Raises:
+        LaunchError: If Slurm cannot be asked, or refuses.
+    """
+    wanted = {run.id for run in runs}
+    stuck = [queued for queued in look(ledger).values() if queued.run in wanted and queued.task.stuck]
+    for queued in stuck:
+        scheduler.release(queued.task.id)
+    return stuck
 
 
 def cancel(ledger: Ledger, runs: Sequence[Run]) -> list[Queued]:

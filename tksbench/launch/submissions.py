@@ -178,16 +178,27 @@ class Submission:
         return self.folder / "log" / f"{index}.txt"
 
 
-def refusals(root: Path) -> dict[str, str]:
-    """Why the jobs of runs could not begin, by the run's id: of those whose last start ended as bad input."""
+def refusals(root: Path, queue_known: bool) -> dict[str, str]:
+    """Why the jobs of runs did not begin to train, by the run's id; of each run its last job counts.
+
+    Args:
+        root: The folder of all submissions.
+        queue_known: Whether the caller knows which jobs are in the queue, and leaves those out: of a job that has
+            not started it cannot be told here whether it waits or is gone, unless the submission is closed.
+    """
     found: dict[str, str] = {}
     for submission in all_submissions(root):
+        if submission.abandoned:
+            continue
+        gone = submission.job if queue_known or submission.closed else None
         for index, run in enumerate(submission.intent["runs"]):
             starts = submission.starts(index)
             last = submission.first_end(index, int(starts[-1]["restart"])) if starts else None
             found.pop(run, None)
             if last and last["code"] == _BAD_INPUT:
                 found[run] = f"refused: {last['reason']}"
+            elif gone and not starts and not submission.intent["link"] and not submission.cancelled(index):
+                found[run] = f"job {gone}_{index} is gone and never began: {submission.log(index)} may say why"
     return found
 
 

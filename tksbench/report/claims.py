@@ -16,17 +16,17 @@ from tksbench.report.stats import (
     McNemar,
     PairedDifference,
     holm,
-    mcnemar_exact,
+    mcnemar_counts,
     mean_sd,
     one_against_runs,
     paired_difference,
     prediction_interval,
     weakest_difference,
 )
-from tksbench.runs.record import unpack_correct
+from tksbench.runs.record import correct_bits
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
 
     from tksbench.report.cells import Estimate
     from tksbench.report.evidence import Evidence
@@ -154,9 +154,12 @@ def _compare(claim: Claim, pairs: Pairs, choice: Choice, cited: float | None) ->
         return None
     result = None
     if len(known) > 1:
-        values = [x for x, _ in known]
-        others = [y for _, y in known]
-        result = paired_difference(values, others) if cited is None else one_against_runs(values, cited)
+        values, others = [x for x, _ in known], [y for _, y in known]
+        if cited is None:
+            resolution = 0.0 if claim.metric == "aurc" else _resolution(pairs)
+            result = paired_difference(values, others, resolution=resolution)
+        else:
+            result = one_against_runs(values, cited)
     whole = claim.metric == "top1" and not (claim.a.steps or claim.b.steps)
     return _comparison(pairs, [x - y for x, y in known], result, mcnemar=_mcnemar(pairs, choice) if whole else ())
 
@@ -170,7 +173,8 @@ def _compare_steps(pairs: Pairs, choice: Choice) -> Comparison | None:
     means = [mean_sd([x - y for x, y in zip(a, b, strict=True)])[0] for a, b in steps]
     result = None
     if len(rows) > 1:
-        step, result = weakest_difference([paired_difference(a, b) for a, b in steps])
+        resolution = _resolution(pairs)
+        step, result = weakest_difference([paired_difference(a, b, resolution=resolution) for a, b in steps])
     else:
         step = means.index(min(means))
     compared = _comparison(pairs, [x - y for x, y in zip(*steps[step], strict=True)], result)
@@ -195,6 +199,11 @@ def _comparison(
     )
 
 
+def _resolution(pairs: Pairs) -> float:
+    """What one test sample is worth, in points."""
+    return 100 / min(record.test.n for record, _ in pairs)
+
+
 def _metric(record: Record, side: Side, metric: Metric, choice: Choice) -> float | None:
     metrics = getattr(record.metrics, choice)
     if side.steps is None:
@@ -206,13 +215,12 @@ def _steps(record: Record, choice: Choice) -> list[float]:
     return list(getattr(record.metrics, choice).top1_step)
 
 
-def _mcnemar(pairs: Pairs, choice: Choice) -> list[McNemar]:
+def _mcnemar(pairs: Pairs, choice: Choice) -> Iterator[McNemar]:
     """One test a seed, from the right samples that the records hold."""
-    return [
-        mcnemar_exact(*(unpack_correct(getattr(one.test, f"correct_{choice}"), one.test.n) for one in (a, b)))
-        for a, b in pairs
-        if b and a.test.n == b.test.n
-    ]
+    for one, other in pairs:
+        if other and one.test.n == other.test.n:
+            a, b = (correct_bits(getattr(record.test, f"correct_{choice}")) for record in (one, other))
+            yield mcnemar_counts((a & ~b).bit_count(), (b & ~a).bit_count())
 
 
 def _corrected(results: Sequence[ClaimResult]) -> list[ClaimResult]:

@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import base64
 import json
 import re
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
-import numpy as np
-
 from tksbench.errors import TksbenchError
 from tksbench.report.metrics import optimal_aurc
+from tksbench.runs.record import correct_bits
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -104,7 +102,7 @@ def inconsistency(record: Record) -> str | None:
     """
     for choice in ("last", "best"):
         metrics, n = getattr(record.metrics, choice), record.test.n
-        right = int.from_bytes(base64.b64decode(getattr(record.test, f"correct_{choice}"))).bit_count()
+        right = correct_bits(getattr(record.test, f"correct_{choice}")).bit_count()
         counted = 100 * right / n
         whole = {"top1": metrics.top1, "top1_prefix": metrics.top1_prefix[-1]}
         if metrics.top1_rebinned:
@@ -112,8 +110,9 @@ def inconsistency(record: Record) -> str | None:
         for name, stated in whole.items():
             if abs(stated - counted) > 1e-6:
                 return f"metrics.{choice}.{name} says {stated}, but {right} of {n} samples are right"
-        for name in ("top5", "top1_prefix", "top1_step", "top1_rebinned"):
-            for stated in np.atleast_1d(getattr(metrics, name) or []):
+        lists = {"top5": [metrics.top5], "top1_prefix": metrics.top1_prefix, "top1_step": metrics.top1_step}
+        for name, values in (lists | {"top1_rebinned": metrics.top1_rebinned or []}).items():
+            for stated in values:
                 if abs(stated * n / 100 - round(stated * n / 100)) > 1e-6:
                     return f"metrics.{choice}.{name} says {stated}, which is no whole number of {n} samples"
         for kind in ("logit", "softmax"):

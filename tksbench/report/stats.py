@@ -28,6 +28,7 @@ __all__ = [
     "best_epoch_optimism",
     "excess_aurc",
     "holm",
+    "mcnemar_counts",
     "mcnemar_exact",
     "mean_sd",
     "one_against_runs",
@@ -125,11 +126,22 @@ def wilson_interval(proportion: float, n: int, level: float = 0.95) -> Interval:
     return Interval(max(0.0, centre - half), min(1.0, centre + half))
 
 
-def paired_difference(a: Sequence[float], b: Sequence[float], level: float = 0.95) -> PairedDifference:
+def paired_difference(
+    a: Sequence[float], b: Sequence[float], level: float = 0.95, resolution: float = 0.0
+) -> PairedDifference:
     """Mean difference a - b over pairs (equal seed), with Student's t interval and p-value.
 
     Source: Student, The probable error of a mean, Biometrika 6 (1908) 1-25; p as `scipy.stats.ttest_rel`.
-    Pairs that all differ by the same amount have an interval of no width, and p = 0 (or 1 if they are all equal).
+    Pairs that all differ by the same amount have an interval of no width, and p = 0 (or 1 if they are all equal),
+    unless a resolution is given: three pairs that differ by one test sample each show no certainty, but a coarse scale.
+    The spread is then no less than the rounding of two values leaves, sqrt(2/12) of it (Sheppard, Proc. London Math.
+    Soc. 29 (1898) 353-380).
+
+    Args:
+        a: One value a pair.
+        b: The other of each pair.
+        level: Confidence level.
+        resolution: The least by which two values can differ: 100 / N for accuracies in percent on N samples.
 
     Raises:
         StatsError: Lists of unequal length, or fewer than two pairs.
@@ -137,7 +149,7 @@ def paired_difference(a: Sequence[float], b: Sequence[float], level: float = 0.9
     if len(a) != len(b) or len(a) < 2:
         raise StatsError(f"a paired difference needs two pairs or more, got {len(a)} and {len(b)} values")
     mean, sd = mean_sd([x - y for x, y in zip(a, b, strict=True)])
-    error = (sd or 0.0) / math.sqrt(len(a))
+    error = max(sd or 0.0, resolution / math.sqrt(6)) / math.sqrt(len(a))
     half = _t_quantile(level, len(a) - 1) * error
     return PairedDifference(mean, Interval(mean - half, mean + half), _two_sided_p(mean, error, len(a) - 1), len(a))
 
@@ -195,7 +207,11 @@ def mcnemar_exact(correct_a: ArrayLike, correct_b: ArrayLike) -> McNemar:
     a, b = np.asarray(correct_a, dtype=bool), np.asarray(correct_b, dtype=bool)
     if a.shape != b.shape or a.ndim != 1:
         raise StatsError(f"McNemar's test pairs samples: got {list(a.shape)} and {list(b.shape)} of them")
-    only_a, only_b = int((a & ~b).sum()), int((b & ~a).sum())
+    return mcnemar_counts(int((a & ~b).sum()), int((b & ~a).sum()))
+
+
+def mcnemar_counts(only_a: int, only_b: int) -> McNemar:
+    """`mcnemar_exact` from how many samples only a, and only b, has right."""
     from scipy.special import bdtr
 
     tail = float(bdtr(min(only_a, only_b), only_a + only_b, 0.5)) if only_a + only_b else 1.0

@@ -1,0 +1,104 @@
+"""Twenty steps of a run, to say how long the whole of it would take on this machine."""
+
+from __future__ import annotations
+
+import statistics
+import time
+from contextlib import suppress
+from dataclasses import dataclass, replace
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import TYPE_CHECKING
+
+from tksbench.train.errors import TrainError
+
+if TYPE_CHECKING:
+    from tksbench.recipe import Run
+    from tksbench.train.loop import Trainer
+
+STEPS, FEWEST = 20, 3  # timed steps: as many as wanted, and as few as will do where the time is up
+_UNTIMED = 2  # the first steps choose kernels and start workers
+_TEST_SHARE = 1 / 3  # of a training step's time: the forward pass of as many samples
+
+
+@dataclass(frozen=True)
+class Probe:
+    """What was measured.
+
+    Attributes:
+        hours: That the whole run would take here: training and tests, start and checkpoints left out.
+        device: "cpu" or "cuda".
+        step_s: Median time of a step in seconds, waiting for data included.
+        steps: Steps that were timed.
+    """
+
+    hours: float
+    device: str
+    step_s: float
+    steps: int
+
+
+class _Enough(Exception):
+    """Ends the training of a probe."""
+
+
+class _Clock:
+    """Asked by the trainer between any two steps: notes how long they took, and ends it all in the end."""
+
+    def __init__(self, patience_s: float) -> None:
+        self._began = time.monotonic()
+        self._until = self._began + patience_s
+        self._place, self._then = (0, 0), self._began
+        self._untimed = _UNTIMED
+        self.trainer: Trainer | None = None
+        self.step_s: list[float] = []
+
+    def __call__(self) -> bool:
+        if self.trainer is None:
+            return False
+        if self.trainer.device.type == "cuda":
+            import torch
+
+            torch.cuda.synchronize()
+        now, place = time.monotonic(), (self.trainer.state.epoch, self.trainer.state.step)
+        if place == (self._place[0], self._place[1] + 1):  # neither a test nor the time between two epochs
+            if self._untimed:
+                self._untimed -= 1
+            else:
+                self.step_s.append(now - self._then)
+        self._place, self._then = place, now
+        if len(self.step_s) >= STEPS or (len(self.step_s) >= FEWEST and now > self._until):
+            raise _Enough
+        return False
+
+
+def measure(run: Run, patience_s: float) -> Probe:
+    """Train the first steps of a run, on its own data, in this process alone; nothing of it is kept.
+
+    Args:
+        run: Its `execution` is taken as it is, but for ZeRO, which needs other processes.
+        patience_s: Seconds after which `FEWEST` timed steps will do.
+
+    Raises:
+        TksbenchError: As training would: data that cannot be read, a batch that does not fit the network.
+    """
+    from tksbench.data.registry import load
+    from tksbench.runs import Ledger
+    from tksbench.train.build import pick_device
+    from tksbench.train.loop import Trainer
+
+    run = replace(run, execution=run.execution.model_copy(update={"zero": 0, "checkpoint_minutes": 1e9}))
+    spec, device = run.spec, pick_device(run.execution)
+    data = load(spec.data, spec.model.T, spec.seed)
+    clock = _Clock(patience_s)
+    with TemporaryDirectory(prefix="tksbench-probe-") as folder:
+        clock.trainer = trainer = Trainer(run, Ledger(Path(folder)).prepare(run), data, device, stopping=clock)
+        with suppress(_Enough):  # a run of very few steps is trained to its end
+            trainer.fit()
+    if not clock.step_s:
+        raise TrainError(f"{run.name}: a run of {trainer.epochs * trainer.steps} steps is too short to be timed")
+    step_s = statistics.median(clock.step_s)
+    tests = -(-trainer.epochs // spec.evaluation.every)
+    test_s = len(data.test) / spec.optim.batch_size * step_s * _TEST_SHARE
+    hours = (trainer.epochs * trainer.steps * step_s + tests * test_s) / 3600
+    return Probe(hours, device.type, step_s, len(clock.step_s))

@@ -53,6 +53,10 @@ table4: env  ## the same for Table 4: the fine-grained sets
 figures: env  ## the same for every figure: PDF, PNG and CSV
 	@status=0; set -x; $(LAUNCH) recipes/figures.yaml recipes/timestep.yaml $(ARGS) || status=$$?; $(TABLES) figures; exit $$status
 
+.PHONY: report
+report: env  ## one web page of all tables, figures and runs: results/report.html
+	$(PY) -m tksbench.report
+
 .PHONY: smoke
 smoke: env  ## run every recipe at smoke scale
 	$(PY) -m tksbench.launch --scale smoke recipes/*.yaml $(ARGS)

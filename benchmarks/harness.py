@@ -1,4 +1,4 @@
-"""What the harness itself costs: planning, a record written and read, all tables from thousands of records."""
+"""What the harness itself costs: planning, a record written and read, tables and page from thousands of records."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ _IMPORTS = "import pydantic, yaml"  # what no planner of typed recipes can do wi
 
 
 def cases(options: Options) -> Iterator[Case]:
-    """The plan, a record, and all tables; in full shape the records are those of scale paper, with its epochs."""
+    """The plan, a record, tables and page; in full shape the records are those of scale paper, with its epochs."""
     yield _plan(options.scratch / "empty")
     scale = "paper" if options.full else "mini"
     runs = all_runs(scale)
@@ -131,12 +131,13 @@ def _one_record(record: Record, folder: Path) -> Iterator[Case]:
 
 def _tables(runs: Sequence[Run], scale: str, scratch: Path, *counts: int) -> Case:
     candidates = []
+    command = ["-m", "tksbench.tables", "--format", "md,tex,html"]
     for count in counts:
         results = scratch / f"{count}"
         write_records(runs, results, count)
-        candidates.append(Candidate(f"{count:,} records", partial(_python, ["-m", "tksbench.tables"], results)))
+        candidates.append(Candidate(f"{count:,} records", partial(_python, command, results)))
     return Case(
-        name=f"all tables from records of scale {scale}, in a process of its own",
+        name=f"all tables and the page from records of scale {scale}, in a process of its own",
         candidates=candidates,
         reference=candidates[0].name,
     )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import os
 import shutil
 from typing import TYPE_CHECKING
@@ -20,6 +21,10 @@ def _has_program(*names: str) -> bool:
     return any(shutil.which(name) for name in names)
 
 
+def _has_module(name: str) -> bool:
+    return importlib.util.find_spec(name) is not None
+
+
 def _has_gpu() -> bool:
     import torch
 
@@ -31,8 +36,8 @@ TOOLS: dict[str, tuple[Callable[[], bool], str]] = {
     "slurm": (lambda: _has_program("sbatch"), "no Slurm here: slurm/devcluster install (Debian, root)"),
     "gpu": (_has_gpu, "no CUDA device here: run on a machine that has one"),
     "browser": (
-        lambda: _has_program("chromium-headless-shell", "chromium"),
-        "no Chromium here: apt-get install chromium-headless-shell",
+        lambda: _has_program("chromium-headless-shell", "chromium") and _has_module("playwright"),
+        "no Chromium here, or no playwright: .ci/install-chromium (Debian, root), then make env",
     ),
     "latex": (lambda: _has_program("pdflatex"), "no LaTeX here: .ci/install-latex (Debian, root)"),
 }

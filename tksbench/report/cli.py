@@ -33,7 +33,8 @@ if TYPE_CHECKING:
     from tksbench.runs import Ledger
 
 FAILED = 1
-_FORMATS = ("md", "tex")
+_TEXTS = ("md", "tex")
+_FORMATS = (*_TEXTS, "html")
 _REBUILD = "rebuild with: python -m tksbench.tables"
 _ABOUT = "Build the paper's tables from the logged runs: the paper's number, ours, both error bars, a verdict."
 _EXAMPLES = """\
@@ -109,8 +110,10 @@ def main(argv: list[str] | None = None) -> int:
         return _verify(Path(options.verify), sources)
     if options.check:
         return _check(tables, options.format, sources)
-    _write_tables(tables, options.format, sources)
+    built = _write_tables(tables, [name for name in options.format if name != "html"], sources)
     _write_figures(figures, sources)
+    if "html" in options.format:
+        _write_page(built, sources)
     return FAILED if refused else 0
 
 
@@ -122,7 +125,12 @@ def _parse(words: Sequence[str]) -> argparse.Namespace:
         metavar="NAME",
         help="table1, costs, claims, figure4, ..., tables, figures; all tables if none is named",
     )
-    parser.add_argument("--format", default="md,tex", metavar="md,tex", help="files to write or check")
+    parser.add_argument(
+        "--format",
+        default="md,tex",
+        metavar="md,tex,html",
+        help="files to write or check; html: the page of everything",
+    )
     parser.add_argument("--check", action="store_true", help="compare results/tables with the records; write nothing")
     parser.add_argument(
         "--why",
@@ -138,24 +146,23 @@ def _parse(words: Sequence[str]) -> argparse.Namespace:
     options.format = [name for name in options.format.split(",") if name]
     unknown = [name for name in options.format if name not in _FORMATS]
     if unknown or not options.format:
-        raise ReportError(f"--format {','.join(options.format)}: expected md, tex, or both with a comma between them")
+        raise ReportError(f"--format {','.join(options.format)}: expected md, tex and html, with commas between them")
     modes = ("check", "why", "publish", "pack", "verify")
     if sum(bool(getattr(options, mode)) for mode in modes) > 1:
         raise ReportError("--check, --why, --publish, --pack and --verify exclude each other")
     if options.names and (options.pack or options.verify):
         raise ReportError(f"--pack and --verify take all tables; leave out {options.names[0]}")
+    if options.check and "html" in options.format:
+        raise ReportError("--check compares md and tex; the page is made anew from the records, and not committed")
     return options
 
 
 def _names(options: argparse.Namespace, paper: Paper) -> tuple[list[str], list[str]]:
     """Tables and figures that the command line names; all tables if it names nothing."""
     from tksbench.recipe import suggest
-    from tksbench.report.claims_table import NAME as CLAIMS
-    from tksbench.report.costs import NAME as COSTS
     from tksbench.report.figures import NAMES
 
-    tables = [*paper.tables, COSTS, *([CLAIMS] if paper.claims else [])]
-    groups = {"tables": tables, "figures": [name for name in NAMES if name in paper.figures]}
+    groups = {"tables": _table_names(paper), "figures": [name for name in NAMES if name in paper.figures]}
     known = {*groups["tables"], *groups["figures"], *groups}
     for name in options.names:
         if name not in known:
@@ -165,6 +172,13 @@ def _names(options: argparse.Namespace, paper: Paper) -> tuple[list[str], list[s
     if figures and options.check:
         raise ReportError(f"--check compares tables only, not {figures[0]}")
     return [name for name in wanted if name in groups["tables"]], figures
+
+
+def _table_names(paper: Paper) -> list[str]:
+    from tksbench.report.claims_table import NAME as CLAIMS
+    from tksbench.report.costs import NAME as COSTS
+
+    return [*paper.tables, COSTS, *([CLAIMS] if paper.claims else [])]
 
 
 def _recipes() -> list[Path]:
@@ -206,10 +220,8 @@ def _rendered(table: Table | Costs | ClaimsTable, suffix: str) -> str:
 
 
 def _all_tables(sources: _Sources, evidence: Evidence) -> dict[str, bytes]:
-    from tksbench.report.costs import NAME as COSTS
-
-    tables = [_build(name, sources, evidence) for name in (*sources.paper.tables, COSTS)]
-    return {f"{table.name}.{suffix}": _rendered(table, suffix).encode() for table in tables for suffix in _FORMATS}
+    built = {name: _build(name, sources, evidence) for name in _table_names(sources.paper)}
+    return {f"{name}.{suffix}": _rendered(built[name], suffix).encode() for name in built for suffix in _TEXTS}
 
 
 def _pack(path: Path, sources: _Sources) -> int:
@@ -235,15 +247,16 @@ def _verify(path: Path, sources: _Sources) -> int:
     return FAILED if differs else 0
 
 
-def _write_tables(names: Sequence[str], formats: Sequence[str], sources: _Sources) -> None:
+def _write_tables(names: Sequence[str], formats: Sequence[str], sources: _Sources) -> list[Table | Costs | ClaimsTable]:
+    """Write and print tables; nothing without a format. Returns them."""
     from rich.console import Console
 
     from tksbench.report import claims_table, costs
     from tksbench.report.terminal import show
     from tksbench.runs import write_bytes
 
-    if not names:
-        return
+    if not names or not formats:
+        return []
     tables = [_build(name, sources, sources.evidence) for name in names]
     folder = _folder(sources, "tables")
     for table in tables:  # all files before the first line of output, whose reader may leave early
@@ -259,6 +272,15 @@ def _write_tables(names: Sequence[str], formats: Sequence[str], sources: _Source
             show(table, console)
     written = ", ".join(f"{table.name}.{suffix}" for table in tables for suffix in formats)
     console.print(f"written to {folder}: {written}", markup=False)
+    return tables
+
+
+def _write_page(built: Sequence[Table | Costs | ClaimsTable], sources: _Sources) -> None:
+    """Write the page; `built` are tables that need not be built again."""
+    from tksbench.report.page.write import write_page
+
+    path = write_page(sources.paper, sources.protocols, sources.evidence, sources.ledger, built)
+    sys.stdout.write(f"written to {path}\n")
 
 
 def _write_figures(names: Sequence[str], sources: _Sources) -> None:

@@ -41,6 +41,7 @@ class Costs:
     rows: tuple[tuple[str, ...], ...]
     stamp: str
     name: str = NAME
+    notes: tuple[str, ...] = _NOTES
 
 
 def build_costs(protocols: Mapping[str, Sequence[Candidate]], evidence: Evidence) -> Costs:

@@ -52,6 +52,7 @@ class Table:
         metric: The one metric of all lines, or None if lines differ.
         notes: Footnotes: only those that this table needs.
         stamp: What unpublished evidence went in (`Evidence.stamp`).
+        cells: What each line says in words, as numbers.
     """
 
     name: str
@@ -60,6 +61,7 @@ class Table:
     metric: str | None
     notes: tuple[str, ...]
     stamp: str
+    cells: tuple[Cell, ...] = ()
 
 
 def build_table(
@@ -96,6 +98,7 @@ def build_table(
         metric=METRICS[metrics.pop()] if len(metrics) == 1 else None,
         notes=tuple(_notes(cells, mine)),
         stamp=mine.stamp(),
+        cells=tuple(cells),
     )
 
 

@@ -1,0 +1,1 @@
+"""The page: tables, figures, curves and what stands behind them, as one HTML file that needs nothing else."""

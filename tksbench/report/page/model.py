@@ -1,0 +1,307 @@
+"""Everything that the page shows, gathered and worded; `render` only lays it out."""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from tksbench.report import costs
+from tksbench.report.cells import group_records
+from tksbench.report.figure_data import FIGURES, build_figure
+from tksbench.report.page.charts import Bars, bars, bars_axis
+from tksbench.report.page.figures import Figure, lay_out
+from tksbench.report.page.runs import Told, tell
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping, Sequence
+
+    from tksbench.report.cells import Cell, Estimate
+    from tksbench.report.claims import ClaimResult
+    from tksbench.report.evidence import Evidence
+    from tksbench.report.groups import Candidate
+    from tksbench.report.paper import Paper
+    from tksbench.report.tables import Line as TableLine
+    from tksbench.report.tables import Table
+    from tksbench.runs import Ledger
+    from tksbench.runs.record import Record
+
+# Verdicts in the order of the summary; each has a shape and a colour of its own in the style sheet.
+KINDS = (
+    "reproduced",
+    "above",
+    "below",
+    "undecided",
+    "not comparable",
+    "running",
+    "interrupted",
+    "failed",
+    "not run",
+    "cited",
+)
+
+
+class Row(NamedTuple):
+    """A row of a table: its words, its kind of verdict, its strip of error bars, and where its run is told of."""
+
+    line: TableLine
+    kind: str
+    bars: Bars | None
+    cell: str
+    anchor: str
+    where: str
+    numbers: tuple[float | None, float | None, float | None]  # the paper's, our best and our last: to sort by
+
+
+class Section(NamedTuple):
+    """Rows of one data set and metric, which share an axis from `low` to `high`."""
+
+    title: str
+    metric: str
+    low: str
+    high: str
+    rows: tuple[Row, ...]
+
+
+class Claimed(NamedTuple):
+    """A claim, ready to print: what it says, what our runs say, and the verdict; `own` if the paper makes it itself."""
+
+    own: bool
+    text: str
+    where: str
+    verdict: str
+    kind: str
+    remark: str
+    stated: str
+    ours: str
+    interval: str
+    p: str
+    bars: Bars | None
+
+
+class Sheet(NamedTuple):
+    """One table."""
+
+    name: str
+    number: str
+    title: str
+    sections: tuple[Section, ...]
+    notes: tuple[str, ...]
+
+
+class Summary(NamedTuple):
+    """What the page begins with.
+
+    Attributes:
+        own: The paper's own numbers, cells of all tables.
+        counts: Cells of each kind of verdict, those with any.
+        runs: Finished runs that a recipe names.
+        protocols: Under how many protocols.
+        scales: Finished runs of each scale.
+        hours: Wall time of all of these; `gpu_hours` likewise.
+        newest: Day on which the newest of them finished.
+        unpublished: How many of them are on this machine only.
+        missing: Runs behind own cells without a finished run at scale paper; `wanted`: all runs behind own cells.
+        missing_hours: What one seed of each missing run would cost in GPU-hours, None if nobody knows.
+        unknown: The paper's own numbers that are not established.
+    """
+
+    own: int
+    counts: tuple[tuple[str, int], ...]
+    runs: int
+    protocols: int
+    scales: tuple[tuple[str, int], ...]
+    hours: float
+    gpu_hours: float
+    newest: str
+    unpublished: int
+    missing: int
+    wanted: int
+    missing_hours: float | None
+    unknown: int
+
+
+@dataclass(frozen=True)
+class Page:
+    """All of the page; `trained` and `untrained` are runs behind cells, `further` others with records."""
+
+    paper: Mapping[str, Any]
+    summary: Summary
+    claims: tuple[Claimed, ...]
+    sheets: tuple[Sheet, ...]
+    figures: tuple[Figure, ...]
+    trained: tuple[Told, ...]
+    further: tuple[Told, ...]
+    untrained: tuple[Told, ...]
+    cost_headers: Sequence[str]
+    cost_rows: Sequence[Sequence[str]]
+    cost_notes: Sequence[str]
+    problems: tuple[str, ...]
+
+
+def build_page(
+    paper: Paper,
+    protocols: Mapping[str, Sequence[Candidate]],
+    evidence: Evidence,
+    ledger: Ledger,
+    tables: Sequence[Table],
+    claims: Sequence[ClaimResult],
+    inference: costs.Costs,
+    estimate: Estimate,
+) -> Page:
+    """Gather the page.
+
+    Args:
+        paper: The paper's numbers.
+        protocols: From `groups.candidates`.
+        evidence: From `evidence.gather`.
+        ledger: Where the logs lie.
+        tables: All tables of the paper, from `tables.build_table`.
+        claims: From `claims.claims`.
+        inference: From `costs.build_costs`.
+        estimate: GPU-hours of a run.
+    """
+    by_group = group_records((*evidence.published, *evidence.local))
+    wanted = dict.fromkeys(row.run for row in paper.own_rows() if row.run and row.run in protocols)
+    shown = [*wanted, *(run for run in protocols if run not in wanted and _has_records(protocols[run], by_group))]
+    told = {
+        run: tell(anchor, protocols[run], by_group, evidence.states, estimate, ledger)
+        for run, anchor in zip(shown, _anchors(shown), strict=True)
+    }
+    return Page(
+        paper=paper.paper,
+        summary=_summary(tables, protocols, evidence, wanted, by_group, estimate),
+        claims=tuple(map(_claim, claims)),
+        sheets=tuple(_sheet(table, told) for table in tables),
+        figures=tuple(
+            lay_out(build_figure(name, paper, protocols, by_group)) for name in FIGURES if name in paper.figures
+        ),
+        trained=tuple(told[run] for run in wanted if told[run].count),
+        further=tuple(one for run, one in told.items() if run not in wanted),
+        untrained=tuple(one for one in told.values() if not one.count),
+        cost_headers=costs.HEADERS,
+        cost_rows=inference.rows,
+        cost_notes=inference.notes,
+        problems=tuple(problem.replace(f"{ledger.root}/", "") for problem in evidence.problems),
+    )
+
+
+def kind_of(verdict: str) -> str:
+    """The kind of a verdict, "not run" of "not run (about 12 GPU-h)": one of `KINDS`."""
+    if verdict.startswith("holds"):
+        return "reproduced"
+    if verdict.startswith("does not hold"):
+        return "below"
+    return next((kind for kind in KINDS if verdict == kind or verdict.startswith(kind + " ")), "not run")
+
+
+def _has_records(protocols: Sequence[Candidate], by_group: Mapping[str, Sequence[Record]]) -> bool:
+    return any(one.group in by_group for one in protocols)
+
+
+def _anchors(names: Iterable[str]) -> list[str]:
+    """An HTML id for each name, no two alike."""
+    taken: Counter[str] = Counter()
+    anchors = []
+    for name in names:
+        plain = "run-" + (re.sub(r"[^a-z0-9]+", "-", name.lower()).strip("-") or "x")
+        taken[plain] += 1
+        anchors.append(plain if taken[plain] == 1 else f"{plain}--{taken[plain]}")
+    return anchors
+
+
+def _summary(
+    tables: Sequence[Table],
+    protocols: Mapping[str, Sequence[Candidate]],
+    evidence: Evidence,
+    wanted: Iterable[str],
+    by_group: Mapping[str, Sequence[Record]],
+    estimate: Estimate,
+) -> Summary:
+    cells = [cell for table in tables for cell in table.cells if cell.row.cell]
+    counts = Counter(kind_of(cell.verdict) for cell in cells)
+    known = {one.group for found in protocols.values() for one in found}
+    records = [record for group in by_group if group in known for record in by_group[group]]
+    best = {run: protocols[run][0] for run in wanted}
+    missing = [one for one in best.values() if one.scale != "paper" or one.group not in by_group]
+    hours = [about for one in missing if (about := estimate(one.run.spec)) is not None]
+    return Summary(
+        own=len(cells),
+        counts=tuple((kind, counts[kind]) for kind in KINDS if counts[kind]),
+        runs=len(records),
+        protocols=len({record.group for record in records}),
+        scales=tuple(sorted(Counter(record.scale for record in records).items())),
+        hours=sum(record.cost.hours for record in records),
+        gpu_hours=sum(record.cost.gpu_hours for record in records),
+        newest=max((record.provenance.finished[:10] for record in records), default=""),
+        unpublished=sum(record.group in known for record in evidence.local),
+        missing=len(missing),
+        wanted=len(best),
+        missing_hours=sum(hours) if hours else None,
+        unknown=sum(cell.row.value is None for cell in cells),
+    )
+
+
+def _claim(result: ClaimResult) -> Claimed:
+    claim, best = result.claim, result.best
+    stated = "" if claim.value is None else f"{claim.value:.{claim.decimals}f}"
+    drawn = None
+    if best:
+        axis = bars_axis([0.0, best.mean, claim.value, *(best.interval or ())])
+        drawn = bars(axis, claim.value, best.mean, best.interval) if axis else None
+    remarks = [f"the difference is {result.size}"] if result.size.endswith("stated") else []
+    if best and best.steps_better:
+        remarks.append(f"better at {best.steps_better[0]} of {best.steps_better[1]} steps; drawn is step {best.step}")
+    return Claimed(
+        own=claim.extends is None,
+        text=claim.text,
+        where=claim.where,
+        verdict=result.verdict,
+        kind=kind_of(result.verdict),
+        remark="; ".join(remarks),
+        stated=stated,
+        ours=_minus(f"{best.mean:+.2f}") if best else "",
+        interval=_minus(f"{best.interval.low:.2f} to {best.interval.high:.2f}") if best and best.interval else "",
+        p=_p_value(best.p_holm) if best and best.p_holm is not None else "",
+        bars=drawn,
+    )
+
+
+def _minus(text: str) -> str:
+    return text.replace("-", "−")
+
+
+def _p_value(p: float) -> str:
+    return f"{p:.3f}" if p >= 0.001 else "< 0.001"
+
+
+def _sheet(table: Table, told: Mapping[str, Told]) -> Sheet:
+    parts: dict[tuple[str, str], list[tuple[TableLine, Cell]]] = {}
+    for line, cell in zip(table.lines, table.cells, strict=True):
+        parts.setdefault((line.dataset, line.metric), []).append((line, cell))
+    sections = tuple(_section(*key, pairs, told) for key, pairs in parts.items())
+    number, _, title = table.title.partition(". ")
+    return Sheet(table.name, number, title, sections, table.notes)
+
+
+def _section(dataset: str, metric: str, pairs: Sequence[tuple[TableLine, Cell]], told: Mapping[str, Told]) -> Section:
+    values: list[float | None] = []
+    for _, cell in pairs:
+        ours = cell.ours
+        values += [cell.row.value, *((ours.best.mean, ours.last.mean) if ours else ())]
+        values += [bound for interval in ((ours.prediction, ours.test) if ours else ()) for bound in interval or ()]
+    axis = bars_axis(values)
+    rows = []
+    for line, cell in pairs:
+        row, ours = cell.row, cell.ours
+        drawn = None
+        if axis and (row.value is not None or ours):
+            bounds = (ours.prediction, ours.test) if ours else (None, None)
+            drawn = bars(axis, row.value, ours.best.mean if ours else None, *bounds)
+        anchor = told[row.run].anchor if row.cell and row.run and row.run in told else ""
+        numbers = (row.value, ours.best.mean if ours else None, ours.last.mean if ours else None)
+        rows.append(Row(line, kind_of(cell.verdict), drawn, row.cell or "", anchor, row.where, numbers))
+    digits = 0 if axis and axis.high - axis.low >= 10 else 1
+    low, high = (f"{axis.low:.{digits}f}", f"{axis.high:.{digits}f}") if axis else ("", "")
+    return Section(dataset, metric, low, high, tuple(rows))

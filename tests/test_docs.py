@@ -70,7 +70,7 @@ def cheap(command: str) -> tuple[list[str], set[int]]:
             return [*PYTHON, module, *(word for word in rest if word != "--watch")], {0}
         plan = [] if {"--plan", "--status"} & set(rest) else ["--plan"]
         return [*PYTHON, module, *rest, *plan], {0}
-    if module in ("tksbench.tables", "tksbench.diff"):
+    if module in ("tksbench.tables", "tksbench.report", "tksbench.diff"):
         return [*PYTHON, module, *rest], {1} if module.endswith("diff") else {0}
     if module == "tksbench.data":
         action = "verify" if rest[0] == "prepare" else rest[0]  # prepare would download

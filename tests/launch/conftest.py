@@ -40,6 +40,7 @@ def devcluster(cluster_is_up: None) -> Iterator[None]:
     """The cluster, for one test at a time: they kill nodes and the controller under whoever is running."""
     with Path(f"{CLUSTER}.one-test").open("a") as turn:
         fcntl.flock(turn, fcntl.LOCK_EX)
+        subprocess.run([SCRIPT, "up"], capture_output=True, check=True)  # what the test before has left is mended
         yield
 
 

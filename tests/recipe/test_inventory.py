@@ -88,6 +88,8 @@ def in_paper(run: Run) -> bool:
 
 def mentioned(tree: Any) -> Iterator[str]:
     if isinstance(tree, dict):
+        if "extends" in tree:  # the paper's claim, on a data set of ours
+            return
         if "run" in tree:
             yield tree["run"]
         yield from tree.get("runs", []) if isinstance(tree.get("runs"), list) else []

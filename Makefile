@@ -54,8 +54,8 @@ figures: env  ## the same for every figure: PDF, PNG and CSV
 	@status=0; set -x; $(LAUNCH) recipes/figures.yaml recipes/timestep.yaml $(ARGS) || status=$$?; $(TABLES) figures; exit $$status
 
 .PHONY: report
-report: env  ## one web page of all tables, figures and runs: results/report.html
-	$(PY) -m tksbench.report
+report: env  ## the same for every recipe, then one web page of it all: results/report.html
+	@status=0; set -x; $(LAUNCH) recipes/*.yaml $(ARGS) || status=$$?; $(PY) -m tksbench.report; exit $$status
 
 .PHONY: smoke
 smoke: env  ## run every recipe at smoke scale

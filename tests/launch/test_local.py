@@ -237,6 +237,27 @@ def test_a_second_ctrl_c_kills(recipe: str, runs: list[Run], ledger: Ledger, mon
     assert (ledger.status(runs[0].id).state, ledger.status(runs[0].id).reason) == ("interrupted", "killed")
 
 
+def test_a_second_ctrl_c_during_the_first_is_not_lost(
+    runs: list[Run], ledger: Ledger, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Impatient(Log):
+        def event(self, kind: str, text: str) -> None:
+            super().event(kind, text)
+            if "saves first" in text:
+                os.kill(os.getpid(), signal.SIGINT)
+
+        def update(self, active: Sequence[Active], counts: Mapping[str, int]) -> None:
+            super().update(active, counts)
+            if (ledger.run_dir(runs[0].id).path / "in-epoch").exists() and len(self.events) == 1:
+                os.kill(os.getpid(), signal.SIGINT)
+
+    monkeypatch.setenv("FAKE_EPOCH_S", "600")
+    command = [sys.executable, str(TRAINER), str(ledger.run_dir(runs[0].id).path), "train"]
+    executor = LocalExecutor(ledger, (), Impatient(), command=lambda _: command)
+    assert executor.execute(make_plan(runs[:1], ledger)).stopped
+    assert ledger.status(runs[0].id).reason == "killed"
+
+
 def test_killing_the_launcher_stops_its_job_which_saves(
     recipe: str, runs: list[Run], ledger: Ledger, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -157,13 +157,15 @@ class LocalExecutor:
         self._signals += 1
 
     def _pass_signals_on(self) -> None:
+        """Act on what has come: at any moment here another one may, which is for the next round."""
         if self._signals > self._forwarded == 0:
+            self._forwarded = 1
             self._view.event("note", "stopping: each run saves first (a second Ctrl-C kills them)")
             self._send(signal.SIGTERM)
         elif self._signals > self._forwarded:
+            self._forwarded += 1
             for job in self._jobs:
                 os.killpg(job.process.pid, signal.SIGKILL)  # its data-loading processes too
-        self._forwarded = self._signals
 
     def _send(self, number: int) -> None:
         for job in self._jobs:

@@ -64,6 +64,7 @@ test: env  ## run all tests that this machine can; say what was skipped and why
 
 .PHONY: bench
 bench: env  ## measure this beside its peers; EXTRAS=bench installs them (some minutes, on a quiet machine)
+	@case ' $(EXTRAS) ' in *' bench '*) $(PY) -m pip install --quiet --disable-pip-version-check --no-deps --require-hashes -r benchmarks/braincog.txt ;; esac
 	$(PY) -m benchmarks $(ARGS)
 
 .PHONY: check

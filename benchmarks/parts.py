@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
 PARTS = {
     "framing": "event frames from recordings, beside tonic",
+    "networks": "training steps of ResNet-19 and VGG-SNN, beside ReLU, SpikingJelly, BrainCog",
     "harness": "what the harness itself costs: plan, record, tables",
 }
 INSTALL = "make bench EXTRAS=bench"

@@ -39,9 +39,9 @@ class Memory:
         try:
             _give_back()
             _CLEAR.write_text(_RESET_PEAK)
-            before = _resident("VmRSS")
+            before = resident()
             work()
-            return float(_resident("VmHWM") - before)
+            return float(resident("VmHWM") - before)
         except OSError:
             return float("nan")
 
@@ -61,7 +61,12 @@ class Memory:
         return float(sum(storages.values()))
 
 
-def _resident(key: str) -> int:
+def resident(key: str = "VmRSS") -> int:
+    """Bytes of this process that are resident, or at a peak ("VmHWM").
+
+    Raises:
+        OSError: The system does not tell.
+    """
     line = next(line for line in _STATUS.read_text().splitlines() if line.startswith(key))
     return int(line.split()[1]) * 1024
 

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from benchmarks.parts import Options
 
 NEEDS = ()
-STEPS = (500, 2_000)  # small, full
+STEPS = (300, 2_000)  # small, full
 SETTLED = 100  # steps after which memory should no longer grow
 WIDTH, BATCH = 0.125, 8
 

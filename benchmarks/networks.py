@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 NEEDS = ()
 REFERENCE = "ReLU"
 # Batch sizes: small, full, and on CUDA.
-RESNET_BATCH = (2, 16, 128)
+RESNET_BATCH = (4, 16, 128)
 VGG_BATCH = (1, 8, 64)
 CLASSES = 10
 FRAME = 48

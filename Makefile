@@ -74,6 +74,7 @@ docs:  ## build the documentation into build/docs, without the network; fails on
 
 .PHONY: bench
 bench: env  ## measure this beside its peers; EXTRAS=bench installs them (some minutes, on a quiet machine)
+	@case ' $(EXTRAS) ' in *' bench '*) $(PY) -m pip install --quiet --disable-pip-version-check --no-deps --require-hashes -r benchmarks/braincog.txt ;; esac
 	$(PY) -m benchmarks $(ARGS)
 
 .PHONY: check

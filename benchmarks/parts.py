@@ -22,6 +22,9 @@ if TYPE_CHECKING:
 
 PARTS = {
     "framing": "event frames from recordings, beside tonic",
+    "networks": "training steps of ResNet-19 and VGG-SNN, beside ReLU, SpikingJelly, BrainCog",
+    "scaling": "two processes on two cores, beside one on one",
+    "long": "time and memory of a step after many others",
     "harness": "what the harness itself costs: plan, record, tables",
 }
 INSTALL = "make bench EXTRAS=bench"

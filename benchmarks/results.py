@@ -141,14 +141,20 @@ def to_markdown(content: Mapping[str, Any]) -> str:
 
 
 def table(rows: Sequence[Mapping[str, Any]], style: str) -> str:
-    """The rows of one case, the reference first; 80 characters wide in the style "simple"."""
+    """Times of the rows of one case, the reference first, and below their other values; "simple" is 80 wide."""
     ordered = sorted(rows, key=lambda row: row["candidate"] != row["reference"])
-    cells = [_cells(row) for row in ordered]
-    extra = list(dict.fromkeys(key for row in ordered for key in row["values"]))
-    for line, row in zip(cells, ordered, strict=True):
-        line += [f"{row['values'][key]:.4g}" if key in row["values"] else "" for key in extra]
-    align = ["left", *["right"] * (len(COLUMNS) - 1 + len(extra))]
-    return tabulate(cells, headers=[*COLUMNS, *extra], tablefmt=style, colalign=align, disable_numparse=True)
+    tables = [_table(COLUMNS, [_cells(row) for row in ordered], style)]
+    keys = list(dict.fromkeys(key for row in ordered for key in row["values"]))
+    if keys:
+        columns = [[f"{row['values'][key]:.4g}" if key in row["values"] else "" for key in keys] for row in ordered]
+        cells = [[row["candidate"], *values] for row, values in zip(ordered, columns, strict=True)]
+        tables.append(_table(("candidate", *keys), cells, style))
+    return "\n\n".join(tables)
+
+
+def _table(headers: Sequence[str], cells: Sequence[Sequence[str]], style: str) -> str:
+    align = ["left", *["right"] * (len(headers) - 1)]
+    return tabulate(cells, headers=headers, tablefmt=style, colalign=align, disable_numparse=True)
 
 
 def _cells(row: Mapping[str, Any]) -> list[str]:

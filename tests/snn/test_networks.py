@@ -11,8 +11,9 @@ from torch import Tensor, nn
 
 import tksbench.snn  # noqa: F401
 from tksbench.snn.errors import SnnError
-from tksbench.snn.layers import SpikingNetwork, batch_norm_repeated, scale_channels
+from tksbench.snn.layers import SpikingNetwork, scale_channels
 from tksbench.snn.neuron import LIF
+from tksbench.snn.normlif import batch_norm_repeated
 
 STATIC = ["spiking_resnet19", "sew_resnet18", "sew_resnet19", "sew_resnet34", "sew_resnet50"]
 EVERY = [*STATIC, "vgg_snn"]

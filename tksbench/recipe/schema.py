@@ -180,7 +180,7 @@ class NumericsSpec(Model):
     """Arithmetic: changes the last bits, so it is part of the identity."""
 
     precision: Literal["fp32", "tf32", "bf16"] = "fp32"
-    neuron: Literal["auto", "reference", "fused", "native"] = "auto"
+    neuron: Literal["auto", "reference", "fused", "native", "triton"] = "auto"
     deterministic: bool = True
 
 

@@ -9,12 +9,11 @@ from __future__ import annotations
 
 import math
 
-import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
 
 from tksbench.snn.errors import SnnError
 from tksbench.snn.neuron import LIF, Backend, split_time
+from tksbench.snn.normlif import norm_lif
 
 
 def scale_channels(channels: int, width: float) -> int:
@@ -38,34 +37,6 @@ def kaiming_init(model: nn.Module) -> None:
             nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
 
 
-def batch_norm_repeated(norm: nn.BatchNorm2d, x: Tensor, repeats: int) -> Tensor:
-    """Normalise `x` [B, C, H, W] as a batch in which every sample occurs `repeats` times, without making it.
-
-    Mean and biased variance of the repeated batch are those of `x`. Only the running variance differs: its
-    update is unbiased, by n/(n-1) with n the number of elements, which here is `repeats` times as many.
-
-    Returns:
-        [B, C, H, W]: the output that each of the repeats would have.
-    """
-    if not (norm.training and norm.track_running_stats) or repeats == 1:
-        return norm(x)  # type: ignore[no-any-return]
-    if type(norm) is not nn.BatchNorm2d or norm.momentum is None:
-        # Synchronised batch norm counts the elements of all processes: give it the real batch.
-        return norm(x.repeat(repeats, 1, 1, 1))[: x.shape[0]]  # type: ignore[no-any-return]
-    assert norm.running_var is not None and norm.num_batches_tracked is not None  # noqa: S101
-    n = x.numel() // x.shape[1]
-    # A buffer of zeros receives momentum * unbiased variance; autograd may keep it, so it is not changed after.
-    update = torch.zeros_like(norm.running_var)
-    out = F.batch_norm(
-        x, norm.running_mean, update, norm.weight, norm.bias, training=True, momentum=norm.momentum, eps=norm.eps
-    )
-    with torch.no_grad():
-        correction = (n - 1) / n * (repeats * n) / (repeats * n - 1)
-        norm.running_var.mul_(1.0 - norm.momentum).add_(update, alpha=correction)
-        norm.num_batches_tracked.add_(1)
-    return out
-
-
 class ConvNormLIF(nn.Module):
     """Convolution, batch norm, LIF; as a network's first layer it is the direct encoder of a static image."""
 
@@ -86,10 +57,7 @@ class ConvNormLIF(nn.Module):
             steps: Number of time steps.
             repeats: How often `x` is to be repeated over time. It is convolved and normalised once.
         """
-        current = batch_norm_repeated(self.bn, self.conv(x), repeats)
-        if repeats == 1:
-            return self.lif(current, steps)  # type: ignore[no-any-return]
-        return self.lif(current.expand(repeats, *current.shape)).flatten(0, 1)  # type: ignore[no-any-return]
+        return norm_lif(self.bn, self.lif, self.conv(x), steps, repeats=repeats)
 
 
 class SpikingNetwork(nn.Module):

@@ -17,16 +17,23 @@ import shutil
 import subprocess
 import tempfile
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import Any, NamedTuple
 
-if TYPE_CHECKING:
-    from torch import Tensor
+import torch
+from torch import Tensor
 
 log = logging.getLogger("tksbench.snn")
 _SOURCE = Path(__file__).with_name("lif.c")
 # No contraction into fused multiply-adds, so that the compiler does not decide about the last bit.
 _FLAGS = ("-std=c11", "-O3", "-march=native", "-ffp-contract=off", "-fno-math-errno", "-fopenmp", "-fPIC")
 _TIMEOUT_S = 120
+
+
+class Affine(NamedTuple):
+    """A batch norm as scale * x + shift, [C] each."""
+
+    scale: Tensor
+    shift: Tensor
 
 
 def library() -> ctypes.CDLL | None:
@@ -69,7 +76,69 @@ def backward(
         slope: Its fall with the distance from it.
     """
     pointers = (current.data_ptr(), grad.data_ptr(), result.data_ptr())
-    if _functions().lif_backward(*pointers, *current.shape, 1.0 / tau, threshold, peak / tau, slope / tau):
+    constants = (1.0 / tau, threshold, peak / tau, slope / tau)
+    _check(_functions().lif_backward(*pointers, *current.shape, *constants))
+
+
+def affine(mean: Tensor, invstd: Tensor, weight: Tensor, bias: Tensor) -> Affine:
+    """Batch norm as scale * x + shift; all are contiguous float32 [C] on the CPU."""
+    scale, shift = torch.empty_like(mean), torch.empty_like(mean)
+    pointers = (tensor.data_ptr() for tensor in (mean, invstd, weight, bias, scale, shift))
+    _functions().norm_affine(*pointers, len(mean))
+    return Affine(scale, shift)
+
+
+def norm_forward(
+    x: Tensor, shortcut: Tensor | None, affine: Affine, spikes: Tensor, tau: float, threshold: float
+) -> None:
+    """Fill `spikes` of the current scale * x + shift (+ shortcut).
+
+    Args:
+        x: [T * B, C, H, W], or [B, C, H, W], the same at each step; float32 on the CPU, channels-last.
+        shortcut: Like `spikes`, or None.
+        affine: The batch norm.
+        spikes: [T, B, C, H, W], each step channels-last.
+        tau: Membrane time constant in time steps.
+        threshold: Firing threshold.
+    """
+    arguments = _layer(x, shortcut, affine, spikes.shape)
+    _check(_functions().norm_lif_forward(*arguments, spikes.data_ptr(), *_sizes(spikes), 1.0 / tau, threshold))
+
+
+def norm_backward(
+    x: Tensor,
+    shortcut: Tensor | None,
+    affine: Affine,
+    grad: Tensor,
+    result: Tensor,
+    tau: float,
+    threshold: float,
+    peak: float,
+    slope: float,
+) -> None:
+    """Fill `result` with the gradient of the current, from `grad` = dL/ds; both are like the spikes of `norm_forward`.
+
+    The other arguments are those of `norm_forward` and of `backward`.
+    """
+    arguments = _layer(x, shortcut, affine, grad.shape)
+    constants = (1.0 / tau, threshold, peak / tau, slope / tau)
+    pointers = (grad.data_ptr(), result.data_ptr())
+    _check(_functions().norm_lif_backward(*arguments, *pointers, *_sizes(grad), *constants))
+
+
+def _layer(x: Tensor, shortcut: Tensor | None, affine: Affine, shape: torch.Size) -> tuple[int | None, ...]:
+    jump = shape[1:].numel() if x.shape[0] == shape[0] * shape[1] else 0
+    other = None if shortcut is None else shortcut.data_ptr()
+    return x.data_ptr(), jump, other, affine.scale.data_ptr(), affine.shift.data_ptr()
+
+
+def _sizes(spikes: Tensor) -> tuple[int, int, int]:
+    steps, batch, channels, height, width = spikes.shape
+    return steps, batch * height * width, channels
+
+
+def _check(failed: int) -> None:
+    if failed:
         raise MemoryError("no memory for the membranes of one block of neurons")
 
 
@@ -80,14 +149,20 @@ def _functions() -> ctypes.CDLL:
 
 
 def _load(path: Path) -> ctypes.CDLL:
-    import torch  # noqa: F401 - loads the OpenMP runtime that the library is going to use
-
-    found = ctypes.CDLL(str(path))
+    found = ctypes.CDLL(str(path))  # torch has loaded the OpenMP runtime that the library is going to use
     pointer, long, real = ctypes.c_void_p, ctypes.c_long, ctypes.c_float
     found.lif_forward.argtypes = [pointer, pointer, long, long, real, real]
     found.lif_forward.restype = None
     found.lif_backward.argtypes = [pointer, pointer, pointer, long, long, real, real, real, real]
     found.lif_backward.restype = ctypes.c_int
+    found.norm_affine.argtypes = [pointer] * 6 + [long]
+    found.norm_affine.restype = None
+    layer: list[Any] = [pointer, long, pointer, pointer, pointer]
+    sizes: list[Any] = [long, long, long]
+    found.norm_lif_forward.argtypes = [*layer, pointer, *sizes, real, real]
+    found.norm_lif_forward.restype = ctypes.c_int
+    found.norm_lif_backward.argtypes = [*layer, pointer, pointer, *sizes, real, real, real, real]
+    found.norm_lif_backward.restype = ctypes.c_int
     return found
 
 

@@ -9,9 +9,11 @@ One step of the neuron (paper.md 3; Brain-Cog node.py:457-472), membrane v = 0 b
 The gradient of the step function is QGate's triangle (Brain-Cog surrogate.py:183-230 with alpha = 2):
 ds/du = max(0, 2 - 4 |u - threshold|), peak 2, half-width 0.5, area 1.
 
-Three implementations compute the same spikes and gradients: `reference` is these equations in plain autograd;
+Four implementations compute the same spikes and gradients: `reference` is these equations in plain autograd;
 `fused` is one autograd function over all time steps that keeps only u for the backward pass; `native` is the same
-in compiled C for float32 on a CPU, keeps only the current, and at tau = 2 has the bits of `fused`.
+in compiled C for float32 on a CPU, keeps only the current, and at tau = 2 has the bits of `fused`; `triton` is that
+for CUDA and any type. `triton` has been run in Triton's interpreter and compiled, not run on a GPU, so far: it has to
+be asked for by name.
 """
 
 from __future__ import annotations
@@ -25,7 +27,7 @@ from torch.autograd.function import once_differentiable
 from tksbench.snn import native
 from tksbench.snn.errors import SnnError
 
-Backend = Literal["auto", "reference", "fused", "native"]
+Backend = Literal["auto", "reference", "fused", "native", "triton"]
 BACKENDS: tuple[str, ...] = get_args(Backend)
 
 SURROGATE_PEAK = 2.0
@@ -65,19 +67,21 @@ def lif(current: Tensor, tau: float = 2.0, threshold: float = 0.5, backend: Back
         tau: Membrane time constant in time steps, at least 1.
         threshold: Firing threshold (reset value 0).
         backend: `reference` (plain autograd), `fused` (one node of the graph), `native` (compiled, one pass over
-            the data), or `auto`: native where it can be had, else fused; but reference while torch.compile
-            traces, since the compiler fuses plain equations by itself.
+            the data), `triton` (that on CUDA), or `auto`: native where it can be had, else fused; but reference while
+            torch.compile traces, since the compiler fuses plain equations by itself.
 
     Returns:
         Spikes, [T, ...], of 0. and 1., in the type of `current`. The membrane is float32 at least.
 
     Raises:
         SnnError: If the current is not floating point or has no time step, or an option is out of range; or if
-            `native` is asked for and cannot be had.
+            `native` or `triton` is asked for and cannot be had.
     """
     _check(current, tau, threshold, backend)
     if backend == "reference" or (backend == "auto" and torch.compiler.is_compiling()):
         return _lif_reference(current, tau, threshold)
+    if backend == "triton":
+        return cast("Tensor", _TritonLIF.apply(current, tau, threshold, _triton(current)))
     if _use_native(current, backend):
         return cast("Tensor", _NativeLIF.apply(current, tau, threshold))
     if torch.is_grad_enabled() and current.requires_grad:
@@ -182,6 +186,40 @@ class _NativeLIF(torch.autograd.Function):
         upstream = _rows(ordered).contiguous()
         native.backward(rows, upstream, result, ctx.tau, ctx.threshold, SURROGATE_PEAK, SURROGATE_SLOPE)
         return _restore(result, ordered.shape, ctx.order), None, None
+
+
+def _triton(current: Tensor) -> Any:
+    """The module of the kernels."""
+    where = f"{current.dtype} on {current.device.type}"
+    try:
+        from tksbench.snn import triton_lif
+    except ImportError as error:
+        raise SnnError(f"lif: backend triton needs the package triton ({error}); auto does without") from None
+    if current.dtype == torch.float64 or not triton_lif.runs_on(current.device):
+        raise SnnError(f"lif: backend triton needs float32, bfloat16 or float16 on CUDA, not {where}")
+    return triton_lif
+
+
+class _TritonLIF(torch.autograd.Function):
+    """All time steps in one kernel; keeps the current."""
+
+    @staticmethod
+    def forward(ctx: Any, current: Tensor, tau: float, threshold: float, kernels: Any) -> Tensor:
+        order = _memory_order(current)
+        ordered = current.permute(order)
+        rows = _rows(ordered).contiguous()
+        ctx.save_for_backward(rows)
+        ctx.order, ctx.tau, ctx.threshold, ctx.kernels = order, tau, threshold, kernels
+        return _restore(kernels.forward(rows, tau, threshold), ordered.shape, order)
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None, None, None]:
+        (rows,) = ctx.saved_tensors
+        ordered = grad.permute(ctx.order)
+        constants = (ctx.tau, ctx.threshold, SURROGATE_PEAK, SURROGATE_SLOPE)
+        result = ctx.kernels.backward(rows, _rows(ordered).contiguous(), *constants)
+        return _restore(result, ordered.shape, ctx.order), None, None, None
 
 
 class _FusedLIF(torch.autograd.Function):

@@ -11,6 +11,7 @@ from torch.nn import functional as F
 
 from tksbench.snn.layers import ConvNormLIF, SpikingNetwork, conv, scale_channels
 from tksbench.snn.neuron import LIF, Backend
+from tksbench.snn.normlif import norm_lif
 from tksbench.snn.options import without_timm_options
 
 THRESHOLD = 0.5
@@ -56,9 +57,8 @@ class BasicBlock(nn.Module):
 
     def forward(self, x: Tensor, steps: int) -> Tensor:
         """Map spikes [steps * B, C, H, W] to spikes [steps * B, C', H', W']."""
-        y = self.lif1(self.bn1(self.conv1(x)), steps)
-        y = self.bn2(self.conv2(y))
-        return self.lif2(y + self.shortcut(x), steps)  # type: ignore[no-any-return]
+        y = norm_lif(self.bn1, self.lif1, self.conv1(x), steps)
+        return norm_lif(self.bn2, self.lif2, self.conv2(y), steps, shortcut=self.shortcut(x))
 
 
 class SpikingResNet19(SpikingNetwork):

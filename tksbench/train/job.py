@@ -195,10 +195,13 @@ class Job:
         # Here and not above: torch takes seconds to import, the lease and the messages before it should not.
         from tksbench.data.registry import load
         from tksbench.train.loop import Trainer
+        from tksbench.train.memory import keep_freed_memory
 
         spec = self.run.spec
         data = load(spec.data, spec.model.T, spec.seed)
         device = self.parallel.device(self.run.execution)
+        if device.type == "cpu":
+            keep_freed_memory()
         trainer = Trainer(self.run, self.dir, data, device, self.stop, guard, self.parallel)
         trainer.resume()
         if self.parallel.lead:

@@ -1,0 +1,104 @@
+"""The Triton kernels: run by Triton's interpreter against the fused pass, and compiled for GPUs; neither needs one."""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+
+from tksbench.snn.errors import SnnError
+from tksbench.snn.neuron import lif
+
+needs_triton = pytest.mark.skipif(importlib.util.find_spec("triton") is None, reason="triton comes with torch for CUDA")
+ROOT = Path(__file__).resolve().parents[2]
+
+INTERPRETED = """
+import torch
+from tksbench.snn.neuron import lif
+
+torch.manual_seed(0)
+for dtype, tolerance in ((torch.float32, 1e-5), (torch.bfloat16, 1e-2), (torch.float16, 2e-3)):
+    for shape in ((4, 3000), (1, 7), (10, 1025), (4, 2, 5, 3, 3)):
+        for tau in (1.0, 2.0, 3.3):
+            current = (1.5 * torch.randn(shape) + 0.4).to(dtype)
+            if len(shape) == 5:
+                current = current.permute(0, 1, 4, 2, 3)
+            upstream = torch.randn(current.shape).to(dtype)
+            found = []
+            for backend in ("fused", "triton"):
+                leaf = current.clone(memory_format=torch.preserve_format).requires_grad_()
+                spikes = lif(leaf, tau=tau, backend=backend)
+                spikes.backward(upstream)
+                found.append((spikes.detach(), leaf.grad))
+            (spikes, grad), (their_spikes, their_grad) = found
+            equal = spikes == their_spikes
+            assert equal.all() or (tau == 3.3 and equal.float().mean() > 0.9999), (dtype, shape, tau)  # 1/3.3 rounds
+            if equal.all():
+                torch.testing.assert_close(their_grad, grad, rtol=tolerance, atol=tolerance)
+            assert their_spikes.stride() == spikes.stride() and their_spikes.dtype == dtype
+print("same")
+"""
+
+COMPILED = """
+import triton
+from triton.backends.compiler import GPUTarget
+from triton.compiler import ASTSource
+from tksbench.snn import triton_lif
+
+for kind in ("*fp32", "*bf16"):
+    common = {"steps": "i32", "neurons": "i32", "rate": "fp32", "threshold": "fp32"}
+    forward = {"current": kind, "spikes": kind, **common}
+    backward = {"current": kind, "upstream": kind, "membranes": "*fp32", "result": kind, **common}
+    backward |= {"peak": "fp32", "slope": "fp32"}
+    for kernel, signature in ((triton_lif._forward, forward), (triton_lif._backward, backward)):
+        source = ASTSource(kernel, signature | {"BLOCK": "constexpr"}, {"BLOCK": triton_lif.BLOCK})
+        made = triton.compile(source, target=GPUTarget("cuda", 80, 32), options={"enable_fp_fusion": False})
+        assert "fma" not in made.asm["ptx"]
+        assert made.asm["cubin"]
+print("compiled")
+"""
+
+
+def python(code: str, folder: Path, **environment: str) -> str:
+    command = [sys.executable, "-W", "ignore", "-c", code]
+    known = {key: value for key, value in os.environ.items() if key != "TRITON_INTERPRET"}
+    env = known | {"TRITON_CACHE_DIR": str(folder), "OMP_NUM_THREADS": "1"} | environment
+    done = subprocess.run(command, cwd=ROOT, env=env, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+@needs_triton
+def test_the_interpreted_kernels_equal_the_fused_pass(tmp_path: Path) -> None:
+    assert python(INTERPRETED, tmp_path, TRITON_INTERPRET="1") == "same\n"
+
+
+@needs_triton
+def test_the_kernels_compile_for_a_gpu_without_contraction(tmp_path: Path) -> None:
+    assert python(COMPILED, tmp_path) == "compiled\n"
+
+
+@needs_triton
+def test_triton_is_refused_on_a_cpu() -> None:
+    with pytest.raises(SnnError, match=r"triton needs float32, bfloat16 or float16 on CUDA, not torch.float32 on cpu"):
+        lif(torch.randn(4, 5), backend="triton")
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_on_a_gpu_triton_equals_the_reference(dtype: torch.dtype) -> None:
+    current = (1.5 * torch.randn(4, 100_000) + 0.4).to("cuda", dtype)
+    upstream = torch.randn(4, 100_000).to("cuda", dtype)
+    found = []
+    for backend in ("reference", "triton"):
+        leaf = current.clone().requires_grad_()
+        spikes = lif(leaf, backend=backend)  # type: ignore[arg-type]
+        spikes.backward(upstream)
+        found.append((spikes.detach(), leaf.grad))
+    torch.testing.assert_close(found[1], found[0], rtol=1e-2 if dtype == torch.bfloat16 else 1e-5, atol=1e-5)

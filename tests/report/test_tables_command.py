@@ -9,7 +9,7 @@ import shutil
 import subprocess
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from rich.console import Console
@@ -21,6 +21,8 @@ from tksbench.runs import Lease, attempt_ended, attempt_started, write_json
 from tksbench.tables import main
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from conftest import World
 
 ROOT = Path(__file__).parents[2]
@@ -170,6 +172,42 @@ def test_what_is_refused_is_named_and_the_rest_is_aggregated(world: World, capsy
     assert len(refused) == 5
     row = next(line for line in world.read("table1.md").splitlines() if "mini" in line)
     assert [cell.strip() for cell in row.split("|")][6:9] == ["60.00 ± 0.00", "60.00 ± 0.00", "3"]
+
+
+@pytest.mark.parametrize(
+    ("change", "reason"),
+    [
+        (lambda plain: plain["metrics"]["curve"].update(test_top1_halves=[None, None]), "epoch 1 lacks the test acc"),
+        (lambda plain: plain["metrics"]["curve"].update(test_top1_halves=[None, [99.0, 99.0]]), "its halves are 99.0"),
+        (lambda plain: plain["metrics"]["curve"].update(test_top1=[None, 99.0]), "epoch 1 says 99.0"),
+        (lambda plain: plain["metrics"]["curve"]["train_loss"].pop(), "columns of unequal length"),
+        (
+            lambda plain: plain["metrics"]["curve"].update(test_top1=[90.0, 70.0], test_top1_halves=[[90.0] * 2] * 2),
+            "epoch 1 says 70.0, but its halves are 90.0 and 90.0",
+        ),
+        (
+            lambda plain: plain["metrics"]["curve"].update(
+                test_top1=[90.0, 70.0], test_top1_halves=[[90.0] * 2, [70.0] * 2]
+            ),
+            "rises to 90.0, but metrics.best.top1 is 70.0",
+        ),
+        (lambda plain: plain["metrics"]["best"].update(epoch=7), "says None of epoch 7, metrics.best.top1 70.0"),
+        (lambda plain: plain["metrics"]["best"].update(top1_step=[70.0]), "1 of them alone, 2 as prefixes"),
+        (lambda plain: plain["cost"].update(snn={"macs": 1}), "spike_rate is None, not a number"),
+    ],
+)
+def test_a_doctored_curve_or_cost_is_refused_before_anything_is_built_from_it(
+    world: World, capsys: pytest.CaptureFixture[str], change: Callable[[dict[str, Any]], object], reason: str
+) -> None:
+    world.publish(world.run("mini"), 60.0)
+    doctored = world.publish(world.run("mini", seed=43), 70.0)
+    _edit(world.ledger.published(doctored.id), change)
+    assert main([]) == 0
+    refused = [line for line in capsys.readouterr().err.splitlines() if line.startswith("refused: ")]
+    assert len(refused) == 1
+    assert doctored.id in refused[0] and reason in refused[0]
+    row = next(line for line in world.read("table1.md").splitlines() if "mini" in line)
+    assert [cell.strip() for cell in row.split("|")][6:9] == ["60.00", "60.00", "1"]
 
 
 def test_check_fails_on_a_doctored_record_that_no_table_holds(world: World) -> None:

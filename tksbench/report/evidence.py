@@ -98,7 +98,8 @@ def inconsistency(record: Record) -> str | None:
     """Why a record's metrics cannot be true, or None.
 
     Accuracies must follow from the stored right samples or be a whole number of samples, and an AURC less its
-    excess must be the optimum for that many errors (see `metrics.optimal_aurc`).
+    excess must be the optimum for that many errors (see `metrics.optimal_aurc`). Every step has its accuracy alone
+    and as a prefix, and the curve of the epochs holds both epochs' accuracies.
     """
     for choice in ("last", "best"):
         metrics, n = getattr(record.metrics, choice), record.test.n
@@ -119,10 +120,38 @@ def inconsistency(record: Record) -> str | None:
             stated = getattr(metrics, f"aurc_{kind}") - getattr(metrics, f"eaurc_{kind}")
             if abs(stated - optimal_aurc(n - right, n)) > 1e-6:
                 return f"metrics.{choice}: aurc_{kind} and eaurc_{kind} do not fit {n - right} errors in {n} samples"
+        if len(metrics.top1_step) != len(metrics.top1_prefix):
+            steps = f"{len(metrics.top1_step)} of them alone, {len(metrics.top1_prefix)} as prefixes"
+            return f"metrics.{choice}: accuracies of {steps}: not one set of time steps"
         if metrics.top5 < metrics.top1:
             return f"metrics.{choice}.top5 {metrics.top5} is below top1 {metrics.top1}"
     if record.metrics.best.top1 < record.metrics.last.top1:
         return f"best epoch ({record.metrics.best.top1}) is worse than the last ({record.metrics.last.top1})"
+    return _curve_doubt(record)
+
+
+def _curve_doubt(record: Record) -> str | None:
+    """Why the curve of the epochs contradicts itself or the metrics, or None; optimism is estimated from it."""
+    curve, n = record.metrics.curve, record.test.n
+    lengths = {name: len(column) for name, column in curve}
+    if len(set(lengths.values())) > 1:
+        return f"metrics.curve: columns of unequal length: {', '.join(f'{k} {v}' for k, v in lengths.items())}"
+    rows = zip(curve.epoch, curve.test_top1, curve.test_top1_halves, strict=True)
+    tested = {epoch: (top1, halves) for epoch, top1, halves in rows if top1 is not None or halves is not None}
+    for epoch, (top1, halves) in tested.items():
+        if top1 is None or halves is None or len(halves) != 2:
+            return f"metrics.curve: epoch {epoch} lacks the test accuracy or that of its two halves"
+        even = (n + 1) // 2
+        if abs((even * halves[0] + (n - even) * halves[1]) / n - top1) > 1e-6:
+            return f"metrics.curve: epoch {epoch} says {top1}, but its halves are {halves[0]} and {halves[1]}"
+    for choice in ("last", "best"):
+        metrics = getattr(record.metrics, choice)
+        stated = tested.get(metrics.epoch, (None,))[0]
+        if stated != metrics.top1:
+            return f"metrics.curve says {stated} of epoch {metrics.epoch}, metrics.{choice}.top1 {metrics.top1}"
+    highest = max(top1 for top1, _ in tested.values() if top1 is not None)
+    if highest != record.metrics.best.top1:
+        return f"metrics.curve rises to {highest}, but metrics.best.top1 is {record.metrics.best.top1}"
     return None
 
 

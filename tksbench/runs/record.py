@@ -5,9 +5,10 @@ from __future__ import annotations
 import base64
 import binascii
 import json
+import math
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from tksbench.recipe import RunSpec, run_and_group_id
 from tksbench.runs.errors import RecordError
@@ -114,6 +115,18 @@ class Cost(_Part):
     device: str
     parameters: Count
     snn: dict[str, Any] | None = None
+
+    @field_validator("snn")
+    @classmethod
+    def _counted(cls, snn: dict[str, Any] | None) -> dict[str, Any] | None:
+        """What tables print of an inference is a number; the rest, such as the layers, is as it was measured."""
+        if snn is None:
+            return None
+        for key in ("spike_rate", "macs", "synops", "energy_mj"):
+            value = snn.get(key)
+            if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value < math.inf:
+                raise ValueError(f"{key} is {value!r}, not a number of 0 or more")
+        return snn
 
 
 class Provenance(_Part):

@@ -122,3 +122,9 @@ def test_summary_has_the_fields_of_a_record() -> None:
 def test_bad_input_is_one_clear_error(logits: np.ndarray, labels: np.ndarray, message: str) -> None:
     with pytest.raises(metrics.MetricError, match=message):
         metrics.summarize(logits, labels)
+
+
+def test_both_halves_hold_the_classes_alike_where_these_take_turns() -> None:
+    labels = np.arange(40) % 2
+    always_the_first = np.zeros((40, 1, 2)) + np.array([1.0, 0.0])
+    assert metrics.summarize(always_the_first, labels)["top1_halves"] == [50.0, 50.0]

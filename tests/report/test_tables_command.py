@@ -18,6 +18,7 @@ from tksbench.cli import run_command
 from tksbench.recipe import expand, load_recipe
 from tksbench.report.markup import escape_latex, escape_markdown
 from tksbench.runs import Lease, attempt_ended, attempt_started, write_json
+from tksbench.runs.record import unpack_correct
 from tksbench.tables import main
 
 if TYPE_CHECKING:
@@ -187,10 +188,11 @@ def test_what_is_refused_is_named_and_the_rest_is_aggregated(world: World, capsy
         ),
         (
             lambda plain: plain["metrics"]["curve"].update(
-                test_top1=[90.0, 70.0], test_top1_halves=[[90.0] * 2, [70.0] * 2]
+                test_top1=[90.0, 70.0], test_top1_halves=[[90.0] * 2, plain["metrics"]["last"]["top1_halves"]]
             ),
             "rises to 90.0, but metrics.best.top1 is 70.0",
         ),
+        (lambda plain: plain["metrics"]["best"].update(top1_halves=[0.0, 1.0]), "metrics.best.top1_halves otherwise"),
         (lambda plain: plain["metrics"]["best"].update(epoch=7), "says None of epoch 7, metrics.best.top1 70.0"),
         (lambda plain: plain["metrics"]["best"].update(top1_step=[70.0]), "1 of them alone, 2 as prefixes"),
         (lambda plain: plain["cost"].update(snn={"macs": 1}), "spike_rate is None, not a number"),
@@ -248,6 +250,22 @@ def test_publish_copies_to_the_byte_and_builds_what_may_be_committed(world: Worl
     shutil.rmtree(world.root / "results" / "runs")
     assert main(["--check"]) == 0
     assert "62.50" in world.read("table1.md")
+
+
+def test_publish_takes_a_run_whose_test_set_was_halved_in_its_own_order(world: World) -> None:
+    record = world.finish(world.run("mini"), 62.5)
+    right = unpack_correct(record.test.correct_last, record.test.n)
+    halves = [sum(half) for half in (right[::2], right[1::2])]  # of a hundred samples each
+    assert halves != record.metrics.last.top1_halves
+
+    def halve(plain: dict[str, Any]) -> None:
+        for choice in ("last", "best"):
+            plain["metrics"][choice]["top1_halves"] = halves
+        plain["metrics"]["curve"]["test_top1_halves"] = [None, halves]
+
+    _edit(world.ledger.run_dir(record.id).record, halve)
+    assert main(["--publish"]) == 0
+    assert world.ledger.published(record.id).exists()
 
 
 def test_publish_never_overwrites(world: World, capsys: pytest.CaptureFixture[str]) -> None:

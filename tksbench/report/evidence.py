@@ -146,9 +146,11 @@ def _curve_doubt(record: Record) -> str | None:
             return f"metrics.curve: epoch {epoch} says {top1}, but its halves are {halves[0]} and {halves[1]}"
     for choice in ("last", "best"):
         metrics = getattr(record.metrics, choice)
-        stated = tested.get(metrics.epoch, (None,))[0]
-        if stated != metrics.top1:
-            return f"metrics.curve says {stated} of epoch {metrics.epoch}, metrics.{choice}.top1 {metrics.top1}"
+        top1, halves = tested.get(metrics.epoch, (None, None))
+        if top1 != metrics.top1:
+            return f"metrics.curve says {top1} of epoch {metrics.epoch}, metrics.{choice}.top1 {metrics.top1}"
+        if halves != metrics.top1_halves:
+            return f"metrics.curve says {halves} of epoch {metrics.epoch}, metrics.{choice}.top1_halves otherwise"
     highest = max(top1 for top1, _ in tested.values() if top1 is not None)
     if highest != record.metrics.best.top1:
         return f"metrics.curve rises to {highest}, but metrics.best.top1 is {record.metrics.best.top1}"

@@ -35,8 +35,8 @@ def summarize(logits: ArrayLike, labels: ArrayLike) -> dict[str, Any]:
         ``top1``, ``top5`` in percent; ``loss``: mean cross-entropy of the mean logits in nats; ``ece`` in
         [0, 1]; ``aurc_logit``, ``aurc_softmax`` and the excess ``eaurc_logit``, ``eaurc_softmax`` times 10^3;
         ``top1_prefix``, ``top1_step``: [T], percent; ``first_step_recall``: [C], percent, None for a class
-        without test samples; ``top1_halves``: percent on the even and on the odd test samples (see
-        `stats.best_epoch_optimism`).
+        without test samples; ``top1_halves``: percent on two halves of the test samples, each with every second
+        sample of a class (see `stats.best_epoch_optimism`).
 
     Raises:
         MetricError: Shapes do not fit, labels lie outside [0, C), or a logit is not finite.
@@ -60,8 +60,14 @@ def summarize(logits: ArrayLike, labels: ArrayLike) -> dict[str, Any]:
         "top1_prefix": prefix_accuracy(steps, target),
         "top1_step": step_accuracy(steps, target),
         "first_step_recall": first_step_recall(steps, target),
-        "top1_halves": [_percent(half) if half.size else 0.0 for half in (right[::2], right[1::2])],
+        # By class: in a test set whose classes take turns, every second sample would be of every second class.
+        "top1_halves": halves(right[np.argsort(target, kind="stable")]),
     }
+
+
+def halves(right: Mask) -> list[float]:
+    """Accuracy in percent on every second sample from the first, and on the others."""
+    return [_percent(half) if half.size else 0.0 for half in (right[::2], right[1::2])]
 
 
 def mean_logits(logits: Floats, steps: int | None = None) -> Floats:

@@ -244,8 +244,8 @@ def best_epoch_optimism(half_a: Sequence[float], half_b: Sequence[float]) -> flo
     over-fitting in model selection, JMLR 11 (2010) 2079-2107.
 
     Args:
-        half_a: Accuracy in percent on the even test samples, an entry an evaluated epoch.
-        half_b: The same on the odd ones.
+        half_a: Accuracy in percent on one half of the test samples, an entry an evaluated epoch.
+        half_b: The same on the other; both halves hold the classes alike, or what differs between classes counts.
 
     Returns:
         Estimated optimism in percentage points on the whole test set; may be slightly negative by chance.

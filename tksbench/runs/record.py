@@ -35,9 +35,9 @@ class Metrics(_Part):
     """Test-set metrics after one epoch, all from the per-step logits.
 
     Accuracies are in percent, AURC is x 10^3 (unit of the paper's Table 3), epochs count from 0;
-    `top1_prefix[k - 1]` uses the first k steps, `top1_step[t]` step t alone; `top1_halves` are the even and
-    the odd test samples alone. `top1_rebinned[k - 1]`, of event sets at the last epoch, is on recordings that were
-    framed anew into k bins.
+    `top1_prefix[k - 1]` uses the first k steps, `top1_step[t]` step t alone; `top1_halves` are two
+    halves of the test samples alone. `top1_rebinned[k - 1]`, of event sets at the last epoch, is on recordings that
+    were framed anew into k bins.
     """
 
     epoch: Count

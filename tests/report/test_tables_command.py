@@ -212,6 +212,22 @@ def test_a_doctored_curve_or_cost_is_refused_before_anything_is_built_from_it(
     assert [cell.strip() for cell in row.split("|")][6:9] == ["60.00", "60.00", "1"]
 
 
+def test_the_optimism_of_one_scale_is_not_averaged_with_that_of_another(world: World) -> None:
+    def gains(plain: dict[str, Any]) -> None:  # epoch 0 is the best of one half and bad on the other
+        plain["metrics"]["curve"].update(
+            test_top1=[60.0, 70.0], test_top1_halves=[[90.0, 30.0], plain["metrics"]["last"]["top1_halves"]]
+        )
+
+    mini = world.publish(world.run("mini"), 70.0)
+    _edit(world.ledger.published(mini.id), gains)
+    world.publish(world.run("smoke", method="baseline"), 70.0)
+    main(["table1", "table3"])
+    even, odd = mini.metrics.best.top1_halves
+    gain = ((90.0 - 30.0) + (odd - even)) / 2 / 2**0.5
+    assert f"points of top-1: {gain:.2f} at scale mini (split-half" in world.read("table1.md")
+    assert f": 0.00 at scale smoke, {gain:.2f} at scale mini (" in world.read("table3.md")
+
+
 def test_check_fails_on_a_doctored_record_that_no_table_holds(world: World) -> None:
     run = expand(load_recipe("recipes/cifar10.yaml"), "mini", overrides=["optim.epochs=7"])[0]
     record = world.publish(run, 70.0)
@@ -342,6 +358,7 @@ def test_why_of_a_cell_without_runs_tells_the_command(world: World, capsys: pyte
         (["--why", "table1/cifar10/resnet19/tk"], "did you mean 'table1/cifar10/resnet19/tks'?"),
         (["--format", "pdf"], "--format pdf: expected md, tex"),
         (["--check", "--publish"], "exclude each other"),
+        (["--verify", ""], "'' names nothing"),
         (["--chek"], "unrecognized arguments: --chek"),
     ],
 )

@@ -148,6 +148,8 @@ def _parse(words: Sequence[str]) -> argparse.Namespace:
     if unknown or not options.format:
         raise ReportError(f"--format {','.join(options.format)}: expected md, tex and html, with commas between them")
     modes = ("check", "why", "publish", "pack", "verify")
+    if "" in (options.why, options.pack, options.verify):  # a script's unset variable must not pass for a check
+        raise ReportError("--why, --pack and --verify: '' names nothing")
     if sum(bool(getattr(options, mode)) for mode in modes) > 1:
         raise ReportError("--check, --why, --publish, --pack and --verify exclude each other")
     if options.names and (options.pack or options.verify):

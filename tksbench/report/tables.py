@@ -11,7 +11,7 @@ from tksbench.report.groups import ReportError
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from tksbench.report.cells import Cell, Estimate, Summary
+    from tksbench.report.cells import Cell, Estimate, Ours, Summary
     from tksbench.report.evidence import Evidence
     from tksbench.report.groups import Candidate
     from tksbench.report.paper import Paper, Row
@@ -114,7 +114,7 @@ def _line(cell: Cell, paper: Paper, decimals: int) -> Line:
         best=_mean_sd(ours.best) if ours else NONE,
         last=_mean_sd(ours.last) if ours else NONE,
         n=str(len(ours.records)) if ours else NONE,
-        scale=f"{ours.candidate.scale}{', miniature' * (ours.candidate.source == 'miniature')}" if ours else "",
+        scale=_scale(ours) if ours else "",
         run_interval=_interval(ours.prediction if ours else None),
         test_interval=_interval(ours.test if ours else None),
         verdict=cell.verdict,
@@ -154,16 +154,25 @@ _SCALE_NOTES = {
 }
 
 
+def _optimism(ours: Sequence[Ours]) -> str:
+    """What picking the best epoch gains: protocols do not mix here either, and a run counts once."""
+    gains: dict[str, dict[str, float]] = {}
+    for one in ours:
+        gains.setdefault(_scale(one), {})[one.candidate.group] = one.optimism
+    told = ", ".join(f"{sum(of.values()) / len(of):.2f} at scale {scale}" for scale, of in gains.items())
+    return f"Picking the best epoch gains about so many points of top-1: {told} (split-half, mean of the cells)."
+
+
+def _scale(ours: Ours) -> str:
+    return f"{ours.candidate.scale}{', miniature' * (ours.candidate.source == 'miniature')}"
+
+
 def _notes(cells: Sequence[Cell], evidence: Evidence) -> list[str]:
     ours = [cell.ours for cell in cells if cell.ours]
     rows = [cell.row for cell in cells]
     notes = list(_ALWAYS)
     if ours:
-        optimism = {one.candidate.group: one.optimism for one in ours}
-        gain = sum(optimism.values()) / len(optimism)
-        notes.append(
-            f"Picking the best epoch gains about {gain:.2f} points of top-1 here (split-half, mean of the cells)."
-        )
+        notes.append(_optimism(ours))
     judged = [cell for cell in cells if cell.p_holm is not None]
     if judged:
         off = sum(cell.verdict != "reproduced" for cell in judged)

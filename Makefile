@@ -68,7 +68,7 @@ test: env  ## run all tests that this machine can; say what was skipped and why
 
 .PHONY: torture
 torture: export OMP_NUM_THREADS := 1
-torture: env  ## kills, many launchers, bad disks, flipped bits in long (about an hour; goes on where it was broken off)
+torture: env  ## kill, flood and damage runs at length; results/torture.md
 	$(PY) -m tests.torture $(ARGS)
 
 .PHONY: docs

@@ -1,4 +1,4 @@
-"""Another machine, as far as a process can tell: FAKE_HOST names it and sets its clock off, FAKE_NO_LOCKS has no locks."""
+"""Another machine, as far as a process can tell: FAKE_HOST is its name, its clock is hours off; FAKE_NO_LOCKS has none."""
 
 from __future__ import annotations
 

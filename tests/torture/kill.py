@@ -40,7 +40,7 @@ class Killer:
         Returns:
             How many kills there were and what they fell into, and what differs from the undisturbed run.
         """
-        rng = random.Random(number)
+        rng = random.Random(number)  # noqa: S311 - a plan that can be repeated
         run_dir = self.world.prepare(f"round{number}")
         kills: list[str] = []
         while True:

@@ -10,8 +10,6 @@ from tests.torture import faults, launchers
 from tests.torture.faults import Faults
 from tests.torture.kill import SHORT
 
-pytestmark = pytest.mark.xdist_group("torture")
-
 
 @pytest.fixture(scope="module")
 def world(tmp_path_factory: pytest.TempPathFactory) -> Faults:

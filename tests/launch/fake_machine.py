@@ -1,4 +1,4 @@
-"""Another machine, as far as a process can tell: FAKE_HOST is its name, its clock is hours off; FAKE_NO_LOCKS has none."""
+"""Another machine, as a process sees it: FAKE_HOST is its name, its clock is hours off; FAKE_NO_LOCKS: no locks."""
 
 from __future__ import annotations
 

@@ -66,6 +66,11 @@ test: export OMP_NUM_THREADS := 1
 test: env  ## run all tests that this machine can; say what was skipped and why
 	$(PY) -m pytest -n $(TEST_WORKERS) -rs
 
+.PHONY: torture
+torture: export OMP_NUM_THREADS := 1
+torture: env  ## kill, flood and damage runs at length; results/torture.md
+	$(PY) -m tests.torture $(ARGS)
+
 .PHONY: docs
 docs:  ## build the documentation into build/docs, without the network; fails on any warning
 	@$(PYTHON) .ci/setup_venv.py $(VENV) docs

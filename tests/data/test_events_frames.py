@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import os
 import pickle
+import subprocess
+import sys
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -17,13 +20,13 @@ from tksbench.data.event_augment import augment_frames, draw
 from tksbench.data.event_sets import FrameMaker, find_listing, load, resize, verify
 from tksbench.data.event_splits import Listing, parse_manifest, read_manifest, split_by_rule
 from tksbench.data.events import EventFileError, Events
+from tksbench.data.files import new_scratch
 from tksbench.data.frame_cache import cache_folder, cache_key, open_frames, open_or_build, sound_digest
 from tksbench.data.miniature_events import write_aedat2, write_atis
 from tksbench.recipe import DataSpec
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-    from pathlib import Path
 
     from tksbench.data.base import Data
 
@@ -367,3 +370,26 @@ def test_augmentation_is_one_for_all_frames_of_a_recording() -> None:
 def test_no_turn_and_centred_crop_change_nothing() -> None:
     frames = torch.rand(1, 2, 2, 48, 48)
     assert torch.equal(augment_frames(frames, torch.tensor([[0.5, 0.5, 0.9, 0.5]])), frames)
+
+
+def test_what_a_killed_builder_left_is_removed_and_a_living_ones_stays(tmp_path: Path) -> None:
+    path = tmp_path / "frames-0123456789abcdef.npy"
+    mine = new_scratch(tmp_path, path.stem)
+    mine.touch()
+    dead = subprocess.run(
+        [sys.executable, "-c", _LEAVE, str(path)], capture_output=True, text=True, check=True
+    ).stdout.strip()
+    assert Path(dead).exists()
+    open_or_build(path, iter(np.zeros((2, 3))), (2, 3), np.float32)
+    assert sorted(tmp_path.iterdir()) == sorted([mine, path])
+
+
+_LEAVE = """
+import sys
+from pathlib import Path
+from tksbench.data.files import new_scratch
+path = Path(sys.argv[1])
+left = new_scratch(path.parent, path.stem)
+left.touch()
+print(left)
+"""

@@ -12,6 +12,7 @@ import sys
 import time
 from pathlib import Path
 
+from tests.launch.fake_machine import pretend
 from tests.records import make
 from tksbench.runs import (
     Lease,
@@ -54,6 +55,7 @@ def train(run_dir: RunDir, mode: str) -> int:
 
 
 def main() -> int:
+    pretend()
     run_dir, mode = RunDir(Path(sys.argv[1]).absolute()), sys.argv[2]
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, lambda number, frame: stopped.append(number))

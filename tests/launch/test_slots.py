@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import errno
 import os
 import subprocess
 import sys
@@ -67,3 +68,11 @@ def test_a_lock_passed_to_a_job_ends_with_the_job(tmp_path: Path) -> None:
 def test_the_cpu_needs_no_lock(tmp_path: Path) -> None:
     assert lock_slot(Slot(), tmp_path) == -1
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_file_system_without_locks_is_no_taken_slot(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def no_locks(descriptor: int, operation: int) -> None:
+        raise OSError(errno.ENOLCK, "No locks available")
+
+    monkeypatch.setattr("fcntl.flock", no_locks)
+    assert lock_slot(Slot("0"), tmp_path) == -1

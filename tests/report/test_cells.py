@@ -160,7 +160,9 @@ def test_doctored_metric_is_refused_and_the_rest_used(world: World) -> None:
     world.publish(world.run(), 80.0)
     bad = world.publish(world.run(seed=43), 70.0)
     path = world.ledger.published(bad.id)
-    path.write_text(path.read_text().replace('"top1": 70.0', '"top1": 99.0'))
+    plain = json.loads(path.read_text().replace('"top1": 70.0', '"top1": 99.0'))
+    plain.pop("seal")
+    path.write_text(json.dumps(plain))
     evidence = gather(world.ledger)
     assert len(evidence.published) == 1
     assert "metrics.last.top1 says 99.0, but 140 of 200 samples are right" in evidence.problems[0]
@@ -181,6 +183,7 @@ def test_a_metric_that_the_samples_cannot_give_is_refused(
 ) -> None:
     path = world.ledger.published(world.publish(world.run(), 70.0).id)
     plain = json.loads(path.read_text())
+    plain.pop("seal")
     plain["metrics"]["last"][field] = stated
     path.write_text(json.dumps(plain))
     evidence = gather(world.ledger)

@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from tksbench.process import process_start
 from tksbench.runs import Lease, LeaseHeld, LeaseLost, RunDir, read_holder
-from tksbench.runs.lease import process_start
 
 if TYPE_CHECKING:
     from pathlib import Path

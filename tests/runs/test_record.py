@@ -95,3 +95,16 @@ def test_packed_predictions_are_numpys_packbits(n: int) -> None:
     correct = np.random.default_rng(n).random(n) < 0.5
     assert base64.b64decode(pack_correct(correct.tolist())) == np.packbits(correct).tobytes()
     assert unpack_correct(pack_correct(correct.tolist()), n) == correct.tolist()
+
+
+def test_a_flipped_digit_breaks_the_seal_and_a_record_without_one_is_read(record: Record, tmp_path: Path) -> None:
+    path = tmp_path / f"{record.id}.json"
+    save_record(path, record)
+    sealed = path.read_bytes()
+    path.write_bytes(sealed.replace(b'"top1": 50.0', b'"top1": 51.0', 1))
+    with pytest.raises(RecordError, match="its checksum does not match"):
+        load_record(path)
+    plain = json.loads(sealed)
+    del plain["seal"]
+    path.write_text(json.dumps(plain, indent=1))
+    assert load_record(path) == record

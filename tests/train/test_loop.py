@@ -166,3 +166,20 @@ def test_no_temporary_file_is_left(make_run: MakeRun, tiny_data: Data, tmp_path:
     run, run_dir = make_run()
     train(run, run_dir, tiny_data)
     assert not [path for path in tmp_path.rglob("*") if ".tmp" in path.name]
+
+
+@pytest.mark.parametrize("name", ["metrics.jsonl", "losses.jsonl"])
+def test_an_altered_log_is_noticed_and_an_older_checkpoint_goes_on(
+    make_run: MakeRun, tiny_data: Data, name: str
+) -> None:
+    run, whole = make_run("whole")
+    want = outcome(whole, train(run, whole, tiny_data))
+    run, run_dir = make_run("broken", "execution.checkpoint_minutes=0")
+    with pytest.raises(Interrupted):
+        train(run, run_dir, tiny_data, 5)  # at the first step of epoch 1, whose older checkpoint is of epoch 0
+    path = run_dir.path / name
+    path.write_bytes(path.read_bytes().replace(b": 0", b": 1", 1))
+    assert outcome(run_dir, train(run, run_dir, tiny_data)) == want
+    with pytest.raises(CheckpointError, match=f"{name}: its rows of the first 3 epochs were altered"):
+        path.write_bytes(path.read_bytes().replace(b"1", b"2", 1))
+        train(run, run_dir, tiny_data)

@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import hashlib
+import os
+import shutil
+import uuid
 from typing import TYPE_CHECKING
 
 from tksbench.data.errors import DataError
+from tksbench.process import process_start, this_machine
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -66,3 +70,17 @@ def write_checksums(folder: Path) -> None:
     names = sorted(path.name for path in folder.iterdir())
     text = "".join(f"{md5_of_file(folder / name)}  {name}\n" for name in names)
     (folder / CHECKSUMS).write_text(text)
+
+
+def new_scratch(folder: Path, name: str) -> Path:
+    """A path beside `name`, not yet made, for what is moved into place when it is whole; says which process builds it.
+
+    What builders that were killed on this machine have left behind under the same name is removed.
+    """
+    here = hashlib.sha256(this_machine().encode()).hexdigest()[:8]
+    for path in folder.glob(f".{name}-{here}-*.tmp"):
+        pid, _, start = path.name.removeprefix(f".{name}-{here}-").partition("-")
+        if pid.isdecimal() and process_start(int(pid)) != start.partition("-")[0]:
+            shutil.rmtree(path, ignore_errors=True) if path.is_dir() else path.unlink(missing_ok=True)
+    own = os.getpid()
+    return folder / f".{name}-{here}-{own}-{process_start(own)}-{uuid.uuid4().hex[:8]}.tmp"

@@ -9,13 +9,13 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from tksbench.data.errors import DataError
+from tksbench.data.files import new_scratch
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -69,15 +69,14 @@ def open_or_build(path: Path, rows: Iterable[NDArray[Any]], shape: tuple[int, ..
         return digest
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        handle, name = tempfile.mkstemp(prefix=f".{path.stem}-", suffix=".tmp", dir=path.parent)
+        building = new_scratch(path.parent, path.stem)
+        building.touch(exist_ok=False)
     except OSError as error:
         raise DataError(
             f"{path.parent}: the frame cache cannot be written ({error.strerror}); "
             "set TKSBENCH_CACHE to a folder you own"
         ) from error
-    building = Path(name)
     try:
-        os.close(handle)
         digest = _write(building, rows, shape, np.dtype(dtype))
         building.replace(path)
     except OSError as error:

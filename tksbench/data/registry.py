@@ -15,12 +15,12 @@ import difflib
 import importlib
 import os
 import shutil
-import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from tksbench.data.errors import DataError
+from tksbench.data.files import new_scratch
 
 if TYPE_CHECKING:
     from tksbench.data.base import Data
@@ -204,7 +204,8 @@ def ensure_miniature(name: str, root: Path | None = None) -> Path:
         return home
     try:
         home.mkdir(parents=True, exist_ok=True)
-        building = Path(tempfile.mkdtemp(prefix=f".{name}-", dir=home))
+        building = new_scratch(home, name)
+        building.mkdir()
     except OSError as error:
         message = f"cannot write the miniature of {name} to {home}: {error.strerror}"
         raise DataError(f"{message}; set TKSBENCH_DATA to a folder you can write to") from error

@@ -87,7 +87,10 @@ def lock_slot(slot: Slot, folder: Path | None = None) -> int | None:
         return -1  # a convenience only: the lease keeps runs apart, this keeps GPUs from being shared
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError:
+    except BlockingIOError:
         os.close(descriptor)
         return None
+    except OSError:  # a file system without locks: not a taken slot, or the launcher would wait for ever
+        os.close(descriptor)
+        return -1
     return descriptor

@@ -18,13 +18,14 @@ import platform
 import threading
 import time
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, Self
 
+from tksbench.process import process_start, this_machine
 from tksbench.runs.errors import LeaseHeld, LeaseLost, LedgerError
 from tksbench.runs.files import remove_temporaries
 
 if TYPE_CHECKING:
+    from pathlib import Path
     from types import TracebackType
 
     from tksbench.runs.paths import RunDir
@@ -52,7 +53,7 @@ class Holder:
     @property
     def local(self) -> bool:
         """Whether the holder's process can be looked up here."""
-        return self.machine != "" and self.machine == _machine()
+        return self.machine != "" and self.machine == this_machine()
 
     @property
     def alive(self) -> bool | None:
@@ -163,31 +164,13 @@ class Lease:
     def _write(self, *, released: bool) -> None:
         content = {
             "host": platform.node()[:128],
-            "machine": _machine(),
+            "machine": this_machine(),
             "pid": self._pid,
             "started": self._started,
             "beat": self._beats,
             "released": released,
         }
         os.pwrite(self._descriptor, json.dumps(content).encode().ljust(_SIZE - 1) + b"\n", 0)
-
-
-def process_start(pid: int) -> str:
-    """When a process started, in clock ticks since boot; empty if it is gone (a zombie is gone too)."""
-    try:
-        fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
-    except OSError:
-        return ""
-    return "" if fields[0] in "ZX" else fields[19]  # man 5 proc: state is field 3, starttime field 22
-
-
-def _machine() -> str:
-    """This machine, boot and process namespace: where a process id has one meaning. Empty if not told."""
-    try:
-        boot = Path("/proc/sys/kernel/random/boot_id").read_text().strip()
-        return f"{platform.node()[:128]} {boot} {Path('/proc/self/ns/pid').readlink()}"
-    except OSError:
-        return ""
 
 
 def _numbers(run_dir: RunDir) -> list[int]:

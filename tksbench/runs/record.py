@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import binascii
+import hashlib
 import json
 import math
 from typing import TYPE_CHECKING, Annotated, Any, Literal
@@ -179,8 +180,9 @@ class Record(_Part):
         return self
 
     def to_bytes(self) -> bytes:
-        """The file's content: the same record always gives the same bytes."""
+        """The file's content, sealed by its checksum: the same record always gives the same bytes."""
         plain = self.model_dump(mode="json", by_alias=True)
+        plain["seal"] = _seal(plain)
         return json.dumps(plain, indent=1, ensure_ascii=False, allow_nan=False).encode() + b"\n"
 
 
@@ -196,6 +198,15 @@ def make_record(**parts: Any) -> Record:
         raise RecordError(f"not a record: {_problems(error)}") from None
 
 
+def is_attempt(row: dict[str, Any]) -> bool:
+    """Whether a row of the attempts log can stand in a record; a damaged one cannot."""
+    try:
+        Attempt.model_validate(row)
+    except ValidationError:
+        return False
+    return True
+
+
 def load_record(path: Path) -> Record:
     """Read and check a record file.
 
@@ -209,9 +220,12 @@ def load_record(path: Path) -> Record:
     except OSError as error:
         raise RecordError(f"{path}: cannot be read: {error.strerror}") from None
     try:
+        content, fits = _unseal(content)
         record = Record.model_validate_json(content)
     except ValidationError as error:
         raise RecordError(f"{path}: not a record: {_problems(error)}") from None
+    if not fits:
+        raise RecordError(f"{path}: its checksum does not match: the file was altered or damaged")
     owner = path.parent.name if path.name == "record.json" else path.stem
     if record.id != owner:
         raise RecordError(f"{path}: is the record of run {record.id}")
@@ -266,6 +280,23 @@ def _packed_bits(text: str, n: int) -> bytes:
     if len(data) != -(-n // 8):
         raise ValueError(f"correct: holds {len(data) * 8} bits for {n} samples")
     return data
+
+
+def _seal(plain: dict[str, Any]) -> str:
+    """SHA-256 of a record's values, however its file is laid out."""
+    return hashlib.sha256(json.dumps(plain, sort_keys=True).encode()).hexdigest()
+
+
+def _unseal(content: bytes) -> tuple[bytes, bool]:
+    """The content without its seal, and whether that fits; records of earlier versions have none."""
+    try:
+        plain = json.loads(content)
+    except (ValueError, RecursionError):
+        return content, True  # the model says what is wrong with it
+    if not isinstance(plain, dict) or "seal" not in plain:
+        return content, True
+    seal = plain.pop("seal")
+    return json.dumps(plain).encode(), seal == _seal(plain)
 
 
 def _problems(error: ValidationError) -> str:

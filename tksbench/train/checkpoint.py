@@ -20,6 +20,7 @@ from tksbench.runs.files import write_bytes
 from tksbench.train.errors import CheckpointError
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from pathlib import Path
 
     from torch import Tensor, nn
@@ -41,6 +42,7 @@ class State:
         seen: Training samples in those steps.
         best: Test metrics of the best epoch so far, with its number; None before the first evaluation.
         best_sha256: Of the file with that epoch's logits.
+        logs: SHA-256 of the rows of each log that belong to the epochs before this one, by the log's name.
         images: Training samples since the run began.
         seconds: Time spent on them, evaluation not counted.
         gpu_seconds: The same, times the number of GPUs at the time.
@@ -54,6 +56,7 @@ class State:
     seen: int = 0
     best: dict[str, Any] | None = None
     best_sha256: str = ""
+    logs: dict[str, str] = field(default_factory=dict)
     images: int = 0
     seconds: float = 0.0
     gpu_seconds: float = 0.0
@@ -126,8 +129,15 @@ def read_checkpoint(path: Path, run: str) -> tuple[State, dict[str, Tensor]]:
     return state, tensors
 
 
-def newest(folder: Path, run: str) -> tuple[State, dict[str, Tensor], list[str]] | None:
+def newest(
+    folder: Path, run: str, check: Callable[[State], None] = lambda state: None
+) -> tuple[State, dict[str, Tensor], list[str]] | None:
     """The newest checkpoint that is whole, and what was wrong with newer ones.
+
+    Args:
+        folder: Where the checkpoints are.
+        run: The run's id.
+        check: Raises CheckpointError where the other files that a checkpoint speaks of are not as it says.
 
     Returns:
         State, tensors, and a message for each damaged file that was passed over; None if there is no
@@ -140,7 +150,9 @@ def newest(folder: Path, run: str) -> tuple[State, dict[str, Tensor], list[str]]
     paths = list_checkpoints(folder)
     for path in paths:
         try:
-            return *read_checkpoint(path, run), damaged
+            state, tensors = read_checkpoint(path, run)
+            check(state)
+            return state, tensors, damaged
         except CheckpointError as error:
             damaged.append(str(error))
     if paths:

@@ -19,12 +19,13 @@ import torch
 
 from tksbench.data.registry import info
 from tksbench.report.metrics import summarize
-from tksbench.runs.files import append_jsonl, read_jsonl, sha256_file, write_bytes, write_json, write_jsonl
+from tksbench.runs.files import sha256_file, write_bytes, write_json
 from tksbench.train import build
 from tksbench.train.checkpoint import State, newest, restore, save_checkpoint
 from tksbench.train.errors import CheckpointError, Diverged, Interrupted
 from tksbench.train.evaluate import concatenate, per_step_logits, to_device
 from tksbench.train.loading import read_batches
+from tksbench.train.logs import EpochLogs
 from tksbench.train.parallel import ALONE, GO_ON, SAVE, STOP, OneProcess
 from tksbench.train.schedule import TestBatches, TrainBatches, cosine, steps_per_epoch
 from tksbench.train.shares import Shares
@@ -87,6 +88,7 @@ class Trainer:
         self.tracker: Tracker | None = None  # of the leading process
         self._saved_best: int | None = None  # best epoch as the newest checkpoint knows it
         self._pending: list[torch.Tensor] = []
+        self._logs = EpochLogs(run_dir)
         self._correct = torch.zeros((), dtype=torch.int64, device=device)
         self._saved_at = self._shown_at = time.monotonic()
         self._newest_loss: float | None = None
@@ -98,7 +100,7 @@ class Trainer:
         Raises:
             CheckpointError: If there are checkpoints, but none can be used.
         """
-        found = self.parallel.from_lead(lambda: newest(self.dir.checkpoints, self.run.id))
+        found = self.parallel.from_lead(lambda: newest(self.dir.checkpoints, self.run.id, self._check_files))
         if found is not None:
             self.state, tensors, damaged = found
             for message in damaged:
@@ -107,11 +109,14 @@ class Trainer:
             self._correct.fill_(self.state.correct)
             self._saved_best = self.state.best["epoch"] if self.state.best else None
             log.info("resumed at epoch %d, step %d", self.state.epoch, self.state.step)
-        for path in (self.dir.metrics, self.dir.losses) if self.parallel.lead else ():
-            rows = read_jsonl(path)
-            kept = [row for row in rows if row["epoch"] < self.state.epoch]
-            if path.exists():
-                write_jsonl(path, kept)
+        if self.parallel.lead:
+            self._logs.cut(self.state.epoch)
+
+    def _check_files(self, state: State) -> None:
+        """Make sure that the logs and the best epoch's logits are those that a checkpoint was written beside."""
+        self._logs.check(state.epoch, state.logs)
+        if state.best is not None:
+            self._best_logits(state)
 
     def fit(self) -> None:
         """Train to the last epoch.
@@ -268,8 +273,7 @@ class Trainer:
             **{f"test_{key}": metrics.get(key) for key in ("loss", "top1", "top1_halves")},
         }
         self.guard()
-        append_jsonl(self.dir.losses, {"epoch": epoch, "loss": state.losses})
-        append_jsonl(self.dir.metrics, row)
+        state.logs = self._logs.append({"epoch": epoch, "loss": state.losses}, row)
         if self.tracker is not None:
             curves = {key: value for key, value in row.items() if key not in ("epoch", "test_top1_halves")}
             self.tracker.show(self._done(), curves)
@@ -302,14 +306,19 @@ class Trainer:
             CheckpointError: If the best epoch's logits on disk are not those that were written.
         """
         assert self.last is not None and self.state.best is not None  # noqa: S101 - the last epoch is always tested
-        best = self.dir.best(self.state.best["epoch"])
-        best = best if best.exists() else self.dir.logits_best  # moved there before a crash
-        if not best.exists() or sha256_file(best) != self.state.best_sha256:
-            raise CheckpointError(f"{best}: missing or altered since epoch {self.state.best['epoch']} wrote it")
-        best.replace(self.dir.logits_best)
+        self._best_logits(self.state).replace(self.dir.logits_best)
         labels = np.load(self.dir.labels)
         right = [np.load(path).mean(1).argmax(-1) == labels for path in (self.dir.logits_last, self.dir.logits_best)]
         return self.last, self.state.best, right[0], right[1]
+
+    def _best_logits(self, state: State) -> Path:
+        """The file with the logits of the best epoch that a state speaks of; raises CheckpointError if altered."""
+        assert state.best is not None  # noqa: S101 - the callers have looked
+        best = self.dir.best(state.best["epoch"])
+        best = best if best.exists() else self.dir.logits_best  # moved there before a crash
+        if not best.exists() or sha256_file(best) != state.best_sha256:
+            raise CheckpointError(f"{best}: missing or altered since epoch {state.best['epoch']} wrote it")
+        return best
 
     def _show(self) -> None:
         """Rewrite the live view's file; it may be lost, so it need not reach the disk."""

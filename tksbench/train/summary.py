@@ -12,7 +12,7 @@ from tksbench.recipe.schema import CustomMethod
 from tksbench.runs.attempts import now, read_attempts
 from tksbench.runs.files import read_jsonl, sha256_file
 from tksbench.runs.provenance import collect_provenance, cpu_name, rerun_command
-from tksbench.runs.record import pack_correct
+from tksbench.runs.record import is_attempt, pack_correct
 from tksbench.snn.cost import measure_cost
 from tksbench.train.checkpoint import weights_digest
 from tksbench.train.evaluate import to_device
@@ -33,7 +33,7 @@ def record_parts(run: Run, run_dir: RunDir, trainer: Trainer) -> dict[str, Any]:
     last, best, right_last, right_best = trainer.results()
     rows = read_jsonl(run_dir.metrics)
     columns = ("epoch", "lr", "train_loss", "train_top1", "test_top1", "test_top1_halves")
-    log = read_attempts(run_dir)
+    log = [row for row in read_attempts(run_dir) if is_attempt(row)]  # history alone: a damaged row stops nothing
     started = next((row["time"] for row in log if row.get("event") == "start"), now())
     files = (
         run_dir.logits_last,

@@ -1,0 +1,24 @@
+"""Who a process is: told apart from any other by machine, process id and time of start."""
+
+from __future__ import annotations
+
+import platform
+from pathlib import Path
+
+
+def process_start(pid: int) -> str:
+    """When a process started, in clock ticks since boot; empty if it is gone (a zombie is gone too)."""
+    try:
+        fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    except OSError:
+        return ""
+    return "" if fields[0] in "ZX" else fields[19]  # man 5 proc: state is field 3, starttime field 22
+
+
+def this_machine() -> str:
+    """This machine, boot and process namespace: where a process id has one meaning. Empty if not told."""
+    try:
+        boot = Path("/proc/sys/kernel/random/boot_id").read_text().strip()
+        return f"{platform.node()[:128]} {boot} {Path('/proc/self/ns/pid').readlink()}"
+    except OSError:
+        return ""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import pickle
 import shutil
+import tracemalloc
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -14,6 +15,7 @@ from torchvision import datasets
 
 from tksbench.data import DataError, cifar, has_real, load
 from tksbench.data.miniature import python2_pickle
+from tksbench.data.pickles import unpickle
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -78,18 +80,38 @@ def test_verify_reports_each_absent_file(tmp_path: Path) -> None:
         (b"cos\nsystem\n(S'true'\ntR.", "os.system"),
         (b"cbuiltins\neval\n(S'1'\ntR.", "builtins.eval"),
         (b"cnumpy\nload\n(S'x'\ntR.", "numpy.load"),
-        (pickle.dumps(Path("x")), "pathlib"),
+        (pickle.dumps(Path("x"), protocol=2), "pathlib"),
     ],
 )
 def test_pickle_that_asks_for_code_is_refused(raw: bytes, named: str) -> None:
     with pytest.raises(DataError, match=f"asks for {named}"):
-        cifar.unpickle(raw, Path("evil"))
+        unpickle(raw, Path("evil"))
+
+
+BOMBS = {
+    "memo": b"\x80\x02Nr\xff\xff\xff\x3f.",  # a place that C's reader makes room for: 16 GiB
+    "length": b"\x80\x02T\xff\xff\xff\x7f.",
+    "array": b"\x80\x02cnumpy\nndarray\n(J\xff\xff\xff\x7ftR.",
+    "shape": b"\x80\x02cnumpy.core.multiarray\n_reconstruct\n(cnumpy\nndarray\n(J\xff\xff\xff\x7ft\x55\x01btR.",
+    "key": b"\x80\x02}K\x01\x85q\x00" + b"".join(b"h%ch%c\x86q%c" % (i, i, i + 1) for i in range(60)) + b"K\x00s.",
+}
+
+
+@pytest.mark.parametrize("bomb", BOMBS)
+def test_a_small_pickle_cannot_take_much_memory_or_time(bomb: str) -> None:
+    tracemalloc.start()
+    try:
+        with pytest.raises(DataError, match=r"^bomb: not a CIFAR pickle"):
+            unpickle(BOMBS[bomb], Path("bomb"))
+        assert tracemalloc.get_traced_memory()[1] < 1_000_000
+    finally:
+        tracemalloc.stop()
 
 
 @pytest.mark.parametrize("raw", [b"", b"not a pickle", b"\x80\x02}(T\xff\xff", b"\x80\x02]."])
 def test_malformed_pickle_is_one_clear_error(raw: bytes) -> None:
     with pytest.raises(DataError, match=r"^bad: not a CIFAR pickle"):
-        cifar.unpickle(raw, Path("bad"))
+        unpickle(raw, Path("bad"))
 
 
 @pytest.mark.parametrize(

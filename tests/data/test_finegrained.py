@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import shutil
+import struct
+import zlib
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -24,6 +26,11 @@ LISTS = {
     "dogs": (finegrained.dogs_lists, "stanford_dogs_sample/lists_full"),
     "cars": (finegrained.cars_lists, "stanford_cars_sample/stanford_cars"),
 }
+
+
+def png_header(*size: int) -> bytes:
+    head = b"IHDR" + struct.pack(">II", *size) + b"\x08\x02\0\0\0"
+    return b"\x89PNG\r\n\x1a\n" + struct.pack(">I", 13) + head + struct.pack(">I", zlib.crc32(head)) + b"\0\0\0\x09IDAT"
 
 
 @pytest.fixture
@@ -159,3 +166,25 @@ def test_verify_of_an_absent_list_says_missing(tmp_path: Path) -> None:
     (status,) = finegrained.verify("cub", tmp_path)
     assert status.state == "missing"
     assert "images.txt: No such file" in status.detail
+
+
+@pytest.mark.parametrize(
+    ("raw", "message"),
+    [
+        (b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n", "cannot identify"),  # Pillow would start a program
+        (b"BM" + bytes(60), "cannot identify"),
+        (png_header(10_000, 10_000), "more than 90,000,000"),
+    ],
+)
+def test_what_is_no_jpeg_or_png_or_is_huge_is_not_decoded(raw: bytes, message: str) -> None:
+    with pytest.raises(DataError, match=message):
+        decode_rgb(raw, "image.jpg")
+
+
+def test_a_list_whose_lengths_are_not_true_is_refused_before_room_is_made(tmp_path: Path) -> None:
+    """A .mat file of 200 bytes that states four thousand million labels."""
+    savemat(tmp_path / "train_list.mat", {"labels": np.arange(5.0)})
+    raw = (tmp_path / "train_list.mat").read_bytes()
+    (tmp_path / "train_list.mat").write_bytes(raw.replace(b"\x01\0\0\0\x05\0\0\0", b"\xff\xff\0\0\xff\xff\0\0"))
+    with pytest.raises(DataError, match=r"train_list\.mat: .*an array of 4294836225 values holds another number"):
+        finegrained.dogs_lists(tmp_path)

@@ -61,9 +61,10 @@ def test_alias_bomb_is_refused() -> None:
         parse(bomb, "x.yaml")
 
 
-def test_deep_nesting_is_refused() -> None:
-    with pytest.raises(RecipeError):
-        parse("[" * 500 + "]" * 500, "x.yaml")
+@pytest.mark.parametrize("text", ["[" * 500 + "]" * 500, "- " * 400_000, "{a: " * 900 + "1" + "}" * 900])
+def test_deep_nesting_is_refused(text: str) -> None:
+    with pytest.raises(RecipeError, match=r"x\.yaml:1: nested deeper than 20"):
+        parse(text, "x.yaml")
 
 
 @pytest.mark.parametrize("text", ["a: [1", "a: b: c", "\t- x", "a: 'b"])

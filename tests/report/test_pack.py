@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import hashlib
 import io
 import json
@@ -155,6 +156,13 @@ def test_files_that_do_not_fit_the_sums_are_named(
     assert err.count("in SHA256SUMS, but not in the archive") == 3
 
 
+def bomb(size: int, name: str = "a", kind: bytes = tarfile.REGTYPE) -> bytes:
+    """A small archive with a member, or a header, of so many zeros."""
+    header = tarfile.TarInfo(name)
+    header.type, header.size = kind, size
+    return gzip.compress(header.tobuf() + bytes(size))
+
+
 def hostile(name: str, kind: bytes = tarfile.REGTYPE) -> bytes:
     buffer = io.BytesIO()
     with tarfile.open(fileobj=buffer, mode="w:gz") as archive:
@@ -173,6 +181,8 @@ def hostile(name: str, kind: bytes = tarfile.REGTYPE) -> bytes:
         (lambda good: hostile(f"{TOP}/{SUMS}", tarfile.SYMTYPE), "is a link or a device"),
         (lambda good: hostile(f"{TOP}/{SUMS}", tarfile.FIFOTYPE), "is a link or a device"),
         (lambda good: hostile("a.txt"), f"holds no {TOP}/{SUMS}: not written by --pack"),
+        (lambda good: bomb(20_000_000), "unpacks to more than"),
+        (lambda good: bomb(20_000_000, "././@LongLink", tarfile.GNUTYPE_LONGNAME), "a header of 20,000,256 bytes"),
         (lambda good: good[: len(good) // 2], "damaged archive"),
         (lambda good: good[:20] + b"\xff" * 64 + good[84:], "damaged archive"),
         (lambda good: b"no archive at all", "damaged archive"),

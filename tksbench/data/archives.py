@@ -3,22 +3,25 @@
 from __future__ import annotations
 
 import contextlib
+import gzip
 import tarfile
 import tempfile
 import zipfile
-import zlib
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
-from typing import TYPE_CHECKING
+from typing import IO, TYPE_CHECKING, cast
 
 from tksbench.data.errors import DataError
 from tksbench.data.files import md5_of_file
+from tksbench.data.tars import Careful
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
 MAX_BYTES = 64 * 2**30  # of all unpacked files; the largest of these archives holds a tenth of it
 MAX_MEMBERS = 500_000
+MAX_RATIO = 200  # of unpacked to packed; text has ten, images and logits one
+_SMALL = 2**20  # which an archive may unpack to in any case
 
 
 @dataclass(frozen=True)
@@ -43,25 +46,31 @@ class _Budget:
 
     def __init__(self, path: Path) -> None:
         self._path, self._bytes, self._members = path, 0, 0
+        self._most = min(MAX_BYTES, _SMALL + MAX_RATIO * path.stat().st_size)
 
     def admit(self, name: str, size: int, plain: bool) -> None:
         """Check one member before it is written."""
         parts = PurePosixPath(name.replace("\\", "/"))
         if parts.is_absolute() or ".." in parts.parts or ":" in name.partition("/")[0]:
             raise DataError(f"{self._path}: member {name!r} leads out of the folder; nothing was installed")
-        if not plain:
+        if not plain or size < 0:
             raise DataError(f"{self._path}: member {name!r} is a link or a device; nothing was installed")
         self._bytes, self._members = self._bytes + size, self._members + 1
-        if self._bytes > MAX_BYTES or self._members > MAX_MEMBERS:
+        if self._bytes > self._most or self._members > MAX_MEMBERS:
             raise DataError(
-                f"{self._path}: unpacks to more than {MAX_BYTES // 2**30} GiB or {MAX_MEMBERS} files, "
+                f"{self._path}: unpacks to more than {self._most:,} bytes or {MAX_MEMBERS:,} files, "
                 "which no data set here does; nothing was installed"
             )
 
 
 def _unpack_tar(path: Path, into: Path) -> None:
     budget = _Budget(path)
-    with tarfile.open(path) as archive:
+    with path.open("rb") as file:
+        zipped = file.read(2) == b"\x1f\x8b"
+    with (
+        gzip.open(path) if zipped else path.open("rb") as stream,
+        tarfile.open(fileobj=cast("IO[bytes]", Careful(stream)), mode="r:") as archive,
+    ):
         for member in archive:
             budget.admit(member.name, member.size, member.isreg() or member.isdir())
             archive.extract(member, into, filter="data")
@@ -93,11 +102,13 @@ def unpacked(path: Path, beside: Path) -> Iterator[Path]:
     with tempfile.TemporaryDirectory(prefix=".unpack-", dir=beside) as name:
         try:
             (_unpack_zip if path.suffix == ".zip" else _unpack_tar)(path, Path(name))
-        except (tarfile.TarError, zipfile.BadZipFile, zlib.error, EOFError, ValueError, NotImplementedError) as error:
-            reason = (str(error).splitlines() or [type(error).__name__])[0]  # tarfile tells every format it has tried
+        except DataError:
+            raise
+        except Exception as error:  # a damaged archive can raise nearly anything
+            if isinstance(error, OSError) and not isinstance(error, gzip.BadGzipFile):
+                raise DataError(f"{path}: cannot be unpacked in {beside}: {error}") from error
+            reason = (str(error).splitlines() or [type(error).__name__])[0]
             raise DataError(f"{path}: damaged archive: {reason.rstrip(':')}; download it again") from error
-        except OSError as error:
-            raise DataError(f"{path}: cannot be unpacked in {beside}: {error}") from error
         yield Path(name)
 
 

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import io
-import pickle
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from tksbench.data.errors import DataError
 from tksbench.data.files import CHECKSUMS, md5_of, read_checksums, read_file
+from tksbench.data.pickles import unpickle
 from tksbench.data.registry import FileStatus, info
 
 if TYPE_CHECKING:
@@ -40,42 +39,6 @@ MD5 = {
 _TRAIN_FILES = {"cifar10": [f"data_batch_{i}" for i in range(1, 6)], "cifar100": ["train"]}
 _TEST_FILES = {"cifar10": ["test_batch"], "cifar100": ["test"]}
 _LABEL_KEY = {"cifar10": b"labels", "cifar100": b"fine_labels"}
-
-# All that an array of numbers needs; the files were pickled when NumPy's internals had this name.
-_ALLOWED: dict[tuple[str, str], Any] = {
-    ("numpy.core.multiarray", "_reconstruct"): np.empty(0).__reduce__()[0],
-    ("numpy", "ndarray"): np.ndarray,
-    ("numpy", "dtype"): np.dtype,
-}
-
-
-class _ArrayUnpickler(pickle.Unpickler):
-    """Reads arrays and plain containers; a pickle that asks for anything else is refused."""
-
-    def find_class(self, module: str, name: str) -> Any:
-        """Resolve a global that the pickle names."""
-        if (module, name) not in _ALLOWED:
-            raise pickle.UnpicklingError(f"the pickle asks for {module}.{name}; only arrays are allowed")
-        return _ALLOWED[module, name]
-
-
-def unpickle(raw: bytes, path: Path) -> dict[bytes, Any]:
-    """Read one pickled dictionary of arrays, lists, numbers and byte strings.
-
-    Args:
-        raw: The file's content.
-        path: Where it came from, for the message.
-
-    Raises:
-        DataError: The bytes are not such a pickle.
-    """
-    try:
-        content = _ArrayUnpickler(io.BytesIO(raw), encoding="bytes").load()
-    except Exception as error:  # a damaged pickle can raise nearly anything
-        raise DataError(f"{path}: not a CIFAR pickle: {error}") from error
-    if not isinstance(content, dict):
-        raise DataError(f"{path}: not a CIFAR pickle: holds a {type(content).__name__}, not a dictionary")
-    return content
 
 
 def read_batch(name: str, raw: bytes, path: Path) -> tuple[NDArray[np.uint8], NDArray[np.int64]]:

@@ -42,7 +42,7 @@ class Listing:
 def natural_key(name: str) -> tuple[tuple[int, str], ...]:
     """Sort key that orders numbers within names by value: image_2 before image_10."""
     parts = re.split(r"(\d+)", name)
-    return tuple((int(part), "") if part.isdigit() else (-1, part) for part in parts)
+    return tuple((int(part), "") if part.isdecimal() else (-1, part) for part in parts)
 
 
 def read_manifest(name: str, split: str) -> Listing:

@@ -37,16 +37,25 @@ def sha256_of_listing(lines: Iterable[str]) -> str:
     return digest.hexdigest()
 
 
-def read_file(path: Path) -> bytes:
+def read_file(path: Path, limit: int | None = None) -> bytes:
     """Read a file of a data set.
 
+    Args:
+        path: The file.
+        limit: Bytes that it has at most.
+
     Raises:
-        DataError: It is absent or unreadable.
+        DataError: It is absent, unreadable or too large.
     """
     try:
-        return path.read_bytes()
+        with path.open("rb") as file:
+            if limit is not None and os.fstat(file.fileno()).st_size > limit:
+                raise DataError(f"{path}: larger than {limit:,} bytes; is it another file?")
+            return file.read()
     except OSError as error:
         raise DataError(f"{path}: {error.strerror or error}") from error
+    except ValueError as error:  # a listed name that cannot be one of a file
+        raise DataError(f"{str(path)!r}: {error}") from error
 
 
 def read_checksums(folder: Path) -> dict[str, str]:
@@ -60,7 +69,7 @@ def read_checksums(folder: Path) -> dict[str, str]:
     for number, line in enumerate(read_file(path).decode(errors="replace").splitlines(), start=1):
         digest, _, name = line.partition("  ")
         if len(digest) != 32 or not name:
-            raise DataError(f"{path}:{number}: {line!r} is not 'md5  name'; delete {folder} to have it remade")
+            raise DataError(f"{path}:{number}: {line[:80]!r} is not 'md5  name'; delete {folder} to have it remade")
         sums[name] = digest
     return sums
 

@@ -9,6 +9,7 @@ import numpy as np
 
 from tksbench.data.errors import DataError
 from tksbench.data.files import read_file, sha256_of_listing
+from tksbench.data.matfiles import load_mat
 from tksbench.data.registry import FileStatus, info
 
 if TYPE_CHECKING:
@@ -37,14 +38,14 @@ def _read_columns(path: Path) -> dict[str, str]:
     for number, line in enumerate(read_file(path).decode("utf-8", "replace").splitlines(), start=1):
         key, _, value = line.strip().partition(" ")
         if not value:
-            raise DataError(f"{path}:{number}: {line!r} is not 'id value'")
+            raise DataError(f"{path}:{number}: {line[:80]!r} is not 'id value'")
         columns[key] = value
     return columns
 
 
 def _whole(value: str, allowed: range, path: Path, key: str) -> int:
-    if not (value.isascii() and value.isdigit() and int(value) in allowed):
-        raise DataError(f"{path}: image {key}: {value!r} is not in {allowed.start}..{allowed.stop - 1}")
+    if not (value.isascii() and value.isdigit() and len(value) < 9 and int(value) in allowed):
+        raise DataError(f"{path}: image {key}: {value[:20]!r} is not in {allowed.start}..{allowed.stop - 1}")
     return int(value)
 
 
@@ -73,20 +74,6 @@ def cub_lists(folder: Path) -> tuple[Listing, Listing]:
     return splits
 
 
-def _load_mat(path: Path, *keys: str) -> list[NDArray[Any]]:
-    """Read variables of a MATLAB file as 1-D arrays."""
-    from scipy.io import loadmat
-
-    read_file(path)  # a clear message for a file that is not there
-    try:
-        content = loadmat(path, squeeze_me=True)
-    except Exception as error:  # a damaged file can raise nearly anything
-        raise DataError(f"{path}: not a readable MATLAB file: {error}; restore it from the archive") from error
-    if missing := [key for key in keys if key not in content]:
-        raise DataError(f"{path}: holds no variable {missing[0]!r}; is it another file of the data set?")
-    return [np.atleast_1d(content[key]) for key in keys]
-
-
 def _listing(name: str, folder: str, files: Any, labels: Any, source: Path) -> Listing:
     classes, found = info(name).num_classes, []
     if len(files) != len(labels):
@@ -111,7 +98,7 @@ def dogs_lists(folder: Path) -> tuple[Listing, Listing]:
         DataError: A list is absent or malformed.
     """
     sources = folder / "train_list.mat", folder / "test_list.mat"
-    train, test = (_load_mat(path, "file_list", "labels") for path in sources)
+    train, test = (load_mat(path, "file_list", "labels") for path in sources)
     return (
         _listing("dogs", "Images", train[0], train[1], sources[0]),
         _listing("dogs", "Images", test[0], test[1], sources[1]),
@@ -151,7 +138,7 @@ def cars_lists(folder: Path) -> tuple[Listing, Listing]:
 
 
 def _annotations(path: Path, *fields: str) -> NDArray[Any]:
-    (records,) = _load_mat(path, "annotations")
+    (records,) = load_mat(path, "annotations")
     names = records.dtype.names or ()
     if missing := [field for field in fields if field not in names]:
         raise DataError(f"{path}: annotations have no field {missing[0]!r}, only {', '.join(names) or 'none'}")

@@ -111,8 +111,8 @@ class ImageList:
             return read_member(str(path), file, offset, size), f"{path}: {file}"
         except (FileNotFoundError, NotADirectoryError, DataError, ValueError) as error:
             what = f"{path}: no such file" if isinstance(error, OSError) else error
-            listed = "" if self._source == self.folder else f", but {self._source} lists it: {COMMAND} renews it, or"
-            raise DataError(f"{what}{listed}; restore it") from error
+            listed = ";" if self._source == self.folder else f", but {self._source} lists it: {COMMAND} renews it, or"
+            raise DataError(f"{what}{listed} restore it") from error
         except OSError as error:
             raise DataError(f"{path}: cannot be read: {error.strerror or error}") from error
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import warnings
 from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
@@ -158,6 +159,11 @@ class FileSplit(Split):
         return torch.stack(images), torch.from_numpy(self.labels[indices])
 
 
+MAX_PIXELS = 90_000_000  # the largest image of these sets, one of ImageNet's, has two thirds of it
+# What these sets are made of. Pillow would try everything that it knows, for one format by starting a program.
+FORMATS = ("JPEG", "PNG")
+
+
 def decode_rgb(raw: bytes, where: str) -> Image.Image:
     """Decode an image file; greyscale, palette and CMYK are converted to RGB.
 
@@ -169,7 +175,11 @@ def decode_rgb(raw: bytes, where: str) -> Image.Image:
         DataError: They cannot be decoded.
     """
     try:
-        with Image.open(io.BytesIO(raw)) as image:
-            return image.convert("RGB")
-    except (OSError, ValueError, Image.DecompressionBombError) as error:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", Image.DecompressionBombWarning)
+            with Image.open(io.BytesIO(raw), formats=FORMATS) as image:
+                if image.width * image.height > MAX_PIXELS:
+                    raise ValueError(f"{image.width} by {image.height} pixels, more than {MAX_PIXELS:,}")
+                return image.convert("RGB")
+    except Exception as error:  # a damaged image can raise nearly anything
         raise DataError(f"{where}: cannot be read as an image ({error}); restore the file") from error

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import fnmatch
 import itertools
+import math
 import re
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -69,8 +70,8 @@ class Run:
             parts: dict[str, Any] = {**words, "seed": spec.seed, "spec": spec, "execution": execution}
             first = int(plain.get("first_seed", FIRST_SEED))
             run = cls(**parts, overrides=tuple(plain["overrides"]), first_seed=first)
-        except (KeyError, TypeError, ValueError) as error:  # pydantic's ValidationError is a ValueError
-            raise RecipeError([Problem("run.json", f"not a run: {str(error).splitlines()[0]}")]) from None
+        except (KeyError, TypeError, ValueError, OverflowError) as error:  # pydantic's ValidationError is a ValueError
+            raise RecipeError([Problem("run.json", f"not a run: {(str(error).splitlines() or ['?'])[0]}")]) from None
         if run.id != run_id(spec):
             raise RecipeError([Problem("run.json", f"the spec hashes to {run_id(spec)}, not to its id {run.id}")])
         return run
@@ -290,6 +291,9 @@ def _grid(run: Node, problems: list[Problem]) -> Iterator[Node]:
             return
     base = Node({key: node for key, node in items(run) if key != "grid"}, run.where)
     lists = [node.value for _, node in axes if isinstance(node.value, list)]
+    if math.prod(map(len, lists)) > _MAX_RUNS:
+        problems.append(Problem(run.where, f"grid: more than {_MAX_RUNS} runs"))
+        return
     for point in itertools.product(*lists):
         tree = base
         for (key, _), value in zip(axes, point, strict=True):
@@ -390,7 +394,7 @@ def _name(root: Node, entry: Node, tree: Node, problems: list[Problem]) -> str |
     name = re.sub(r"\{([A-Za-z0-9_.]+)\}", value, str(node.plain()))
     if missing:
         problems.append(Problem(node.where, f"name: nothing is called {{{missing[0]}}}"))
-    elif not _NAME.match(name):
+    elif not _NAME.fullmatch(name):
         problems.append(Problem(node.where, f"name: {name!r} may hold letters, digits and _=,.+- between slashes"))
     else:
         return name

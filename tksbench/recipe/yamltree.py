@@ -113,6 +113,19 @@ class _Builder:
         return out
 
 
+def _check_depth(text: str, source: str) -> None:
+    """Refuse a text that is nested too deep, without following it down."""
+    depth = 0
+    for event in yaml.parse(text, Loader=_TextLoader):
+        if isinstance(event, yaml.CollectionStartEvent):
+            depth += 1
+        elif isinstance(event, yaml.CollectionEndEvent):
+            depth -= 1
+        if depth > MAX_DEPTH:
+            line = event.start_mark.line + 1 if event.start_mark else 1
+            raise RecipeError([Problem(f"{source}:{line}", f"nested deeper than {MAX_DEPTH}")])
+
+
 def parse(text: str, source: str) -> Node:
     """Read YAML text into a tree.
 
@@ -126,12 +139,13 @@ def parse(text: str, source: str) -> Node:
     if len(text) > MAX_BYTES:
         raise RecipeError([Problem(f"{source}:1", f"larger than {MAX_BYTES:,} bytes: not a recipe")])
     try:
+        _check_depth(text, source)  # composing is recursive, in C: too deep a file would end the process
         root = yaml.compose(text, Loader=_TextLoader)
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark
         line = mark.line + 1 if mark else 1
         raise RecipeError([Problem(f"{source}:{line}", f"not valid YAML: {error.problem}")]) from None
-    except (yaml.YAMLError, RecursionError) as error:
+    except (yaml.YAMLError, UnicodeError) as error:
         raise RecipeError([Problem(f"{source}:1", f"not valid YAML: {str(error).splitlines()[0]}")]) from None
     if root is None:
         return Node({}, f"{source}:1")
@@ -159,6 +173,6 @@ def read(path: Path) -> Node:
         raise RecipeError(
             [Problem(str(path), "is a folder; name a recipe in it, for example recipes/cifar10.yaml")]
         ) from None
-    except (OSError, UnicodeDecodeError) as error:
-        raise RecipeError([Problem(str(path), f"cannot be read: {error}")]) from None
+    except (OSError, ValueError) as error:  # no UTF-8, or no name of a file
+        raise RecipeError([Problem(str(path).replace("\0", "\\0"), f"cannot be read: {error}")]) from None
     return parse(text, str(path))

@@ -193,7 +193,7 @@ def _read(run_dir: RunDir, number: int) -> Holder:
             started=str(content["started"]),
             released=content["released"] is True,
         )
-    except (ValueError, KeyError, TypeError):
+    except (ValueError, KeyError, TypeError, OverflowError, RecursionError):
         return Holder(number, raw)  # just being created, or cut by a crash: its heartbeat will tell
 
 

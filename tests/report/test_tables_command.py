@@ -192,7 +192,10 @@ def test_what_is_refused_is_named_and_the_rest_is_aggregated(world: World, capsy
             ),
             "rises to 90.0, but metrics.best.top1 is 70.0",
         ),
-        (lambda plain: plain["metrics"]["best"].update(top1_halves=[0.0, 1.0]), "metrics.best.top1_halves otherwise"),
+        (
+            lambda plain: plain["metrics"]["best"].update(top1_halves=[0.0, 1.0]),
+            "metrics.best differ in the halves at epoch 1",
+        ),
         (lambda plain: plain["metrics"]["best"].update(epoch=7), "says None of epoch 7, metrics.best.top1 70.0"),
         (lambda plain: plain["metrics"]["best"].update(top1_step=[70.0]), "1 of them alone, 2 as prefixes"),
         (lambda plain: plain["cost"].update(snn={"macs": 1}), "spike_rate is None, not a number"),

@@ -136,22 +136,23 @@ def _curve_doubt(record: Record) -> str | None:
     lengths = {name: len(column) for name, column in curve}
     if len(set(lengths.values())) > 1:
         return f"metrics.curve: columns of unequal length: {', '.join(f'{k} {v}' for k, v in lengths.items())}"
-    rows = zip(curve.epoch, curve.test_top1, curve.test_top1_halves, strict=True)
-    tested = {epoch: (top1, halves) for epoch, top1, halves in rows if top1 is not None or halves is not None}
-    for epoch, (top1, halves) in tested.items():
+    even, odd = (n + 1) // 2, n // 2
+    for epoch, top1, halves in zip(curve.epoch, curve.test_top1, curve.test_top1_halves, strict=True):
+        if top1 is None and halves is None:
+            continue
         if top1 is None or halves is None or len(halves) != 2:
             return f"metrics.curve: epoch {epoch} lacks the test accuracy or that of its two halves"
-        even = (n + 1) // 2
-        if abs((even * halves[0] + (n - even) * halves[1]) / n - top1) > 1e-6:
+        if not -1e-6 < (even * halves[0] + odd * halves[1]) / n - top1 < 1e-6:
             return f"metrics.curve: epoch {epoch} says {top1}, but its halves are {halves[0]} and {halves[1]}"
     for choice in ("last", "best"):
         metrics = getattr(record.metrics, choice)
-        top1, halves = tested.get(metrics.epoch, (None, None))
-        if top1 != metrics.top1:
-            return f"metrics.curve says {top1} of epoch {metrics.epoch}, metrics.{choice}.top1 {metrics.top1}"
-        if halves != metrics.top1_halves:
-            return f"metrics.curve says {halves} of epoch {metrics.epoch}, metrics.{choice}.top1_halves otherwise"
-    highest = max(top1 for top1, _ in tested.values() if top1 is not None)
+        row = curve.epoch.index(metrics.epoch) if metrics.epoch in curve.epoch else None
+        stated = None if row is None else curve.test_top1[row]
+        if row is None or stated != metrics.top1:
+            return f"metrics.curve says {stated} of epoch {metrics.epoch}, metrics.{choice}.top1 {metrics.top1}"
+        if curve.test_top1_halves[row] != metrics.top1_halves:
+            return f"metrics.curve and metrics.{choice} differ in the halves at epoch {metrics.epoch}"
+    highest = max(top1 for top1 in curve.test_top1 if top1 is not None)
     if highest != record.metrics.best.top1:
         return f"metrics.curve rises to {highest}, but metrics.best.top1 is {record.metrics.best.top1}"
     return None

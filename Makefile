@@ -83,12 +83,23 @@ bench: env  ## measure this beside its peers; EXTRAS=bench installs them (some m
 	$(PY) -m benchmarks $(ARGS)
 
 .PHONY: check
-check: env  ## formatting, lint, types, spelling, and drift of the committed tables
+check: env  ## formatting, lint, types, spelling, drift of the committed tables, audit
 	$(VENV)/bin/ruff format --check
 	$(VENV)/bin/ruff check
 	$(VENV)/bin/mypy
 	$(VENV)/bin/codespell
 	$(TABLES) --check
+	@$(PY) .ci/audit.py $(VENV)/bin/uv
+
+.PHONY: coverage
+coverage: export OMP_NUM_THREADS := 1
+coverage: env  ## run the tests and tell which lines of tksbench/ they reach; build/coverage has each file
+	$(PY) -m pytest -n $(TEST_WORKERS) -q --cov --cov-report=term --cov-report=html:build/coverage
+
+.PHONY: fuzz
+fuzz: env  ## 100,000 damaged files for each reader; may be cut and continued
+	@mkdir -p build
+	$(PY) -m tests.fuzz --state build/fuzz.json $(ARGS)
 
 .PHONY: lock
 lock: env  ## renew the pins from the ranges of pyproject.toml

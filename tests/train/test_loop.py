@@ -14,7 +14,9 @@ from tksbench.recipe import Run
 from tksbench.runs.files import read_jsonl
 from tksbench.runs.paths import RunDir
 from tksbench.runs.record import make_record
-from tksbench.train.checkpoint import weights_digest
+from tksbench.snn.neuron import LIF
+from tksbench.train import health
+from tksbench.train.checkpoint import State, weights_digest
 from tksbench.train.errors import CheckpointError, Diverged, Interrupted
 from tksbench.train.loop import Trainer
 from tksbench.train.summary import record_parts
@@ -103,6 +105,50 @@ def test_infinite_input_that_neurons_hide_is_noticed_before_it_is_saved(make_run
     with pytest.raises(Diverged, match=r"is not finite at epoch 0, step 1"):
         train(run, run_dir, tiny_data)
     assert not list(run_dir.path.glob("checkpoints/*"))
+
+
+def test_exploding_membranes_are_noticed_and_the_checkpoint_before_them_is_kept(
+    make_run: MakeRun, tiny_data: Data
+) -> None:
+    run, run_dir = make_run()
+    with pytest.raises(Interrupted):
+        train(run, run_dir, tiny_data, 1)
+    healthy = [path.read_bytes() for path in sorted(run_dir.checkpoints.iterdir())]
+    trainer = Trainer(run, run_dir, tiny_data, CPU)
+    trainer.resume()
+    with torch.no_grad():
+        for parameter in trainer.model.parameters():
+            parameter *= 1e30
+    with pytest.raises(Diverged, match=r"epoch \d, step \d; the checkpoints before it are kept"):
+        trainer.fit()
+    assert [path.read_bytes() for path in sorted(run_dir.checkpoints.glob("*.safetensors"))] == healthy
+
+
+@pytest.mark.parametrize("least", [30, 1000])
+def test_a_dead_network_is_stopped_after_steps_enough(
+    make_run: MakeRun, tiny_data: Data, monkeypatch: pytest.MonkeyPatch, least: int
+) -> None:
+    monkeypatch.setattr(health, "STEPS", least)
+    run, run_dir = make_run("x", "optim.epochs=14", "optim.warmup_epochs=2", method="baseline")
+    trainer = Trainer(run, run_dir, tiny_data, CPU)
+    for layer in trainer.model.modules():
+        if isinstance(layer, LIF):
+            layer.threshold = 1e9
+    if least == 30:  # ten epochs of three steps after warm-up
+        with pytest.raises(Diverged, match="dead at epoch 11, step 3: since epoch 2 it answers every test sample"):
+            trainer.fit()
+    else:
+        trainer.fit()
+    assert len(read_jsonl(run_dir.metrics)) == (12 if least == 30 else 14)
+
+
+@pytest.mark.parametrize(("correct", "spread", "flat"), [(10, 0.0, True), (30, 0.0, False), (10, 1e-6, False)])
+def test_a_network_that_learns_or_answers_otherwise_once_is_not_dead(correct: int, spread: float, flat: bool) -> None:
+    state = State("run", epoch=5, correct=correct, seen=100, flat_since=3)
+    logits = np.zeros((20, 2, 10), np.float32)
+    logits[7, 1, 3] = spread
+    health.note_flat(state, logits, np.arange(20) % 10)
+    assert state.flat_since == (3 if flat else None)
 
 
 def test_best_epoch_is_the_first_of_equals_and_its_logits_are_kept(make_run: MakeRun, tiny_data: Data) -> None:

@@ -46,6 +46,7 @@ class State:
         images: Training samples since the run began.
         seconds: Time spent on them, evaluation not counted.
         gpu_seconds: The same, times the number of GPUs at the time.
+        flat_since: First epoch of those in a row after which the network told no two samples apart.
     """
 
     run: str
@@ -60,6 +61,7 @@ class State:
     images: int = 0
     seconds: float = 0.0
     gpu_seconds: float = 0.0
+    flat_since: int | None = None
 
 
 def tensors_of(model: nn.Module, optimizer: torch.optim.Optimizer) -> dict[str, Tensor]:

@@ -24,6 +24,7 @@ from tksbench.train import build
 from tksbench.train.checkpoint import State, newest, restore, save_checkpoint
 from tksbench.train.errors import CheckpointError, Diverged, Interrupted
 from tksbench.train.evaluate import concatenate, per_step_logits, to_device
+from tksbench.train.health import check_alive, check_finite, note_flat
 from tksbench.train.loading import read_batches
 from tksbench.train.logs import EpochLogs
 from tksbench.train.parallel import ALONE, GO_ON, SAVE, STOP, OneProcess
@@ -123,7 +124,7 @@ class Trainer:
 
         Raises:
             Interrupted: If `stopping` said so; the state is saved.
-            Diverged: If the loss is no finite number.
+            Diverged: If the loss is no finite number, or the network is beyond help (see `health`).
         """
         if self.parallel.lead:
             self.tracker = Tracker(self.run, self.dir, self._done())
@@ -171,7 +172,7 @@ class Trainer:
         self.parallel.make_whole(self.model)
         tensors = self.parallel.tensors(self.model, self.optimizer)
         if self.parallel.lead:
-            self._check_finite()
+            check_finite(self.model, self.state)
             save_checkpoint(self.dir.checkpoints, self.state, tensors)
             self._drop_best_logits()
         self._saved_at = time.monotonic()
@@ -243,13 +244,6 @@ class Trainer:
         self.state.correct = int(self._correct)
         self._pending.clear()
 
-    def _check_finite(self) -> None:
-        """Refuse to save a damaged network: a neuron turns NaN into silence, so the loss alone may not show it."""
-        for name, tensor in self.model.state_dict().items():
-            if tensor.is_floating_point() and not bool(torch.isfinite(tensor).all()):
-                place = f"epoch {self.state.epoch}, step {self.state.step}"
-                raise Diverged(f"{name} is not finite at {place}; the checkpoints before it are kept")
-
     def _end_epoch(self) -> None:
         self._collect()
         state, epoch = self.state, self.state.epoch
@@ -257,6 +251,7 @@ class Trainer:
         metrics = self._test(epoch) if due else {}
         if self.parallel.lead:
             self._log_epoch(metrics)
+            check_alive(state, self.run.spec.optim, self.steps)
         self.state = replace(state, epoch=epoch + 1, step=0, losses=[], correct=0, seen=0)
         self._correct.zero_()
         self._show()
@@ -286,6 +281,7 @@ class Trainer:
         if not self.parallel.lead:
             return {}
         metrics = {"epoch": epoch, **summarize(logits, labels)}
+        note_flat(self.state, logits, labels)
         if self.state.best is None or metrics["top1"] > self.state.best["top1"]:
             self.state.best = metrics
             self.guard()

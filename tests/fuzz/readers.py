@@ -345,7 +345,9 @@ def _read_recipe(raw: bytes, folder: Path) -> object:
 
 @functools.cache
 def _record_seeds() -> list[bytes]:
-    return [make_record(**record_parts(dataclasses.replace(run, first_seed=42))).to_bytes() for run in _runs()[:2]]
+    """Without their seal, which would refuse whatever is damaged before anything looks at it."""
+    records = [make_record(**record_parts(dataclasses.replace(run, first_seed=42))) for run in _runs()[:2]]
+    return [json.dumps(record.model_dump(mode="json", by_alias=True), indent=1).encode() for record in records]
 
 
 def _read_record(raw: bytes, folder: Path) -> object:

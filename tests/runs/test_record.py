@@ -18,8 +18,9 @@ if TYPE_CHECKING:
 
 
 def _with(record: Record, path: str, value: Any) -> bytes:
-    """The record's file with one value replaced."""
+    """The record's file with one value replaced, and without the seal, as whoever means to deceive would."""
     plain = json.loads(record.to_bytes())
+    del plain["seal"]
     *folders, last = path.split(".")
     part = plain
     for key in folders:
@@ -103,6 +104,9 @@ def test_a_flipped_digit_breaks_the_seal_and_a_record_without_one_is_read(record
     sealed = path.read_bytes()
     path.write_bytes(sealed.replace(b'"top1": 50.0', b'"top1": 51.0', 1))
     with pytest.raises(RecordError, match="its checksum does not match"):
+        load_record(path)
+    path.write_text(json.dumps(json.loads(sealed)))  # a seal that is not where it was set is none
+    with pytest.raises(RecordError, match="seal"):
         load_record(path)
     plain = json.loads(sealed)
     del plain["seal"]

@@ -16,7 +16,7 @@ from pathlib import Path
 from types import FrameType
 
 from tests.fuzz.mutate import mutated
-from tests.fuzz.readers import Reader
+from tests.fuzz.reader import Reader
 from tksbench.errors import TksbenchError
 
 LONGEST_S = 1.0  # of processor time, so that a busy machine is no fault of a reader
@@ -41,7 +41,7 @@ class Outcome:
     def line(self, name: str) -> str:
         """One line for people."""
         figures = f"{self.refused:7d} refused, {len(self.escaped)} escaped, slowest {self.slowest_s * 1e3:4.0f} ms"
-        return f"{name:<10} {self.inputs:7d} inputs, {figures}, memory {self.memory:4.1f} x"
+        return f"{name:<24} {self.inputs:7d} inputs, {figures}, memory {self.memory:4.1f} x"
 
 
 def case(reader: Reader, number: int) -> bytes:
@@ -51,32 +51,35 @@ def case(reader: Reader, number: int) -> bytes:
 
 
 def feed(reader: Reader, folder: Path, outcome: Outcome, inputs: int) -> None:
-    """Feed a reader until it has had so many inputs; call it with `watched` around it."""
+    """Feed a reader until it has had so many inputs; call it with `Watched` around it."""
     while outcome.inputs < inputs:
-        number = outcome.inputs
-        raw = case(reader, number)
-        tracemalloc.reset_peak()
-        before = tracemalloc.get_traced_memory()[0]
-        started = time.process_time()
-        signal.setitimer(signal.ITIMER_PROF, LONGEST_S)
-        try:
-            reader.read(raw, folder)
-        except TksbenchError as error:
-            outcome.refused += 1
-            if not str(error).strip():
-                outcome.escaped.append(f"{number}: {type(error).__name__} without a message")
-        except KeyboardInterrupt:
-            raise
-        except BaseException as error:  # what must not come out: Rust's panics, hangs and all else
-            outcome.escaped.append(f"{number}: {type(error).__name__}: {str(error)[:100]!r}")
-        finally:
-            signal.setitimer(signal.ITIMER_PROF, 0)
-        outcome.slowest_s = max(outcome.slowest_s, time.process_time() - started)
-        memory = (tracemalloc.get_traced_memory()[1] - before) / max(len(raw), SMALL)
-        outcome.memory = max(outcome.memory, memory)
-        if memory > MEMORY:
-            outcome.escaped.append(f"{number}: took {memory:.0f} times the memory of its {len(raw)} bytes")
-        outcome.inputs += 1
+        judge(reader, folder, case(reader, outcome.inputs), outcome, str(outcome.inputs))
+
+
+def judge(reader: Reader, folder: Path, raw: bytes, outcome: Outcome, label: str) -> None:
+    """Give a reader one input; what must not come out goes into the outcome, under a label that finds the input."""
+    tracemalloc.reset_peak()
+    before = tracemalloc.get_traced_memory()[0]
+    started = time.process_time()
+    signal.setitimer(signal.ITIMER_PROF, LONGEST_S)
+    try:
+        reader.read(raw, folder)
+    except TksbenchError as error:
+        outcome.refused += 1
+        if not str(error).strip():
+            outcome.escaped.append(f"{label}: {type(error).__name__} without a message")
+    except KeyboardInterrupt:
+        raise
+    except BaseException as error:  # what must not come out: Rust's panics, hangs and all else
+        outcome.escaped.append(f"{label}: {type(error).__name__}: {str(error)[:100]!r}")
+    finally:
+        signal.setitimer(signal.ITIMER_PROF, 0)
+    outcome.slowest_s = max(outcome.slowest_s, time.process_time() - started)
+    memory = (tracemalloc.get_traced_memory()[1] - before) / max(len(raw), SMALL)
+    outcome.memory = max(outcome.memory, memory)
+    if memory > MEMORY:
+        outcome.escaped.append(f"{label}: took {memory:.0f} times the memory of its {len(raw)} bytes")
+    outcome.inputs += 1
 
 
 class Watched:

@@ -20,6 +20,8 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
+from tests.fuzz.arrays import ARRAYS
+from tests.fuzz.reader import Reader, chosen, write_file, written
 from tests.records import record_parts
 from tksbench.data import cifar, finegrained
 from tksbench.data.archives import unpacked
@@ -63,41 +65,6 @@ execution: {device: cpu, checkpoint_minutes: 60}
 """
 
 
-@dataclasses.dataclass(frozen=True)
-class Reader:
-    """A reader, and how its input is made.
-
-    Attributes:
-        name: What it is called.
-        seeds: Valid inputs.
-        read: Gets an input and a folder of its own; data or a named error may come out.
-        repair: Mends the checksums of an input, so that what is behind them is reached; not always.
-    """
-
-    name: str
-    seeds: Callable[[], list[bytes]]
-    read: Callable[[bytes, Path], object]
-    repair: Callable[[random.Random, bytes], bytes] = lambda rng, raw: raw
-
-
-def _file(folder: Path, name: str, raw: bytes) -> Path:
-    path = folder / name
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_bytes(raw)
-    return path
-
-
-def _chosen(raw: bytes, names: tuple[str, ...]) -> tuple[str, bytes]:
-    return names[raw[0] % len(names) if raw else 0], raw[1:]
-
-
-def _written(write: Callable[[Path], object]) -> bytes:
-    with tempfile.TemporaryDirectory() as folder:
-        path = Path(folder) / "file"
-        write(path)
-        return path.read_bytes()
-
-
 # ---- recordings
 
 
@@ -109,22 +76,23 @@ def _events(n: int, side: int) -> Events:
 
 @functools.cache
 def _aedat2_seeds() -> list[bytes]:
-    return [_written(lambda path, n=n: write_aedat2(path, _events(n, 128))) for n in (1, 40, 300)]
+    return [written(lambda path, n=n: write_aedat2(path, _events(n, 128))) for n in (1, 40, 300)]
 
 
 @functools.cache
 def _atis_seeds() -> list[bytes]:
-    return [_written(lambda path, n=n: write_atis(path, _events(n, 34))) for n in (1, 40, 300)]
+    return [written(lambda path, n=n: write_atis(path, _events(n, 34))) for n in (1, 40, 300)]
 
 
 def _read_recording(read: Callable[..., Events], suffix: str) -> Callable[[bytes, Path], object]:
     def reader(raw: bytes, folder: Path) -> object:
-        path = _file(folder, f"x{suffix}", raw)
-        frames = []
+        path = write_file(folder, f"x{suffix}", raw)
+        found = []
         for repair in (True, False):
             events = read(path, repair=repair)
-            frames += [to_frames(events, 4, events.height, events.width, by) for by in ("time", "count")]
-        return frames
+            for by in ("time", "count"):
+                found.append(to_frames(events, 4, events.height, events.width, by).sum())
+        return found
 
     return reader
 
@@ -147,10 +115,10 @@ _SUMS = b"".join(hashlib.md5(text, usedforsecurity=False).hexdigest().encode() +
 
 
 def _read_list(raw: bytes, folder: Path) -> object:
-    name, text = _chosen(raw, (*_CUB, "checksums.txt"))
+    name, text = chosen(raw, (*_CUB, "checksums.txt"))
     for file, valid in zip(_CUB, _CUB_TEXTS, strict=True):
-        _file(folder, file, valid)
-    _file(folder, name, text)
+        write_file(folder, file, valid)
+    write_file(folder, name, text)
     return read_checksums(folder) if name == "checksums.txt" else finegrained.cub_lists(folder)
 
 
@@ -171,20 +139,20 @@ def _mat_seeds() -> list[bytes]:
             savemat(file, content, do_compression=packed)
 
     return [
-        bytes([place]) + _written(lambda path, c=content, p=packed: save(path, c, p))
+        bytes([place]) + written(lambda path, c=content, p=packed: save(path, c, p))
         for place, content in enumerate(contents)
         for packed in (False, False, True)
     ]
 
 
 def _read_mat(raw: bytes, folder: Path) -> object:
-    name, content = _chosen(raw, _MATS)
-    _file(folder, name, content)
+    name, content = chosen(raw, _MATS)
+    write_file(folder, name, content)
     if name == _MATS[0]:
-        _file(folder, "StanfordDogs/test_list.mat", content)
+        write_file(folder, "StanfordDogs/test_list.mat", content)
         return finegrained.dogs_lists(folder / "StanfordDogs")
     if name == _MATS[1]:
-        _file(folder, "stanford_cars/cars_test_annos_withlabels.mat", content)
+        write_file(folder, "stanford_cars/cars_test_annos_withlabels.mat", content)
         return finegrained.cars_lists(folder / "stanford_cars")
     return finegrained.cars_lists(folder / "joint")
 
@@ -253,10 +221,10 @@ def _mend_index(rng: random.Random, raw: bytes) -> bytes:
 
 
 def _read_index(raw: bytes, folder: Path) -> object:
-    _file(folder, "train.index", raw)
-    _file(folder, "train/n01.tar", _tar_seeds()[0])
+    write_file(folder, "train.index", raw)
+    write_file(folder, "train/n01.tar", _tar_seeds()[0])
     for place in range(2):
-        _file(folder, f"train/n01/n01_{place}.JPEG", b"an image")
+        write_file(folder, f"train/n01/n01_{place}.JPEG", b"an image")
     images = read_index(folder / "train")
     assert images is not None
     images.names()
@@ -293,7 +261,7 @@ def _mend_tar(rng: random.Random, raw: bytes) -> bytes:
 
 
 def _read_tar(raw: bytes, folder: Path) -> object:
-    return list(members(_file(folder, "n01.tar", raw)))
+    return list(members(write_file(folder, "n01.tar", raw)))
 
 
 _ARCHIVES = ("x.tar.gz", "x.tar", "x.zip")
@@ -323,8 +291,8 @@ def _mend_archive(rng: random.Random, raw: bytes) -> bytes:
 
 
 def _read_archive(raw: bytes, folder: Path) -> object:
-    name, content = _chosen(raw, _ARCHIVES)
-    with unpacked(_file(folder, name, content), folder) as root:
+    name, content = chosen(raw, _ARCHIVES)
+    with unpacked(write_file(folder, name, content), folder) as root:
         return sorted(root.rglob("*"))
 
 
@@ -334,12 +302,12 @@ def _read_archive(raw: bytes, folder: Path) -> object:
 @functools.cache
 def _runs() -> list[Run]:
     with tempfile.TemporaryDirectory() as folder:
-        path = _file(Path(folder), "r.yaml", RECIPE.encode())
+        path = write_file(Path(folder), "r.yaml", RECIPE.encode())
         return [dataclasses.replace(run, recipe="r.yaml") for run in expand(load_recipe(path))]
 
 
 def _read_recipe(raw: bytes, folder: Path) -> object:
-    recipe = load_recipe(_file(folder, "recipe.yaml", raw))
+    recipe = load_recipe(write_file(folder, "recipe.yaml", raw))
     return expand(recipe, "smoke" if "smoke" in str(recipe.root.plain().get("scales", "")) else "paper")
 
 
@@ -351,44 +319,61 @@ def _record_seeds() -> list[bytes]:
 
 
 def _read_record(raw: bytes, folder: Path) -> object:
-    return load_record(_file(folder, f"{_runs()[0].id}.json", raw))
+    return load_record(write_file(folder, f"{_runs()[0].id}.json", raw))
 
 
-_RUN_FILES = ("run.json", "metrics.jsonl", "progress.json", "attempts.jsonl", "leases/1.json", "losses.jsonl")
+_RUN_FILES = ("run.json", "progress.json", "attempts.jsonl", "leases/1.json")
+_LOGS = ("metrics.jsonl", "losses.jsonl")
 
 
 @functools.cache
 def _run_seeds() -> list[bytes]:
-    row = {"epoch": 0, "lr": 0.1, "alpha": None, "train_loss": 2.3, "train_top1": 10.0, "test_loss": 2.3}
-    row |= {"test_top1": 10.0, "test_top1_halves": [10.0, 10.0]}
-    progress = {
-        "epoch": 1,
-        "epochs": 3,
-        "step": 2,
-        "steps": 9,
-        "loss": 2.3,
-        "top1": 10.0,
-        "images_per_s": 3.0,
-        "eta_s": 1,
-    }
+    progress = {"epoch": 1, "epochs": 3, "step": 2, "steps": 9, "loss": 2.3, "top1": 10.0, "images_per_s": 3.0}
     attempt = {"event": "end", "outcome": "failed", "reason": "x", "time": "2026-01-01T00:00:00+00:00", "host": "a"}
     lease = {"host": "a", "machine": "b", "pid": 1, "started": "1", "released": False}
-    rows = [json.dumps(row | {"epoch": epoch}) for epoch in range(3)]
-    losses = [json.dumps({"epoch": epoch, "loss": [2.3, 2.2]}) for epoch in range(3)]
-    texts = (json.dumps(_runs()[0].to_json(), indent=1), "\n".join(rows), json.dumps(progress))
-    texts += ("\n".join([json.dumps(attempt)] * 2), json.dumps(lease), "\n".join(losses))
+    texts = (json.dumps(_runs()[0].to_json(), indent=1), json.dumps(progress | {"eta_s": 1}))
+    texts += ("\n".join([json.dumps(attempt)] * 2), json.dumps(lease))
     return [bytes([place]) + text.encode() + b"\n" for place, text in enumerate(texts)]
 
 
 def _read_run(raw: bytes, folder: Path) -> object:
-    name, content = _chosen(raw, _RUN_FILES)
+    name, content = chosen(raw, _RUN_FILES)
     run_dir = RunDir(folder / "runs" / _runs()[0].id)
-    path = _file(run_dir.path, name, content)
+    path = write_file(run_dir.path, name, content)
     try:
         status = read_status(run_dir)
-        rows = [read_jsonl(run_dir.metrics), read_jsonl(run_dir.losses), read_attempts(run_dir), read_holder(run_dir)]
+        rows = [read_attempts(run_dir), read_holder(run_dir)]
         run = Ledger(folder).load_run(run_dir) if name == "run.json" else None
         return json.dumps(status.to_json()), rows, run
+    finally:
+        path.unlink()
+
+
+@functools.cache
+def _log_seeds() -> list[bytes]:
+    row = {"epoch": 0, "lr": 0.1, "alpha": None, "train_loss": 2.3, "train_top1": 10.0, "test_loss": 2.3}
+    row |= {"test_top1": 10.0, "test_top1_halves": [10.0, 10.0], "note": "\u00b5"}
+    metrics = [json.dumps(row | {"epoch": epoch}, ensure_ascii=False) for epoch in range(3)]
+    losses = [json.dumps({"epoch": epoch, "loss": [2.3, 2.2]}) for epoch in range(3)]
+    texts = ("\n".join(rows).encode() + b"\n" for rows in (metrics, losses))
+    seeds = [bytes([place]) + text for place, text in enumerate(texts)]
+    return [seeds[0], *seeds]  # the metrics log oftener: it is what tables and curves are made of
+
+
+def _read_log(raw: bytes, folder: Path) -> object:
+    """As a run does that goes on, in turn with and without the checksum that newer checkpoints hold."""
+    from tksbench.train.logs import EpochLogs
+
+    name, content = chosen(raw, _LOGS)
+    run_dir = RunDir(folder / "runs" / _runs()[0].id)
+    path = write_file(run_dir.path, name, content)
+    logs = EpochLogs(run_dir)
+    try:
+        shown = json.dumps(read_status(run_dir).to_json())
+        if len(content) % 2:
+            logs.check(3, {path.name: hashlib.sha256(_log_seeds()[0 if name == _LOGS[0] else 2][1:]).hexdigest()})
+        logs.cut(2)
+        return shown, read_jsonl(path)
     finally:
         path.unlink()
 
@@ -423,7 +408,7 @@ def _mend_checkpoint(rng: random.Random, raw: bytes) -> bytes:
 def _read_checkpoint(raw: bytes, folder: Path) -> object:
     from tksbench.train.checkpoint import read_checkpoint
 
-    return read_checkpoint(_file(folder, "epoch00001-step0000002.safetensors", raw[1:]), "run")
+    return read_checkpoint(write_file(folder, "epoch00001-step0000002.safetensors", raw[1:]), "run")
 
 
 READERS = {
@@ -440,7 +425,9 @@ READERS = {
         Reader("archive", _archive_seeds, _read_archive, _mend_archive),
         Reader("recipe", lambda: [RECIPE.encode()], _read_recipe),
         Reader("record", _record_seeds, _read_record),
+        Reader("log", _log_seeds, _read_log),
         Reader("run", _run_seeds, _read_run),
         Reader("checkpoint", _checkpoint_seeds, _read_checkpoint, _mend_checkpoint),
+        *ARRAYS,
     )
 }

@@ -14,6 +14,7 @@ import numpy as np
 
 from tksbench.report.figure_data import METHODS, choose, class_names, printed_name
 from tksbench.runs import sha256_file
+from tksbench.runs.arrays import read_arrays
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -155,8 +156,7 @@ def _embedded(panel: Cloud, record: Record, ledger: Ledger) -> Cloud:
     path = ledger.run_dir(record.id).features_last
     if sha256_file(path) != record.files[path.name]:
         return replace(panel, note=f"{path.name} of run {record.id}\nis not what the record names")
-    with np.load(path, allow_pickle=False) as stored:
-        counts, labels = stored["counts"], stored["labels"]
+    counts, labels = read_arrays(path, ("counts", "labels"))
     if len(counts) < MIN_SAMPLES or counts.shape[1] < 2:
         return replace(panel, note=f"too few to embed: {counts.shape[0]} samples, {counts.shape[1]} neurons")
     if not np.ptp(counts, axis=0).any():

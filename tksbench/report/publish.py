@@ -10,6 +10,7 @@ from tksbench.errors import TksbenchError
 from tksbench.report.evidence import inconsistency
 from tksbench.report.metrics import correct, halves, mean_logits, summarize
 from tksbench.runs import sha256_file, write_bytes
+from tksbench.runs.arrays import read_array
 from tksbench.runs.record import load_record
 
 if TYPE_CHECKING:
@@ -79,7 +80,7 @@ def _recomputed(run_dir: RunDir, record: Record) -> str | None:
     """Compare the metrics with those that the stored logits give."""
     for stated, path in ((record.metrics.last, run_dir.logits_last), (record.metrics.best, run_dir.logits_best)):
         try:
-            logits, labels = (np.load(file, allow_pickle=False) for file in (path, run_dir.labels))
+            logits, labels = (read_array(file) for file in (path, run_dir.labels))
             true = summarize(logits, labels)
             in_order = halves(correct(mean_logits(logits), labels))  # how the test set was once halved
             if np.allclose(stated.top1_halves, in_order, rtol=1e-6, atol=1e-6):

@@ -12,6 +12,7 @@ from tksbench.report.claims import claims
 from tksbench.report.metrics import correct, mean_logits
 from tksbench.report.stats import mcnemar_exact
 from tksbench.runs import sha256_file
+from tksbench.runs.arrays import read_array
 from tksbench.runs.provenance import rerun_command
 from tksbench.runs.record import unpack_correct
 
@@ -85,5 +86,5 @@ def _right(record: Record, side: Side, choice: Choice, step: int | None, ledger:
     paths = (run_dir.logits_best if choice == "best" else run_dir.logits_last, run_dir.labels)
     if any(not path.is_file() or sha256_file(path) != record.files.get(path.name) for path in paths):
         return None
-    logits, labels = (np.load(path, allow_pickle=False) for path in paths)
+    logits, labels = (read_array(path) for path in paths)
     return correct(logits[:, step - 1] if step else mean_logits(logits, side.steps), labels)

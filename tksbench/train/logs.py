@@ -42,12 +42,19 @@ class EpochLogs:
                 raise CheckpointError(f"{path}: its rows of the first {epoch} epochs were altered or damaged")
 
     def cut(self, epoch: int) -> None:
-        """Drop the rows from an epoch on: they are about to be written again."""
+        """Drop the rows from an epoch on: they are about to be written again.
+
+        Raises:
+            CheckpointError: If a row before it holds what no log does.
+        """
         for path in self._paths:
             kept = _before(path, epoch)
             self._digests[path.name] = _digest(kept)
             if path.exists():
-                write_jsonl(path, kept)
+                try:
+                    write_jsonl(path, kept)
+                except ValueError as error:  # no number, or no text: nothing that `append` has written
+                    raise CheckpointError(f"{path}: its rows were altered or damaged: {error}") from None
 
     def append(self, losses: dict[str, Any], metrics: dict[str, Any]) -> dict[str, str]:
         """Add a row to each log; returns the checksums of all rows until now, by the log's name."""
@@ -66,4 +73,4 @@ def _digest(rows: list[dict[str, Any]]) -> hashlib._Hash:
 
 
 def _line(row: dict[str, Any]) -> bytes:
-    return json.dumps(row, ensure_ascii=False).encode() + b"\n"
+    return json.dumps(row, ensure_ascii=False).encode(errors="surrogatepass") + b"\n"  # damaged rows have sums too

@@ -19,6 +19,7 @@ import torch
 
 from tksbench.data.registry import info
 from tksbench.report.metrics import summarize
+from tksbench.runs.arrays import read_array
 from tksbench.runs.files import sha256_file, write_bytes, write_json
 from tksbench.train import build
 from tksbench.train.checkpoint import State, newest, restore, save_checkpoint
@@ -303,8 +304,8 @@ class Trainer:
         """
         assert self.last is not None and self.state.best is not None  # noqa: S101 - the last epoch is always tested
         self._best_logits(self.state).replace(self.dir.logits_best)
-        labels = np.load(self.dir.labels)
-        right = [np.load(path).mean(1).argmax(-1) == labels for path in (self.dir.logits_last, self.dir.logits_best)]
+        labels = read_array(self.dir.labels)
+        right = [read_array(path).mean(1).argmax(-1) == labels for path in (self.dir.logits_last, self.dir.logits_best)]
         return self.last, self.state.best, right[0], right[1]
 
     def _best_logits(self, state: State) -> Path:

@@ -1,6 +1,6 @@
 """`python -m tests.fuzz [--inputs N] [--state FILE] [READER ...]`: one line a reader, status 1 if anything escaped.
 
-Of a reader's inputs a fifth comes from hypothesis and a fifth from atheris, which is led by what its inputs reach; the
+Of a reader's inputs a tenth comes from hypothesis and a fifth from atheris, which is led by what its inputs reach; the
 others are valid files with faults. With a state file a run may be cut and the same command continues it.
 """
 
@@ -25,9 +25,8 @@ WAYS = ("faults", "hypothesis", "atheris")
 
 def shares(inputs: int) -> dict[str, int]:
     """How many inputs a reader gets in each way."""
-    part = inputs // 5
-    led = part if guided.installed() else 0
-    return {"faults": inputs - part - led, "hypothesis": part, "atheris": led}
+    made, led = inputs // 10, inputs // 5 if guided.installed() else 0
+    return {"faults": inputs - made - led, "hypothesis": made, "atheris": led}
 
 
 def main() -> int:

@@ -58,7 +58,8 @@ def _read_features(raw: bytes, folder: Path) -> object:
 @functools.cache
 def _cache_seeds() -> list[bytes]:
     array = _npy(np.arange(72, dtype=np.int16).reshape(_SHAPE))
-    return [array + hashlib.sha256(array).digest(), _npy(np.zeros(_SHAPE, np.float32)) + bytes(32)]
+    array += bytes(32)
+    return [array + hashlib.sha256(array).digest(), _npy(np.zeros(_SHAPE, np.float32)) + bytes(64)]
 
 
 def _mend_cache(rng: random.Random, raw: bytes) -> bytes:

@@ -16,8 +16,10 @@ from tksbench.runs import (
     write_json,
     write_jsonl,
 )
+from tksbench.runs.files import sync_folder
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from pathlib import Path
 
 
@@ -98,3 +100,73 @@ def test_leftovers_of_killed_writers_are_removed_everywhere_below(tmp_path: Path
 def test_sha256_of_a_file(tmp_path: Path) -> None:
     (tmp_path / "x").write_bytes(b"abc")
     assert sha256_file(tmp_path / "x") == hashlib.sha256(b"abc").hexdigest()
+
+
+def test_json_is_indented_for_people_and_keeps_their_letters(tmp_path: Path) -> None:
+    write_json(tmp_path / "x", {"b": 1, "a": "µ"})
+    assert (tmp_path / "x").read_bytes() == '{\n "b": 1,\n "a": "µ"\n}\n'.encode()
+
+
+@pytest.mark.parametrize("durable", [True, False])
+def test_only_what_must_last_waits_for_the_disk(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, durable: bool
+) -> None:
+    waits: list[int] = []
+    monkeypatch.setattr("os.fsync", waits.append)
+    write_json(tmp_path / "x", {}, durable=durable)
+    assert len(waits) == (2 if durable else 0)  # the file, and its name in the folder
+
+
+def test_json_waits_for_the_disk_unless_told_otherwise(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    waits: list[int] = []
+    monkeypatch.setattr("os.fsync", waits.append)
+    write_json(tmp_path / "x", {})
+    assert len(waits) == 2
+
+
+def test_a_file_that_cannot_be_read_is_named_with_the_reason(tmp_path: Path) -> None:
+    with pytest.raises(LedgerError, match=r"x\.json: cannot be read: No such file or directory"):
+        read_json(tmp_path / "x.json")
+
+
+def test_a_row_is_a_line_in_its_own_letters(tmp_path: Path) -> None:
+    append_jsonl(tmp_path / "log", {"a": "µ"})
+    append_jsonl(tmp_path / "log", {"a": 1})
+    assert (tmp_path / "log").read_bytes() == '{"a": "µ"}\n{"a": 1}\n'.encode()
+
+
+@pytest.mark.parametrize("write", [append_jsonl, lambda path, row: write_jsonl(path, [row])])
+def test_a_log_takes_finite_numbers_alone(tmp_path: Path, write: Callable[[Path, dict[str, float]], None]) -> None:
+    with pytest.raises(ValueError, match="not JSON compliant"):
+        write(tmp_path / "log", {"loss": float("inf")})
+    assert not (tmp_path / "log").exists() or (tmp_path / "log").read_bytes() == b""
+
+
+def test_a_replaced_log_has_a_line_a_row(tmp_path: Path) -> None:
+    write_jsonl(tmp_path / "log", [{"a": "µ"}, {"a": 1}])
+    assert (tmp_path / "log").read_bytes() == '{"a": "µ"}\n{"a": 1}\n'.encode()
+
+
+def test_a_log_that_cannot_be_written_or_read_is_named(tmp_path: Path) -> None:
+    with pytest.raises(LedgerError, match=f"{tmp_path}: cannot be written: Is a directory"):
+        append_jsonl(tmp_path, {})
+    with pytest.raises(LedgerError, match=f"{tmp_path}: cannot be read: Is a directory"):
+        read_jsonl(tmp_path)
+
+
+@pytest.mark.parametrize("line", [b"[1]", b"3", b'{"a": ', b"[" * 100_000, b"\xff"])
+def test_what_is_no_row_is_passed_over(tmp_path: Path, line: bytes) -> None:
+    (tmp_path / "log").write_bytes(line + b'\n{"a": 1}\n')
+    assert read_jsonl(tmp_path / "log") == [{"a": 1}]
+
+
+def test_a_folder_that_is_gone_need_not_be_synced(tmp_path: Path) -> None:
+    sync_folder(tmp_path / "gone")
+
+
+def test_a_file_is_no_folder_to_sync(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "file").touch()
+    waits: list[int] = []
+    monkeypatch.setattr("os.fsync", waits.append)
+    sync_folder(tmp_path / "file")
+    assert waits == []

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import json
 import os
+import platform
 import signal
 import subprocess
 import sys
@@ -11,8 +12,9 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tksbench.process import process_start
-from tksbench.runs import Lease, LeaseHeld, LeaseLost, RunDir, read_holder
+from tksbench.process import process_start, this_machine
+from tksbench.runs import Lease, LeaseHeld, LeaseLost, LedgerError, RunDir, read_holder
+from tksbench.runs.lease import Holder
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -191,3 +193,132 @@ def test_a_zombie_is_gone() -> None:
     assert process_start(child.pid) == ""
     child.wait()
     assert process_start(os.getpid()).isdecimal()
+
+
+def test_a_lease_file_says_who_holds_it(run_dir: RunDir) -> None:
+    with Lease.acquire(run_dir) as lease:
+        raw = lease.path.read_bytes()
+        assert json.loads(raw) == {
+            "host": platform.node(),
+            "machine": this_machine(),
+            "pid": os.getpid(),
+            "started": process_start(os.getpid()),
+            "beat": 0,
+            "released": False,
+        }
+        assert len(raw) == 512
+        assert raw.endswith(b" \n")
+    assert json.loads(lease.path.read_bytes())["released"] is True
+
+
+def test_a_holder_is_called_by_host_and_process(run_dir: RunDir) -> None:
+    with Lease.acquire(run_dir):
+        assert str(read_holder(run_dir)) == f"{platform.node()}, process {os.getpid()}"
+
+
+def test_a_run_that_nobody_held_has_no_holder(run_dir: RunDir) -> None:
+    assert read_holder(run_dir) is None
+
+
+def test_the_newest_lease_counts_by_number(run_dir: RunDir) -> None:
+    for _ in range(11):
+        Lease.acquire(run_dir).release()
+    (run_dir.leases / "note.json").touch()
+    holder = read_holder(run_dir)
+    assert holder is not None
+    assert holder.number == 11
+
+
+def test_every_beat_differs_and_the_lease_stays_held(run_dir: RunDir) -> None:
+    with Lease.acquire(run_dir, beat_s=0.01):
+        seen: set[int] = set()
+        deadline = time.monotonic() + 10
+        while len(seen) < 4 and time.monotonic() < deadline:
+            content = json.loads((run_dir.leases / "1.json").read_text())
+            assert content["released"] is False
+            seen.add(content["beat"])
+        assert len(seen) == 4
+        assert min(seen) >= 0
+
+
+def test_a_beat_that_fails_is_not_the_last(run_dir: RunDir, monkeypatch: pytest.MonkeyPatch) -> None:
+    write, failed = os.pwrite, [0]
+
+    def failing(descriptor: int, content: bytes, place: int) -> int:
+        if failed[0] < 2:
+            failed[0] += 1
+            raise OSError(28, "No space left on device")
+        return write(descriptor, content, place)
+
+    with Lease.acquire(run_dir, beat_s=0.01):
+        monkeypatch.setattr("os.pwrite", failing)
+        deadline = time.monotonic() + 10
+        while json.loads((run_dir.leases / "1.json").read_text())["beat"] < 3 and time.monotonic() < deadline:
+            time.sleep(0.01)
+        assert json.loads((run_dir.leases / "1.json").read_text())["beat"] >= 3
+        monkeypatch.undo()
+
+
+def test_the_heart_does_not_keep_a_process_alive(run_dir: RunDir) -> None:
+    code = _HOLD.replace("time.sleep(60)", "")  # ends without a release
+    done = subprocess.run([sys.executable, "-c", code, str(run_dir.path)], capture_output=True, timeout=60)
+    assert done.returncode == 0
+    holder = read_holder(run_dir)
+    assert holder is not None
+    assert holder.alive is False
+
+
+def test_releasing_twice_is_harmless(run_dir: RunDir) -> None:
+    lease = Lease.acquire(run_dir)
+    lease.release()
+    Lease.acquire(run_dir).release()
+    lease.release()
+    with Lease.acquire(run_dir) as third:
+        assert third.number == 3
+
+
+def test_a_lost_lease_names_the_run(run_dir: RunDir) -> None:
+    with Lease.acquire(run_dir) as lease:
+        (run_dir.leases / "2.json").touch()
+        with pytest.raises(LeaseLost, match=f"^{run_dir.path}: the lease was taken over while this process was"):
+            lease.check()
+
+
+def test_a_held_lease_names_run_and_holder(run_dir: RunDir) -> None:
+    with Lease.acquire(run_dir), pytest.raises(LeaseHeld) as caught:
+        Lease.acquire(run_dir)
+    assert str(caught.value) == f"{run_dir.path}: held by {platform.node()}, process {os.getpid()}"
+
+
+def test_leases_that_cannot_be_written_are_named(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    run_dir = RunDir(tmp_path / "file")
+    with pytest.raises(LedgerError, match=f"^{run_dir.leases}: cannot be used: Not a directory$"):
+        Lease.acquire(run_dir)
+
+
+@pytest.mark.parametrize(
+    "content",
+    [b"", b"{", b"[]", b"{}", b'{"host": "a"}', b"[" * 100_000, b'{"host": "a", "machine": "b", "pid": "x"}'],
+)
+def test_a_holder_of_whom_nothing_is_known(run_dir: RunDir, content: bytes) -> None:
+    run_dir.leases.mkdir(parents=True)
+    (run_dir.leases / "1.json").write_bytes(content)
+    holder = read_holder(run_dir)
+    assert holder == Holder(1, content)
+    assert str(holder) == "an unknown host"
+    assert holder.alive is None
+
+
+def test_a_silent_holder_elsewhere_is_watched_for_the_whole_time(run_dir: RunDir) -> None:
+    Lease.acquire(run_dir).release()
+    _elsewhere(run_dir, released=False)
+    began = time.monotonic()
+    Lease.acquire(run_dir, takeover_s=0.4).release()
+    assert 0.4 <= time.monotonic() - began < 5
+
+
+def test_a_holder_elsewhere_that_gives_back_is_followed_at_once(run_dir: RunDir) -> None:
+    Lease.acquire(run_dir).release()
+    _elsewhere(run_dir)
+    Lease.acquire(run_dir, takeover_s=1e6).release()

@@ -7,6 +7,9 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from tests.records import make
+from tests.runs.conftest import RECIPE
+from tksbench.recipe import expand, load_recipe
 from tksbench.runs import (
     Lease,
     Ledger,
@@ -17,6 +20,7 @@ from tksbench.runs import (
     results_root,
     write_json,
 )
+from tksbench.runs.ledger import Finished
 from tksbench.runs.record import save_record
 
 if TYPE_CHECKING:
@@ -149,3 +153,122 @@ def test_the_ledger_imports_neither_torch_nor_numpy() -> None:
     code += "print([m for m in ('torch', 'numpy', 'pandas') if m in sys.modules])"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
+
+
+def test_directories_and_records_lie_where_the_readme_says(ledger: Ledger) -> None:
+    assert ledger.run_dir("ab").path == ledger.root / "runs" / "ab"
+    assert ledger.published("ab") == ledger.root / "records" / "ab.json"
+
+
+def test_prepared_runs_are_listed_by_id_and_other_folders_are_not(ledger: Ledger) -> None:
+    for name in ("b", "a", "c"):
+        (ledger.root / "runs" / name).mkdir(parents=True)
+    for name in ("b", "a"):
+        (ledger.root / "runs" / name / "run.json").touch()
+    assert [run_dir.id for run_dir in ledger.run_dirs()] == ["a", "b"]
+
+
+def test_a_changed_run_json_is_written_anew(ledger: Ledger, run: Run) -> None:
+    run_dir = ledger.prepare(run)
+    run_dir.run.write_text("{}")
+    assert ledger.load_run(ledger.prepare(run)) == run
+
+
+def test_a_run_json_that_is_no_run_is_refused(ledger: Ledger, run: Run) -> None:
+    run_dir = ledger.prepare(run)
+    run_dir.run.write_text("[]")
+    with pytest.raises(LedgerError, match=rf"run\.json: is not the run {run.id}"):
+        ledger.load_run(run_dir)
+
+
+def test_the_head_of_a_record_is_what_plans_need(ledger: Ledger, run: Run, record: Record) -> None:
+    save_record(ledger.prepare(run).record, record)
+    assert ledger.finished(run.id) == Finished(run.id, run.group, 1.0, 0.5, None, 3, 50.0, 50.0, published=False)
+
+
+def test_the_heads_of_all_records_are_the_same(ledger: Ledger, run: Run, record: Record) -> None:
+    save_record(ledger.prepare(run).record, record)
+    assert ledger.all_finished() == [ledger.finished(run.id)]
+
+
+def test_the_energy_is_in_the_head_where_it_was_read(ledger: Ledger, run: Run, record: Record) -> None:
+    measured = record.model_copy(update={"cost": record.cost.model_copy(update={"energy_kwh": 0.25})})
+    save_record(ledger.prepare(run).record, measured)
+    assert [head.energy_kwh for head in ledger.all_finished()] == [0.25]
+
+
+def test_a_published_head_counts_before_the_local_one(ledger: Ledger, run: Run, record: Record) -> None:
+    ledger.published(run.id).parent.mkdir(parents=True)
+    save_record(ledger.published(run.id), record)
+    save_record(ledger.prepare(run).record, record)
+    assert [head.published for head in ledger.all_finished()] == [True]
+
+
+@pytest.mark.parametrize("content", ["{", "[]", '{"id": "a", "group": "b", "cost": {"hours": null}}', "{}"])
+def test_what_has_no_head_of_a_record_is_passed_over(ledger: Ledger, run: Run, record: Record, content: str) -> None:
+    ledger.published("f" * 16).parent.mkdir(parents=True)
+    ledger.published("0" * 16).write_text(content)
+    save_record(ledger.prepare(run).record, record)
+    assert [head.id for head in ledger.all_finished()] == [run.id]
+
+
+def test_a_finished_run_has_all_its_figures(ledger: Ledger, run: Run, record: Record) -> None:
+    save_record(ledger.prepare(run).record, record)
+    status = ledger.status(run.id)
+    assert (status.id, status.epoch, status.epochs, status.best_top1, status.gpu_hours) == (run.id, 3, 3, 50.0, 0.5)
+
+
+def test_all_that_is_wrong_with_a_runs_records_is_told(ledger: Ledger, run: Run) -> None:
+    ledger.published(run.id).parent.mkdir(parents=True)
+    ledger.published(run.id).write_text("{")
+    ledger.prepare(run).record.write_text("{")
+    reason = ledger.status(run.id).reason
+    assert reason.startswith(f"{ledger.published(run.id)}: not a record")
+    assert f"; {ledger.run_dir(run.id).record}: not a record" in reason
+
+
+def test_a_run_that_is_made_again_is_running(ledger: Ledger, run: Run) -> None:
+    run_dir = ledger.prepare(run)
+    run_dir.record.write_text("{")
+    with Lease.acquire(run_dir):
+        assert ledger.status(run.id).reason.startswith("held by ")
+
+
+def test_a_run_that_never_began_is_discarded_and_its_empty_folder_too(ledger: Ledger, run: Run) -> None:
+    ledger.discard(ledger.prepare(run))
+    assert list(ledger.root.iterdir()) == []
+
+
+def test_discarding_leaves_other_runs(ledger: Ledger, run: Run) -> None:
+    (ledger.root / "runs" / "other").mkdir(parents=True)
+    ledger.discard(ledger.prepare(run))
+    assert [path.name for path in (ledger.root / "runs").iterdir()] == ["other"]
+
+
+@pytest.mark.parametrize("kept", ["attempts.jsonl", "checkpoints"])
+def test_a_run_that_began_is_not_discarded(ledger: Ledger, run: Run, kept: str) -> None:
+    run_dir = ledger.prepare(run)
+    (run_dir.path / kept).touch()
+    ledger.discard(run_dir)
+    assert ledger.load_run(run_dir) == run
+
+
+def test_a_local_record_with_other_content_is_named(ledger: Ledger, run: Run, record: Record) -> None:
+    ledger.published(run.id).parent.mkdir(parents=True)
+    save_record(ledger.published(run.id), record)
+    other = ledger.prepare(run).record
+    save_record(other, record.model_copy(update={"weights_sha256": "b" * 64}))
+    problems: list[str] = []
+    assert ledger.records(problems) == [record]
+    assert problems == [f"{other}: run {run.id} is published with other content, which counts: delete one"]
+
+
+def test_records_come_by_id_and_one_bad_file_hides_none(ledger: Ledger, tmp_path: Path, record: Record) -> None:
+    recipe = tmp_path / "two.yaml"
+    recipe.write_text(RECIPE)
+    records = [make(run) for run in expand(load_recipe(recipe), seeds=2)]
+    ledger.published("x").parent.mkdir(parents=True)
+    ledger.published("0" * 16).write_text("{")
+    for one in records:
+        save_record(ledger.published(one.id), one)
+    assert [one.id for one in ledger.records()] == sorted(one.id for one in records)

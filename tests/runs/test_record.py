@@ -7,7 +7,15 @@ import numpy as np
 import pytest
 
 from tksbench.runs import RecordError
-from tksbench.runs.record import load_record, make_record, pack_correct, save_record, unpack_correct
+from tksbench.runs.record import (
+    correct_bits,
+    is_attempt,
+    load_record,
+    make_record,
+    pack_correct,
+    save_record,
+    unpack_correct,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -112,3 +120,88 @@ def test_a_flipped_digit_breaks_the_seal_and_a_record_without_one_is_read(record
     del plain["seal"]
     path.write_text(json.dumps(plain, indent=1))
     assert load_record(path) == record
+
+
+def test_a_record_file_is_plain_utf8_with_one_value_a_line(record: Record) -> None:
+    content = record.model_copy(update={"name": "µ/tks"}).to_bytes()
+    assert content.startswith(b'{\n "schema": 1,\n "id": "')
+    assert '\n "name": "µ/tks",\n'.encode() in content
+    assert content.endswith(b'"\n}\n')
+
+
+def test_a_record_with_nan_is_not_written(record: Record) -> None:
+    broken = record.model_copy(update={"cost": record.cost.model_copy(update={"hours": float("nan")})})
+    with pytest.raises(ValueError, match="not JSON compliant"):
+        broken.to_bytes()
+
+
+def test_a_file_that_is_too_large_is_not_read(tmp_path: Path, record: Record, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / f"{record.id}.json"
+    save_record(path, record)
+    monkeypatch.setattr("tksbench.runs.record.MAX_BYTES", path.stat().st_size)
+    assert load_record(path) == record
+    monkeypatch.setattr("tksbench.runs.record.MAX_BYTES", path.stat().st_size - 1)
+    with pytest.raises(RecordError, match=f"{path}: larger than .* bytes: not a record"):
+        load_record(path)
+
+
+def test_no_predictions_are_one_empty_text() -> None:
+    assert pack_correct([]) == ""
+    assert unpack_correct("", 0) == []
+
+
+def test_predictions_as_one_number(record: Record) -> None:
+    assert correct_bits(pack_correct([True, False, True])) == 0b10100000
+    assert correct_bits(pack_correct([False] * 8 + [True])) == 0b0000000010000000
+
+
+def test_text_that_is_not_base64_holds_no_predictions() -> None:
+    with pytest.raises(ValueError, match="^correct: not base64$"):
+        unpack_correct("%%%%", 24)
+
+
+@pytest.mark.parametrize(("gone", "shown", "more"), [(1, 1, False), (5, 5, False), (6, 5, True), (8, 5, True)])
+def test_the_first_five_problems_are_told(
+    run: Run, parts: Callable[[Run], dict[str, Any]], gone: int, shown: int, more: bool
+) -> None:
+    broken = parts(run)
+    for key in ("name", "recipe", "scale", "seed", "metrics", "test", "attempts", "cost")[:gone]:
+        del broken[key]
+    with pytest.raises(RecordError) as caught:
+        make_record(**broken)
+    told = str(caught.value).removeprefix("not a record: ").split("; ")
+    assert told[:shown] == [
+        f"{key}: Field required"
+        for key in ("name", "recipe", "scale", "seed", "metrics", "test", "attempts", "cost")[:shown]
+    ]
+    assert told[shown:] == (["..."] if more else [])
+
+
+def test_a_problem_of_the_whole_says_so(tmp_path: Path) -> None:
+    (tmp_path / "record.json").write_text("[]")
+    with pytest.raises(RecordError, match=r"not a record: record: Input should be an object"):
+        load_record(tmp_path / "record.json")
+
+
+@pytest.mark.parametrize(
+    ("row", "sound"),
+    [
+        ({"event": "start", "time": "t"}, True),
+        ({"event": "stbrt", "time": "t"}, False),
+        ({"event": "end"}, False),
+        ({"event": "end", "time": "t", "surprise": 1}, False),
+    ],
+)
+def test_a_damaged_row_is_no_attempt(row: dict[str, Any], sound: bool) -> None:
+    assert is_attempt(row) is sound
+
+
+@pytest.mark.parametrize("value", [-1, float("inf"), True, "1", None])
+def test_the_cost_of_an_inference_is_a_number(run: Run, parts: Callable[[Run], dict[str, Any]], value: Any) -> None:
+    counted = {"spike_rate": 0.1, "macs": 1, "synops": 2.0, "energy_mj": 0}
+    broken = parts(run)
+    broken["cost"]["snn"] = counted
+    assert make_record(**broken).cost.snn == counted
+    broken["cost"]["snn"] = counted | {"synops": value}
+    with pytest.raises(RecordError, match="synops is"):
+        make_record(**broken)

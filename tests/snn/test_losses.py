@@ -227,3 +227,68 @@ def test_every_method_resolves_to_its_loss() -> None:
 def test_an_unknown_method_suggests_the_nearest() -> None:
     with pytest.raises(SnnError, match="unknown method 'tkz'; did you mean 'tks'"):
         resolve_method("tkz")
+
+
+@pytest.mark.parametrize(("agg", "steps"), [("sum", 1), ("mean", 1), ("mean", 2), ("best", 1)])
+def test_a_teacher_of_few_steps_is_those_steps(agg: str, steps: int) -> None:
+    # One sample whose label only the first steps give; equal steps, so that sum, mean and best of one are the same.
+    right, wrong = torch.tensor([2.0, 1.0, 0.0]), torch.tensor([0.0, 3.0, 1.0])
+    logits = torch.stack([right] * steps + [wrong] * (3 - steps)).unsqueeze(1)
+    q = F.softmax(right / 2.0, 0)
+    expected = -(q * F.log_softmax(logits, -1).mean((0, 1))).sum()
+    close(tks(logits, torch.tensor([0]), 1.0, 2.0, agg=agg, t2=False), expected.item())  # type: ignore[arg-type]
+
+
+def test_defaults_are_those_of_the_authors_code() -> None:
+    written = {"alpha": 0.35, "temperature": 3.0, "agg": "sum", "fallback": "uniform", "detach": False, "t2": True}
+    logits = golden_logits()
+    assert torch.equal(tks(logits, TARGET), tks(logits, TARGET, **written, ce="mean_logits"))  # type: ignore[arg-type]
+    assert torch.equal(label_smoothing(logits, TARGET), label_smoothing(logits, TARGET, eps=0.1))
+    assert torch.equal(tet(logits, TARGET), tet(logits, TARGET, lamb=0.0, means=1.0))
+    assert torch.equal(tet(logits, TARGET, lamb=0.5), tet(logits, TARGET, lamb=0.5, means=1.0))
+
+
+def test_tet_can_be_its_regulariser_alone() -> None:
+    logits = golden_logits()
+    close(tet(logits, TARGET, lamb=1.0, means=0.5), (logits - 0.5).square().mean().item())
+
+
+def test_a_teacher_may_be_sharper_than_its_students() -> None:
+    logits = golden_logits()
+    expected = plain_tks(logits, TARGET, 0.3, 0.5, "sum", "uniform")
+    close(tks(logits, TARGET, alpha=0.3, temperature=0.5), expected.item())
+
+
+def test_one_class_is_enough() -> None:
+    assert tks(torch.zeros(2, 3, 1), torch.zeros(3, dtype=torch.int64)) == 0
+
+
+@pytest.mark.parametrize(
+    ("loss", "option"), [(label_smoothing, "eps"), (tet, "lamb"), (tks, "alpha")], ids=["label_smoothing", "tet", "tks"]
+)
+@pytest.mark.parametrize("value", [-0.1, 1.1, float("nan")])
+def test_a_share_lies_between_0_and_1(loss: Callable[..., Tensor], option: str, value: float) -> None:
+    with pytest.raises(SnnError, match=rf"^{loss.__name__}: {option} is {value}; it must lie in \[0, 1\]$"):
+        loss(golden_logits(), TARGET, **{option: value})
+
+
+@pytest.mark.parametrize("option", ["agg", "fallback", "ce"])
+def test_a_choice_is_named_with_its_loss(option: str) -> None:
+    with pytest.raises(SnnError, match=f"^tks: {option} is 'x'; choose one of "):
+        tks(golden_logits(), TARGET, **{option: "x"})  # type: ignore[arg-type]
+
+
+def test_a_schedule_is_named_with_its_function() -> None:
+    with pytest.raises(SnnError, match="^alpha_at: schedule is 'x'"):
+        alpha_at("x", 0.7, 0, 1, 0, 1)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("loss", LOSSES)
+def test_what_does_not_fit_is_named_with_the_loss(loss: Callable[..., Tensor]) -> None:
+    with pytest.raises(SnnError, match=f"^{loss.__name__}: logits are "):
+        loss(torch.zeros(3, 5), TARGET)
+
+
+def test_soft_labels_are_told_what_to_do() -> None:
+    with pytest.raises(SnnError, match=r"needs class indices, int64 \[4\]: switch the mixing augmentation off$"):
+        baseline(torch.zeros(2, 4, 10), torch.ones(4, 10))

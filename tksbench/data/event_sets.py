@@ -6,6 +6,7 @@ Layouts under the data root (paper.md 5.3, 5.4): `CIFAR10DVS/<class>/cifar10_<cl
 
 from __future__ import annotations
 
+import hashlib
 from collections import Counter
 from dataclasses import dataclass
 from functools import cached_property
@@ -19,13 +20,13 @@ from tksbench.data.base import Data, Split, balanced_subset
 from tksbench.data.errors import DataError
 from tksbench.data.event_splits import Listing, list_recordings, read_manifest, split_by_rule
 from tksbench.data.events import EventFileError, read_aedat2, read_aedat4, read_atis, to_frames
-from tksbench.data.frame_cache import cache_folder, cache_key, open_frames, open_or_build
+from tksbench.data.frame_cache import cache_folder, cache_key, open_frames, open_or_build, sources_of
 from tksbench.data.registry import FileStatus, info
 from tksbench.data.rng import draw_bits, to_uniform
 from tksbench.errors import TksbenchError
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
 
     import torch
     from numpy.typing import NDArray
@@ -174,6 +175,7 @@ def load(spec: DataSpec, T: int, seed: int, root: Path) -> Data:
         chosen = [files[index] for index in order]
         cache, digest = _cached(maker, folder, chosen, cache_folder(root) / f"{spec.name}-{part}")
         manifest[f"{entry.folder} {part} frames"] = f"sha256:{digest}"
+        manifest[f"{entry.folder} {part} recordings"] = f"sha256:{sources_of(cache)}"
         splits.append(
             FrameSplit(
                 cache,
@@ -342,5 +344,12 @@ def _cached(maker: FrameMaker, folder: Path, files: Sequence[str], stem: Path) -
     """Make sure that the frames of these recordings are cached; returns the file and its SHA-256."""
     path = stem.with_name(f"{stem.name}-{cache_key(folder, files, maker.__dict__)}.npy")
     shape = (len(files), maker.T, 2, maker.size, maker.size)
-    rows = (maker.frames(folder / name) for name in files)
-    return path, open_or_build(path, rows, shape, np.int16 if maker.counts else np.float32)
+    total = hashlib.sha256()
+
+    def rows() -> Iterator[NDArray[Any]]:
+        for name in files:
+            yield maker.frames(folder / name)
+            with (folder / name).open("rb") as file:
+                total.update(hashlib.file_digest(file, "sha256").digest())
+
+    return path, open_or_build(path, rows(), shape, np.int16 if maker.counts else np.float32, total.digest)

@@ -1,7 +1,8 @@
 """Frames of a whole data set in one memory-mapped file, keyed by everything that shapes them.
 
-The file is an ordinary .npy with 32 more bytes at its end: the SHA-256 of all before them. It is written under a
-name of its own and moved into place, so that two processes may build it at once.
+The file is an ordinary .npy with 64 more bytes at its end: the SHA-256 of the recordings that it was made from, and
+that of all before it. It is written under a name of its own and moved into place, so that two processes may build it
+at once.
 """
 
 from __future__ import annotations
@@ -20,11 +21,11 @@ from tksbench.data.errors import DataError
 from tksbench.data.files import new_scratch
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Mapping, Sequence
 
     from numpy.typing import NDArray
 
-CACHE_VERSION = 1
+CACHE_VERSION = 2
 _DIGEST_BYTES = 32
 
 
@@ -51,7 +52,13 @@ def cache_key(folder: Path, files: Sequence[str], settings: Mapping[str, Any]) -
     return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
-def open_or_build(path: Path, rows: Iterable[NDArray[Any]], shape: tuple[int, ...], dtype: type[np.generic]) -> str:
+def open_or_build(
+    path: Path,
+    rows: Iterable[NDArray[Any]],
+    shape: tuple[int, ...],
+    dtype: type[np.generic],
+    sources: Callable[[], bytes] = lambda: bytes(_DIGEST_BYTES),
+) -> str:
     """Make sure that a cache is there and sound; build it where it is absent, or rebuild it where it is damaged.
 
     Args:
@@ -59,6 +66,7 @@ def open_or_build(path: Path, rows: Iterable[NDArray[Any]], shape: tuple[int, ..
         rows: The frames of each recording, made only when they are needed.
         shape: Shape of the whole array; its first entry is the number of rows.
         dtype: Type of the array.
+        sources: Asked after the last row for the SHA-256 of what the rows were made from: `sources_of`.
 
     Returns:
         The SHA-256 of the file (hexadecimal).
@@ -67,7 +75,7 @@ def open_or_build(path: Path, rows: Iterable[NDArray[Any]], shape: tuple[int, ..
         DataError: The cache cannot be written.
     """
     header = _header(shape, np.dtype(dtype))
-    size = len(header) + math.prod(shape) * np.dtype(dtype).itemsize + _DIGEST_BYTES
+    size = len(header) + math.prod(shape) * np.dtype(dtype).itemsize + 2 * _DIGEST_BYTES
     digest = sound_digest(path) if _is_of(path, header, size) else None
     if digest is not None:
         return digest
@@ -81,7 +89,7 @@ def open_or_build(path: Path, rows: Iterable[NDArray[Any]], shape: tuple[int, ..
             "set TKSBENCH_CACHE to a folder you own"
         ) from error
     try:
-        digest = _write(building, rows, header, np.dtype(dtype))
+        digest = _write(building, rows, header, np.dtype(dtype), sources)
         building.replace(path)
     except OSError as error:
         raise DataError(f"{path}: the frame cache cannot be written: {error.strerror}") from error
@@ -94,6 +102,13 @@ def open_frames(path: Path) -> NDArray[Any]:
     """Map the array of a cache that `open_or_build` has seen, read-only."""
     frames: NDArray[Any] = np.load(path, mmap_mode="r", allow_pickle=False)
     return frames
+
+
+def sources_of(path: Path) -> str:
+    """The SHA-256 (hexadecimal) of the recordings that a cache was made from."""
+    with path.open("rb") as file:
+        file.seek(-2 * _DIGEST_BYTES, os.SEEK_END)
+        return file.read(_DIGEST_BYTES).hex()
 
 
 def sound_digest(path: Path) -> str | None:
@@ -125,7 +140,9 @@ def _is_of(path: Path, header: bytes, size: int) -> bool:
         return file.read(len(header)) == header
 
 
-def _write(path: Path, rows: Iterable[NDArray[Any]], header: bytes, dtype: np.dtype[Any]) -> str:
+def _write(
+    path: Path, rows: Iterable[NDArray[Any]], header: bytes, dtype: np.dtype[Any], sources: Callable[[], bytes]
+) -> str:
     """Write the array and its checksum; returns the checksum."""
     digest = hashlib.sha256(header)
     with path.open("wb") as file:
@@ -134,6 +151,9 @@ def _write(path: Path, rows: Iterable[NDArray[Any]], header: bytes, dtype: np.dt
             raw = np.ascontiguousarray(row, dtype=dtype).tobytes()
             digest.update(raw)
             file.write(raw)
+        made_from = sources()
+        digest.update(made_from)
+        file.write(made_from)
         file.write(digest.digest())
         file.flush()
         os.fsync(file.fileno())

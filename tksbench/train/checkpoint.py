@@ -43,6 +43,7 @@ class State:
         best: Test metrics of the best epoch so far, with its number; None before the first evaluation.
         best_sha256: Of the file with that epoch's logits.
         logs: SHA-256 of the rows of each log that belong to the epochs before this one, by the log's name.
+        data: The checksums of the data set that the run began with; of frames, which are made anew anywhere, none.
         images: Training samples since the run began.
         seconds: Time spent on them, evaluation not counted.
         gpu_seconds: The same, times the number of GPUs at the time.
@@ -58,6 +59,7 @@ class State:
     best: dict[str, Any] | None = None
     best_sha256: str = ""
     logs: dict[str, str] = field(default_factory=dict)
+    data: dict[str, str] = field(default_factory=dict)
     images: int = 0
     seconds: float = 0.0
     gpu_seconds: float = 0.0

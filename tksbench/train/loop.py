@@ -85,7 +85,7 @@ class Trainer:
         self.scheduler = cosine(self.optimizer, spec.optim)
         self.loss = build.build_loss(spec, self.steps)
         self.autocast = build.autocast(spec.numerics, device)
-        self.state = State(run.id)
+        self.state = State(run.id, data=checksums(data.manifest))
         self.last: dict[str, Any] | None = None
         self.tracker: Tracker | None = None  # of the leading process
         self._saved_best: int | None = None  # best epoch as the newest checkpoint knows it
@@ -105,6 +105,7 @@ class Trainer:
         found = self.parallel.from_lead(lambda: newest(self.dir.checkpoints, self.run.id, self._check_files))
         if found is not None:
             self.state, tensors, damaged = found
+            self._check_data()
             for message in damaged:
                 log.warning("%s; going on from the one before it", message)
             restore(tensors, self.model, self.optimizer)
@@ -113,6 +114,17 @@ class Trainer:
             log.info("resumed at epoch %d, step %d", self.state.epoch, self.state.step)
         if self.parallel.lead:
             self._logs.cut(self.state.epoch)
+
+    def _check_data(self) -> None:
+        """Make sure that the data set is still the one that the run began with."""
+        now = checksums(self.data.manifest)
+        began, self.state.data = self.state.data or now, now  # checkpoints of earlier versions hold none
+        for name in sorted(began.keys() | now.keys()):
+            if began.get(name) != now.get(name):
+                raise CheckpointError(
+                    f"{name}: not the data that the run began with ({began.get(name)}, now {now.get(name)}): "
+                    f"bring that back, or remove {self.dir.checkpoints} to train the run from its beginning"
+                )
 
     def _check_files(self, state: State) -> None:
         """Make sure that the logs and the best epoch's logits are those that a checkpoint was written beside."""
@@ -350,6 +362,11 @@ class Trainer:
         batches = TrainBatches(self.data.train, spec.optim, spec.seed, state.epoch, state.step)
         parts = (batch[part] for batch in batches for part in self.shares.cut(len(batch)))
         return iter(read_batches(self.data.train, parts, self.run.execution.workers, self.device))
+
+
+def checksums(manifest: dict[str, str]) -> dict[str, str]:
+    """Those of a manifest that are of files: another machine may round frames, which it makes itself, otherwise."""
+    return {name: told for name, told in manifest.items() if not name.endswith(" frames")}
 
 
 def write_array(path: Path, array: NDArray[Any]) -> None:

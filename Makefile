@@ -101,6 +101,11 @@ fuzz: env  ## 100,000 damaged files for each reader; may be cut and continued
 	@mkdir -p build
 	$(PY) -m tests.fuzz --state build/fuzz.json $(ARGS)
 
+.PHONY: mutation
+mutation: export OMP_NUM_THREADS := 1
+mutation: env  ## break runs/, recipe/ and snn/losses.py line by line; results/mutation.md says what no test noticed
+	$(PY) -m tests.mutation --processes $(TEST_WORKERS) $(ARGS)
+
 .PHONY: lock
 lock: env  ## renew the pins from the ranges of pyproject.toml
 	$(VENV)/bin/uv pip compile $(LOCK) --extra dev -o constraints.txt

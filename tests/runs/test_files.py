@@ -108,9 +108,7 @@ def test_json_is_indented_for_people_and_keeps_their_letters(tmp_path: Path) -> 
 
 
 @pytest.mark.parametrize("durable", [True, False])
-def test_only_what_must_last_waits_for_the_disk(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, durable: bool
-) -> None:
+def test_only_what_must_last_waits_for_the_disk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, durable: bool) -> None:
     waits: list[int] = []
     monkeypatch.setattr("os.fsync", waits.append)
     write_json(tmp_path / "x", {}, durable=durable)

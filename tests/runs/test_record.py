@@ -156,7 +156,7 @@ def test_predictions_as_one_number(record: Record) -> None:
 
 
 def test_text_that_is_not_base64_holds_no_predictions() -> None:
-    with pytest.raises(ValueError, match="^correct: not base64$"):
+    with pytest.raises(ValueError, match=r"^correct: not base64$"):
         unpack_correct("%%%%", 24)
 
 

@@ -279,7 +279,7 @@ def test_a_choice_is_named_with_its_loss(option: str) -> None:
 
 
 def test_a_schedule_is_named_with_its_function() -> None:
-    with pytest.raises(SnnError, match="^alpha_at: schedule is 'x'"):
+    with pytest.raises(SnnError, match=r"^alpha_at: schedule is 'x'"):
         alpha_at("x", 0.7, 0, 1, 0, 1)  # type: ignore[arg-type]
 
 

@@ -237,6 +237,7 @@ def _collect(
         tree = protocol.merged(_only(entry, (*PARTS, "method", "params"))).merged(_only(scale_node, PARTS))
         for extra in overrides:
             tree = tree.merged(_only(extra, PARTS))
+        tree = Node(tree.value, entry.where)  # what neither says is missing where the run is named
         spec = _validate(_with_method(root, tree, scale_node, overrides, problems), has_real, problems)
         execution = _execution(root, scale_node, overrides, problems)
         if spec is None:

@@ -1,0 +1,1 @@
+"""What the tests notice when the code is changed: `python -m tests.mutation`."""

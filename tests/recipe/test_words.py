@@ -1,0 +1,202 @@
+"""What is wrong with a recipe is told in its author's words: whole messages, from pydantic's and from our own."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from tests.recipe.test_expand import SMALL, spec
+from tksbench.recipe import RecipeError, Run, expand, load_recipe
+from tksbench.recipe.errors import Problem, suggest
+from tksbench.recipe.extras import missing_extra, missing_package
+from tksbench.recipe.schema import Execution
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+
+@pytest.fixture
+def recipe(tmp_path: Path):  # type: ignore[no-untyped-def]
+    def writer(text: str = SMALL) -> Path:
+        path = tmp_path / "small.yaml"
+        path.write_text(text)
+        return path
+
+    return writer
+
+
+def told(path: Path, *words: str) -> list[str]:
+    with pytest.raises(RecipeError) as caught:
+        expand(load_recipe(path), overrides=words)
+    return str(caught.value).replace(str(path), "small.yaml").splitlines()
+
+
+@pytest.mark.parametrize(
+    ("word", "message"),
+    [
+        ("optim.name=lamb", "optim.name: expected 'adamw', 'adam' or 'sgd', got 'lamb'"),
+        ("optim.drop_last=yes", "optim.drop_last: expected a boolean, got 'yes' (write true or false)"),
+        ("optim.drop_last=OFF", "optim.drop_last: expected a boolean, got 'OFF' (write true or false)"),
+        ("optim.drop_last=no", "optim.drop_last: expected a boolean, got 'no' (write true or false)"),
+        ("optim.drop_last=on", "optim.drop_last: expected a boolean, got 'on' (write true or false)"),
+        ("optim.drop_last=2", "optim.drop_last: expected a boolean, got 2"),
+        ("optim.drop_last=maybe", "optim.drop_last: expected a boolean, got 'maybe'"),
+        ("data.norm=on", "data.norm: expected 'official' or 'consistent', got 'on'"),
+        ("model.width=on", "model.width: expected a number, got 'on'"),
+        ("execution.zero=9", "execution.zero: expected 0, 1, 2 or 3, got 9"),
+        ("execution.gpus=9", "execution.gpus: unknown key; known: checkpoint_minutes, device, track, workers, zero"),
+        ("model=3", "model: expected keys and values (model.KEY=VALUE), got 3"),
+        ("optim.beta=0.5", "optim.beta: unknown key; did you mean 'beta2'?"),
+        ("model={T: 2, T: 3}", "T: given twice (first at command line 'model={T: 2, T: 3}':1)"),
+        ("model=[", "not valid YAML"),
+        ("sed=3", "unknown key 'sed'; known: data, evaluation, execution, method, model, numerics, optim"),
+        ("executoin.workers=1", "unknown key 'executoin.workers'; did you mean 'execution'?"),
+        ("methd.alpha=1", "unknown key 'methd.alpha'; did you mean 'method'?"),
+        ("=3", "an override is written KEY=VALUE, for example optim.epochs=3"),
+        ("seed=3", "seeds are chosen with --seeds N"),
+    ],
+)
+def test_an_override_is_told_what_is_wrong_with_it(recipe, word: str, message: str) -> None:  # type: ignore[no-untyped-def]
+    (line,) = told(recipe(), word)
+    assert line.startswith(f"command line '{word}': {message}")
+    assert line == f"command line '{word}': {message}" or message == "not valid YAML"
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "message"),
+    [
+        ("alpha: 0.3", "alhpa: 0.3", "small.yaml:7: method.alhpa: unknown key; did you mean 'alpha'?"),
+        ("alpha: 0.3", "kwargs: {}", "small.yaml:7: method.kwargs: unknown key; known: agg, alpha, ce, detach, "),
+        ("{alpha: 0.3}", "{name: tkz}", "small.yaml:7: method: unknown method 'tkz'; did you mean 'tks'?"),
+        ("{alpha: 0.3}", "{name: 3}", "small.yaml:7: method: unknown method 3; known: baseline, label_smoothing, "),
+        ("model: {name: spiking_resnet19, T: 4}", "model: []", "small.yaml:4: model: expected keys and values "),
+        ("{method: tks}", "{method: [tks]}", "small.yaml:10: method: expected the name of a method"),
+        ("{method: tks}", "{params: {alpha: 1}}", "small.yaml:10: method: expected the name of a method"),
+        ("epochs: 10, ", "", "small.yaml:5: optim.epochs: is missing"),
+        ("T: 4}", "T: 0}", "small.yaml:4: model.T: expected greater than or equal to 1, got 0"),
+        ("augment: plain", "augment: plain, train_subset: 0", "small.yaml:3: data.train_subset: expected greater "),
+    ],
+)
+def test_a_recipe_is_told_what_is_wrong_with_it(recipe, old: str, new: str, message: str) -> None:  # type: ignore[no-untyped-def]
+    assert old in SMALL
+    assert any(line.startswith(message) for line in told(recipe(SMALL.replace(old, new, 1))))
+
+
+def test_a_wrong_method_does_not_hide_what_else_is_wrong(recipe) -> None:  # type: ignore[no-untyped-def]
+    text = SMALL.replace("{method: tks}", "{method: tkz, params: {alpha: 1}, model: {T: x}}")
+    assert told(recipe(text)) == [
+        "small.yaml:10: unknown method 'tkz'; did you mean 'tks'?",
+        "small.yaml:10: model.T: expected a whole number, got 'x'",
+    ]
+
+
+def test_an_override_may_hold_an_equals_sign(recipe) -> None:  # type: ignore[no-untyped-def]
+    (line,) = told(recipe(), "data.name=a=b")
+    assert line.startswith("command line 'data.name=a=b': data.name: unknown data set 'a=b'; known: ")
+
+
+def test_problems_come_by_line_without_repeats_and_those_without_one_first() -> None:
+    problems = [
+        Problem("x:10", "a"),
+        Problem("x:9", "b"),
+        Problem("there", "c"),
+        Problem("x:10", "a"),
+        Problem("y:0", "d"),
+    ]
+    assert [problem.message for problem in RecipeError(problems).problems] == ["c", "d", "b", "a"]
+    assert str(RecipeError(problems)) == "there: c\ny:0: d\nx:9: b\nx:10: a"
+
+
+def test_the_nearest_word_is_suggested_or_all_are_named() -> None:
+    assert suggest("epoch", ["lr", "epochs"]) == "did you mean 'epochs'?"
+    assert suggest("zzz", ["lr", "epochs"]) == "known: epochs, lr"
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"spec": None}, "not a run: 1 validation error for RunSpec"),
+        ({"overrides": None}, "not a run: 'NoneType' object is not iterable"),
+        ({"first_seed": "x"}, "not a run: invalid literal for int() with base 10: 'x'"),
+    ],
+)
+def test_a_run_json_that_is_no_run_says_so(recipe, change: dict[str, Any], message: str) -> None:  # type: ignore[no-untyped-def]
+    plain = expand(load_recipe(recipe()))[0].to_json()
+    with pytest.raises(RecipeError) as caught:
+        Run.from_json(plain | change)
+    assert str(caught.value) == f"run.json: {message}"
+
+
+def test_a_missing_part_of_run_json_is_named(recipe) -> None:  # type: ignore[no-untyped-def]
+    plain = expand(load_recipe(recipe()))[0].to_json()
+    del plain["group"]
+    with pytest.raises(RecipeError, match=r"^run.json: not a run: 'group'$"):
+        Run.from_json(plain)
+
+
+def test_a_run_json_under_another_id_is_refused(recipe) -> None:  # type: ignore[no-untyped-def]
+    run = expand(load_recipe(recipe()))[0]
+    with pytest.raises(RecipeError) as caught:
+        Run.from_json(run.to_json() | {"id": "f" * 16})
+    assert str(caught.value) == f"run.json: the spec hashes to {run.id}, not to its id {'f' * 16}"
+
+
+def test_a_run_json_is_plain_json_with_all_of_the_run(recipe) -> None:  # type: ignore[no-untyped-def]
+    run = expand(load_recipe(recipe()), overrides=["optim.lr=0.5"])[0]
+    plain = run.to_json()
+    assert list(plain) == ["id", "group", "name", "recipe", "scale", "seed", "spec", "execution", "overrides"]
+    assert Run.from_json(plain) == run
+    assert plain["overrides"] == ["optim.lr=0.5"]
+
+
+# ---- optional packages
+
+
+@pytest.fixture
+def no_extras(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A machine without any optional package."""
+    monkeypatch.setattr("tksbench.recipe.extras.find_spec", lambda name: None)
+
+
+@pytest.fixture
+def all_extras(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A machine with the optional packages, under their own names."""
+    there = {"deepspeed", "wandb", "trackio", "tensorboard"}
+    monkeypatch.setattr("tksbench.recipe.extras.find_spec", lambda name: name if name in there else None)
+
+
+@pytest.mark.usefixtures("no_extras")
+def test_zero_without_deepspeed_is_told_what_to_install() -> None:
+    execution = Execution(zero=2, track="wandb")
+    assert missing_package(execution) == "DeepSpeed"
+    assert missing_extra(execution) == (
+        "execution.zero 2 needs DeepSpeed: make env EXTRAS=deepspeed (or pip install 'tksbench[deepspeed]'); "
+        "execution.zero=0 trains without it"
+    )
+
+
+@pytest.mark.usefixtures("no_extras")
+def test_a_tracker_that_is_not_there_is_told_what_to_install() -> None:
+    assert missing_package(Execution(track="wandb")) == "wandb"
+    assert missing_extra(Execution(track="wandb")) == (
+        "execution.track wandb needs that package: pip install wandb; execution.track=none trains without it"
+    )
+
+
+@pytest.mark.usefixtures("no_extras")
+def test_nothing_is_missing_where_nothing_is_asked_for() -> None:
+    assert missing_extra(Execution()) is None
+
+
+@pytest.mark.usefixtures("all_extras")
+@pytest.mark.parametrize("execution", [Execution(zero=1), Execution(track="trackio"), Execution(zero=3, track="wandb")])
+def test_nothing_is_missing_where_all_is_installed(execution: Execution) -> None:
+    assert missing_extra(execution) is None
+    assert missing_package(execution) == execution.track
+
+
+def test_two_ways_to_the_ids_agree() -> None:
+    from tksbench.recipe import group_id, run_and_group_id, run_id
+
+    assert run_and_group_id(spec()) == (run_id(spec()), group_id(spec()))

@@ -8,13 +8,14 @@ import subprocess
 import sys
 import tarfile
 from pathlib import Path
-from types import SimpleNamespace
 
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from tests.fuzz.aedat4 import aedat4
+from tksbench.data.aedat4 import DECODER
 from tksbench.data.events import (
     EventError,
     EventFileError,
@@ -201,22 +202,49 @@ def test_aedat4_garbage_is_refused(tmp_path: Path, body: bytes) -> None:
         read_aedat4(tmp_path / "bad.aedat4")
 
 
-def test_aedat4_takes_the_first_event_stream(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    # The packets' type is the one that the package documents; no small recording of this format could be had.
-    kind = np.dtype([("t", "<u8"), ("x", "<u2"), ("y", "<u2"), (("p", "on"), "?")])
-    first = [np.array([(5, 1, 2, True)], kind), np.array([(9, 3, 4, False)], kind)]
+FIRST = [(5, 1, 2, 1), (9, 3, 4, 0)]
 
-    class Decoder(list):
-        def __init__(self, path: str) -> None:
-            events = [{"stream_id": 1, "events": array} for array in first]
-            super().__init__([{"stream_id": 0, "frame": {}}, *events, {"stream_id": 2, "events": first[0]}])
 
-        def id_to_stream(self) -> dict[int, dict[str, str]]:
-            return {0: {"type": "frame"}, 1: {"type": "events"}, 2: {"type": "events"}}
-
-    monkeypatch.setitem(sys.modules, "aedat", SimpleNamespace(Decoder=Decoder))
-    (tmp_path / "a.aedat4").touch()
+def test_aedat4_takes_the_first_event_stream(tmp_path: Path) -> None:
+    pytest.importorskip("aedat")
+    content = aedat4([(1, FIRST[:1]), (2, [(1, 7, 7, 1)]), (1, FIRST[1:])])
+    (tmp_path / "a.aedat4").write_bytes(content)
     assert as_lists(read_aedat4(tmp_path / "a.aedat4")) == ([1, 3], [2, 4], [5, 9], [1, 0])
+
+
+def test_a_file_that_ends_its_decoder_is_named_and_the_next_one_read(tmp_path: Path) -> None:
+    pytest.importorskip("aedat")
+    whole, cut = tmp_path / "whole.aedat4", tmp_path / "cut.aedat4"
+    whole.write_bytes(aedat4([(0, FIRST)]))
+    cut.write_bytes(whole.read_bytes()[:-20])
+    before = read_aedat4(whole)
+    DECODER._running().kill()  # as some damage does
+    with pytest.raises(
+        EventFileError, match=r"whole\.aedat4: byte 0: not a readable AEDAT 4 file: the decoder gave it"
+    ):
+        read_aedat4(whole)
+    assert as_lists(read_aedat4(whole)) == as_lists(before)
+    with pytest.raises(EventFileError, match=r"cut\.aedat4: byte 0: not a readable AEDAT 4 file"):
+        read_aedat4(cut)
+
+
+def test_aedat4_without_events_is_refused(tmp_path: Path) -> None:
+    pytest.importorskip("aedat")
+    (tmp_path / "a.aedat4").write_bytes(aedat4([(0, [])]))
+    with pytest.raises(EventFileError, match="no events in the file"):
+        read_aedat4(tmp_path / "a.aedat4")
+
+
+def test_a_forked_process_has_a_decoder_of_its_own(tmp_path: Path) -> None:
+    pytest.importorskip("aedat")
+    path = tmp_path / "a.aedat4"
+    path.write_bytes(aedat4([(0, FIRST)]))
+    read_aedat4(path)
+    child = os.fork()
+    if child == 0:
+        os._exit(0 if len(read_aedat4(path)) == 2 else 1)
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
+    assert len(read_aedat4(path)) == 2
 
 
 def test_aedat4_says_which_package_is_missing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

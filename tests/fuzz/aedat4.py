@@ -11,23 +11,23 @@ from collections.abc import Sequence
 Event = tuple[int, int, int, int]  # t, x, y, polarity
 
 
-def aedat4(packets: Sequence[Sequence[Event]], stream: int = 0) -> bytes:
-    """A file with one stream of events, uncompressed."""
-    parts = [_event_packet(events) for events in packets]
-    framed = [struct.pack("<ii", stream, len(part)) + part for part in parts]
-    return b"#!AER-DAT4.0\r\n" + _header(_info(stream)) + b"".join(framed)
+def aedat4(packets: Sequence[tuple[int, Sequence[Event]]]) -> bytes:
+    """A file with these packets, each of a stream of events, uncompressed."""
+    parts = [(stream, _event_packet(events)) for stream, events in packets]
+    framed = [struct.pack("<ii", stream, len(part)) + part for stream, part in parts]
+    streams = "".join(_stream(stream) for stream in sorted({stream for stream, _ in packets}))
+    outer = f'<node name="outInfo" path="/mainloop/Recorder/outInfo/">{streams}</node>'
+    return b"#!AER-DAT4.0\r\n" + _header(f'<dv version="2.0">{outer}</dv>'.encode()) + b"".join(framed)
 
 
-def _info(stream: int) -> bytes:
+def _stream(stream: int) -> str:
     place = f"/mainloop/Recorder/outInfo/{stream}/"
     words = {"compression": "NONE", "originalModuleName": "capture", "originalOutputName": "events"}
     words |= {"typeDescription": "events", "typeIdentifier": "EVTS"}
     told = "".join(f'<attr key="{key}" type="string">{value}</attr>' for key, value in words.items())
     size = "".join(f'<attr key="size{axis}" type="int">128</attr>' for axis in "XY")
     size += '<attr key="source" type="string">DVS128</attr>'
-    inner = f'<node name="{stream}" path="{place}">{told}<node name="info" path="{place}info/">{size}</node></node>'
-    outer = f'<node name="outInfo" path="/mainloop/Recorder/outInfo/">{inner}</node>'
-    return f'<dv version="2.0">{outer}</dv>'.encode()
+    return f'<node name="{stream}" path="{place}">{told}<node name="info" path="{place}info/">{size}</node></node>'
 
 
 def _header(info: bytes) -> bytes:

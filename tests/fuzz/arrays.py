@@ -94,7 +94,7 @@ def _aedat4_seeds() -> list[bytes]:
     def packet(n: int, start: int) -> list[tuple[int, int, int, int]]:
         return [(start + i, *rng.integers(0, 128, 2).tolist(), int(rng.integers(2))) for i in range(n)]
 
-    return [aedat4([packet(1, 5)]), aedat4([packet(20, 0), packet(20, 100)], stream=1)]
+    return [aedat4([(0, packet(1, 5))]), aedat4([(1, packet(20, 0)), (2, packet(3, 0)), (1, packet(20, 100))])]
 
 
 def _read_aedat4(raw: bytes, folder: Path) -> object:

@@ -88,7 +88,7 @@ def _launchers(state: State, _rounds: int) -> None:
 
 
 def _faults(state: State, _rounds: int) -> None:
-    todo = [name for name in (*faults.DISK, *faults.BITS) if not state.has("faults", name)]
+    todo = [name for name in faults.ALL if not state.has("faults", name)]
     found = faults.Faults(state.work("faults")) if todo else None
     for name in todo:
         what = str(getattr(faults.Faults, name).__doc__).strip().rstrip(".")

@@ -10,9 +10,15 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from tests.torture.kill import Killer, die_at_fsync
 from tksbench.runs import Ledger, RunDir
+
+if TYPE_CHECKING:
+    import torch
+
+    from tksbench.data.base import Batch
 
 
 class Faults(Killer):
@@ -181,6 +187,56 @@ class Faults(Killer):
             flip(path, 5000)
         return f"rebuilt; {self.mended(run_dir)}"
 
+    def flipped_recording(self) -> str:
+        """A bit of an event recording, its size and time as they were, and the frame cache gone."""
+        run_dir = self.broken_off("recording")
+        shutil.rmtree(self.world.cache(run_dir))
+        recording = min(self.world.data.rglob("Train/**/*.bin"))
+        flip(recording, 0)
+        try:
+            told = self.refused(run_dir, "not the data that the run began with", "train recordings")
+        finally:
+            flip(recording, 0)
+        shutil.rmtree(self.world.cache(run_dir))
+        return f"{told}; put right {self.mended(run_dir)}"
+
+    def flipped_logits(self) -> str:
+        """A bit of a finished run's logits."""
+        return self._flipped_result("logits_last")
+
+    def flipped_features(self) -> str:
+        """A bit of a finished run's features."""
+        return self._flipped_result("features_last")
+
+    def _flipped_result(self, name: str) -> str:
+        from tksbench.report.publish import publish
+
+        run_dir = self.world.prepare(name)
+        self.mended(run_dir)
+        path = getattr(run_dir, name)
+        flip(path, -20)
+        done = publish(Ledger(run_dir.path.parent.parent))
+        assert not done.added
+        (why,) = done.refused
+        assert f"{path.name} is not the file that the record was made from" in why
+        flip(path, -20)
+        assert publish(Ledger(run_dir.path.parent.parent)).added == [run_dir.id]
+        return "not published: not the file that the record was made from; put right it is"
+
+    def flipped_published_record(self) -> str:
+        """A digit of a published record, beside the sound local one."""
+        run_dir = self.world.prepare("published")
+        self.mended(run_dir)
+        ledger = Ledger(run_dir.path.parent.parent)
+        published = ledger.published(run_dir.id)
+        published.parent.mkdir()
+        published.write_bytes(run_dir.record.read_bytes().replace(b'"ece": 0.', b'"ece": 1.', 1))
+        problems: list[str] = []
+        assert [record.to_bytes() for record in ledger.records(problems)] == [run_dir.record.read_bytes()]
+        (why,) = problems
+        assert f"{published}: its checksum does not match" in why
+        return "named, left out of the tables; the local record counts"
+
     def flipped_image_file(self) -> str:
         """A bit of a CIFAR file."""
         from tksbench.data.errors import DataError
@@ -200,9 +256,68 @@ class Faults(Killer):
             flip(path, 5000)
         raise AssertionError("not noticed")
 
+    def nan_loss(self) -> str:
+        """The loss becomes NaN at a step."""
+        run_dir = self.world.prepare("nan")
+        told = self._stopped(run_dir, "the loss is nan at epoch 1, step 2", nan_at, 9)
+        return f"{told}; without it {self.mended(run_dir)}"
+
+    def infinite_loss(self) -> str:
+        """The loss becomes infinite at a step."""
+        run_dir = self.world.prepare("infinite")
+        told = self._stopped(run_dir, "the loss is inf at epoch 1, step 2", nan_at, 9, "inf")
+        return f"{told}; without it {self.mended(run_dir)}"
+
+    def exploding_membrane(self) -> str:
+        """A membrane goes beyond all numbers at a step."""
+        run_dir = self.world.prepare("exploding")
+        told = self._stopped(run_dir, "at epoch 1, step 3", explode_at, 9)
+        return f"{told}; without it {self.mended(run_dir)}"
+
+    def dead_network(self) -> str:
+        """All neurons fall silent for good."""
+        return self._stopped(self.world.prepare("dead"), "the network is dead at epoch 0, step 6", silence)
+
+    def _stopped(self, run_dir: RunDir, reason: str, fault: Callable[..., None], *args: object) -> str:
+        """Train with a fault of numbers, which must end the run with this reason and leave sound checkpoints."""
+        import torch
+
+        from tksbench.train.checkpoint import read_checkpoint
+
+        assert self.world.train(run_dir, fault, *args) == 1
+        status = Ledger(run_dir.path.parent.parent).status(run_dir.id)
+        assert status.state == "failed"
+        assert reason in status.reason, status.reason
+        assert "the checkpoints before it are kept" in status.reason
+        paths = sorted(run_dir.checkpoints.glob("epoch*"))
+        assert len(paths) == 2
+        for path in paths:
+            tensors = read_checkpoint(path, run_dir.id)[1].values()
+            assert all(bool(torch.isfinite(tensor).all()) for tensor in tensors)
+        return f"stopped, recorded: {status.reason}"
+
+    def equal_runs(self) -> str:
+        """Two runs of the same specification, in folders of their own: `tksbench.diff`."""
+        import contextlib
+        import io
+
+        from tksbench.diff import main
+
+        paths = []
+        for name in ("one", "two"):
+            run_dir = self.world.prepare(name)
+            assert self.world.train(run_dir) == 0
+            paths.append(str(run_dir.path))
+        out = io.StringIO()
+        with contextlib.redirect_stdout(out):
+            assert main(paths) == 0, out.getvalue()
+        return "status 0: spec and results equal to the bit"
+
 
 DISK = ("full_disk", "full_cache", "read_only_disk", "failing_disk", "slow_disk", "vanished_data")
 BITS = tuple(name for name in vars(Faults) if name.startswith("flipped"))
+NUMBERS = ("nan_loss", "infinite_loss", "exploding_membrane", "dead_network", "equal_runs")
+ALL = (*DISK, *BITS, *NUMBERS)
 MOUNTS = ("full_disk", "full_cache", "read_only_disk")
 
 
@@ -253,3 +368,54 @@ def slow_fsync(seconds: float) -> None:
         real(descriptor)
 
     os.fsync = slow
+
+
+def nan_at(number: int, value: str = "nan") -> None:
+    """The loss of this step is no number."""
+    from tksbench.train.loop import Trainer
+
+    real, seen = Trainer._forward, [0]
+
+    def forward(self: Trainer, images: torch.Tensor, labels: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        loss, correct = real(self, images, labels)
+        seen[0] += 1
+        return (loss * float(value) if seen[0] == number else loss), correct
+
+    Trainer._forward = forward  # type: ignore[method-assign]
+
+
+def explode_at(number: int) -> None:
+    """Before this step the gain of the first normalisation is multiplied until currents overflow."""
+    import torch
+
+    from tksbench.train.loop import Trainer
+
+    real, seen = Trainer._step, [0]
+
+    def step(self: Trainer, batches: list[Batch]) -> None:
+        seen[0] += 1
+        if seen[0] == number:
+            gain = next(module.weight for module in self.model.modules() if isinstance(module, torch.nn.BatchNorm2d))
+            gain.data.mul_(3e38)
+        real(self, batches)
+
+    Trainer._step = step  # type: ignore[method-assign]
+
+
+def silence() -> None:
+    """After each step all weights are zero; and the watch does not wait for a thousand steps."""
+    import torch
+
+    from tksbench.train import health
+    from tksbench.train.loop import Trainer
+
+    real = Trainer._step
+    health.PATIENCE = health.STEPS = 1
+
+    def step(self: Trainer, batches: list[Batch]) -> None:
+        real(self, batches)
+        with torch.no_grad():
+            for parameter in self.model.parameters():
+                parameter.zero_()
+
+    Trainer._step = step  # type: ignore[method-assign]

@@ -23,7 +23,7 @@ def test_a_run_that_is_killed_anywhere_ends_as_if_it_had_not_been(world: Faults,
     assert result["problems"] == []
 
 
-@pytest.mark.parametrize("name", [*faults.DISK, *faults.BITS])
+@pytest.mark.parametrize("name", faults.ALL)
 def test_a_fault_is_named_and_heals(world: Faults, name: str) -> None:
     if name in faults.MOUNTS and not faults.can_mount():
         pytest.skip("needs root, to mount a small file system")

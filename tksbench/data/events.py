@@ -6,8 +6,9 @@ The formats and the orientation are those of paper.md 5.3 and 5.4 (CIFAR10-DVS, 
 
 from __future__ import annotations
 
+from importlib.util import find_spec
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
@@ -142,15 +143,19 @@ def read_aedat4(path: str | os.PathLike[str], *, repair: bool = False) -> Events
             of order or off the sensor.
         TksbenchError: The optional `aedat` package is not installed.
     """
-    try:
-        import aedat
-    except ImportError as error:
+    if find_spec("aedat") is None:
         install = "pip install aedat (or use the .aedat release)"
-        raise TksbenchError(f"{path}: reading .aedat4 needs the 'aedat' package: {install}") from error
-    packets = _aedat4_packets(aedat, path)
-    if not packets:
+        raise TksbenchError(f"{path}: reading .aedat4 needs the 'aedat' package: {install}")
+    if not Path(path).is_file():
+        raise EventFileError(f"{path}: no such event file")
+    from tksbench.data.aedat4 import DECODER, DecodeError
+
+    try:
+        stored = DECODER.events(Path(path))
+    except DecodeError as error:
+        raise EventFileError(f"{path}: byte 0: not a readable AEDAT 4 file: {error}") from None
+    if not len(stored):
         raise EventFileError(f"{path}: byte 0: no events in the file")
-    stored = np.concatenate(packets)
     x, y, t, p = (stored[name] for name in ("x", "y", "t", "on"))
     outside = (x >= DVS128_SIDE) | (y >= DVS128_SIDE)
     columns = (x.astype(np.int16), y.astype(np.int16), t.astype(np.int64), p.astype(np.uint8))
@@ -234,17 +239,3 @@ def _checked(
         order = np.argsort(t, kind="stable")
         x, y, t, p = x[order], y[order], t[order], p[order]
     return Events(x, y, t, p)
-
-
-def _aedat4_packets(aedat: Any, path: str | os.PathLike[str]) -> list[NDArray[np.void]]:
-    """Return the event packets of the file's first event stream."""
-    if not Path(path).is_file():
-        raise EventFileError(f"{path}: no such event file")
-    try:
-        decoder = aedat.Decoder(str(path))
-        streams = [number for number, stream in decoder.id_to_stream().items() if stream["type"] == "events"]
-        return [packet["events"] for packet in decoder if packet["stream_id"] == min(streams)]
-    except (KeyboardInterrupt, SystemExit):
-        raise
-    except BaseException as error:  # a fault in the file makes the package panic in Rust, which is no Exception
-        raise EventFileError(f"{path}: byte 0: not a readable AEDAT 4 file: {error}") from error

@@ -6,6 +6,7 @@ long run can be cut and continued.
 
 from __future__ import annotations
 
+import os
 import random
 import signal
 import time
@@ -97,8 +98,10 @@ class Watched:
         self._warnings = warnings.catch_warnings()
         self._warnings.__enter__()
         warnings.simplefilter("ignore")
+        self._fsync, os.fsync = os.fsync, lambda _descriptor: None  # nothing here need outlast the power
 
     def __exit__(self, *_: object) -> None:
+        os.fsync = self._fsync
         self._warnings.__exit__(None, None, None)
         signal.signal(signal.SIGPROF, self._handler)
 

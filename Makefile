@@ -94,7 +94,8 @@ check: env  ## formatting, lint, types, spelling, drift of the committed tables,
 .PHONY: coverage
 coverage: export OMP_NUM_THREADS := 1
 coverage: env  ## run the tests and tell which lines of tksbench/ they reach; build/coverage has each file
-	$(PY) -m pytest -n $(TEST_WORKERS) -q --cov --cov-report=term --cov-report=html:build/coverage
+	$(PY) -m pytest -n $(TEST_WORKERS) -q --cov --cov-report=term --cov-report=html:build/coverage \
+		--cov-report=json:build/coverage.json
 
 .PHONY: fuzz
 fuzz: env  ## 100,000 damaged files for each reader; may be cut and continued

@@ -1,26 +1,26 @@
 """`python -m tests.torture [kill] [launchers] [faults]`: the long forms; goes on where it was broken off.
 
-What is done is in STATE (default build/torture), one JSON file; `--fresh` begins anew. The figures of all parts are
-printed and written to results/torture.md.
+What is done is in STATE (default build/torture), one JSON file; `--fresh` begins anew. The figures of all parts, and
+those that `make fuzz`, `make coverage` and `make mutation` have left, are printed and written to results/torture.md;
+the part `report` does nothing but that.
 """
 
 from __future__ import annotations
 
 import argparse
-import platform
 import shutil
 import sys
-from collections import Counter
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 from tests.torture import faults, kill, launchers
+from tests.torture.report import LAUNCHERS, ROUNDS, RUNS, report
 from tksbench.runs import read_json, write_bytes, write_json
-from tksbench.runs.provenance import cpu_name, git_state, versions
+from tksbench.runs.provenance import git_state
 
 PARTS = ("kill", "launchers", "faults")
-LAUNCHERS, RUNS = 8, 20
+REPORT = "report"
 
 
 class State:
@@ -34,6 +34,8 @@ class State:
     def add(self, part: str, key: str, result: Any) -> None:
         """Keep a result, and say it."""
         self.done.setdefault(part, {})[key] = result
+        when = {"date": str(datetime.now(UTC).date()), "commit": git_state().get("commit") or "unknown"}
+        self.done.setdefault("at", {})[part] = when
         write_json(self.path, self.done)
         sys.stdout.write(f"{part} {key}: {result}\n")
         sys.stdout.flush()
@@ -54,17 +56,17 @@ def main() -> int:
     """Obey the command line; the exit status is 1 if anything is not as promised."""
     parser = argparse.ArgumentParser(prog="python -m tests.torture", description=__doc__)
     parser.add_argument("parts", nargs="*", metavar="PART", help=f"{', '.join(PARTS)}; all if none is named")
-    parser.add_argument("--rounds", type=int, default=kill.LONG, help="rounds of kills (default %(default)s)")
+    parser.add_argument("--rounds", type=int, default=ROUNDS, help="rounds of kills (default %(default)s)")
     parser.add_argument("--state", type=Path, default=Path("build/torture"), help="default %(default)s")
     parser.add_argument("--out", type=Path, default=Path("results/torture.md"), help="default %(default)s")
     parser.add_argument("--fresh", action="store_true", help="forget what was done before")
     options = parser.parse_args()
-    if unknown := set(options.parts) - set(PARTS):
+    if unknown := set(options.parts) - {*PARTS, REPORT}:
         parser.error(f"{', '.join(sorted(unknown))}: no such part; there are {', '.join(PARTS)}")
     if options.fresh:
         shutil.rmtree(options.state, ignore_errors=True)
     state = State(options.state)
-    for part in options.parts or PARTS:
+    for part in [part for part in options.parts or PARTS if part != REPORT]:
         {"kill": _kill, "launchers": _launchers, "faults": _faults}[part](state, options.rounds)
     text, sound = report(state.done)
     write_bytes(options.out, text.encode())
@@ -100,43 +102,6 @@ def _faults(state: State, _rounds: int) -> None:
             except (AssertionError, OSError, TimeoutError) as error:
                 result = f"BROKEN: {' '.join(str(error).split())[:200]}"
         state.add("faults", name, [what, result])
-
-
-def report(done: dict[str, Any]) -> tuple[str, bool]:
-    """The figures as Markdown, and whether all is as promised."""
-    commit = git_state().get("commit") or "unknown"
-    lines = ["# Torture", "", f"{datetime.now(UTC).date()}, {cpu_name() or platform.machine()}, "]
-    lines[-1] += f"Python {platform.python_version()}, torch {versions().get('torch', '?')}, commit {commit[:12]}."
-    lines += ["", "Made by `make torture`; `make test` runs the same drivers in short.", ""]
-    bad = False
-    rounds = list(done.get("kill", {}).values())
-    if rounds:
-        equal = sum(not row["problems"] for row in rounds)
-        kills = Counter(place for row in rounds for place in row["kills"])
-        bad |= equal < len(rounds)
-        lines += ["## Kill anywhere", "", f"{equal} of {len(rounds)} rounds equal to the undisturbed run to the bit; "]
-        lines[-1] += f"{kills.total()} kills with -9."
-        lines += ["", "| what a kill fell into | kills |", "|---|---:|"]
-        lines += [f"| {place} | {count} |" for place, count in kills.most_common()]
-        lines += [f"- round {row['round']}: {'; '.join(row['problems'])}" for row in rounds if row["problems"]] + [""]
-    for key, what in (
-        (
-            "compete",
-            f"{LAUNCHERS} launchers x {RUNS} runs, one launcher killed, four hosts with clocks hours off, no locks",
-        ),
-        ("leases", "a living holder elsewhere keeps its run, a dead one is followed, whatever the clocks say"),
-    ):
-        if key in done.get("launchers", {}):
-            problems = done["launchers"][key]
-            bad |= bool(problems)
-            lines += ["## Many launchers", ""] if key == "compete" else []
-            good = "every run trained exactly once" if key == "compete" else "so it was"
-            lines += [f"- {what}: {'; '.join(problems) or good}."]
-    if done.get("faults"):
-        lines += ["", "## Faults", "", "| fault | outcome |", "|---|---|"]
-        lines += [f"| {what} | {outcome} |" for what, outcome in done["faults"].values()]
-        bad |= any(outcome.startswith("BROKEN") for _, outcome in done["faults"].values())
-    return "\n".join(lines) + "\n", not bad
 
 
 if __name__ == "__main__":

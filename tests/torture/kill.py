@@ -12,7 +12,7 @@ from typing import Any
 from tests.torture.world import World, kill, outcome
 from tksbench.runs import RunDir
 
-LONG, SHORT = 200, 5
+SHORT = 5  # rounds of `make test`
 
 
 class Killer:

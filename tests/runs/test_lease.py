@@ -322,3 +322,34 @@ def test_a_holder_elsewhere_that_gives_back_is_followed_at_once(run_dir: RunDir)
     Lease.acquire(run_dir).release()
     _elsewhere(run_dir)
     Lease.acquire(run_dir, takeover_s=1e6).release()
+
+
+def test_a_lease_that_a_full_disk_does_not_take_is_taken_back(run_dir: RunDir, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(*_: object) -> int:
+        raise OSError(28, "No space left on device")
+
+    Lease.acquire(run_dir).release()
+    with monkeypatch.context() as patch:
+        patch.setattr("os.pwrite", full)
+        with pytest.raises(LedgerError, match=r"leases: cannot be used: No space left on device$"):
+            Lease.acquire(run_dir)
+    with Lease.acquire(run_dir, takeover_s=1e6) as lease:
+        assert lease.number == 2
+
+
+def test_a_lease_that_is_taken_back_while_it_is_watched_is_not_waited_for(run_dir: RunDir) -> None:
+    run_dir.leases.mkdir(parents=True)
+    (run_dir.leases / "1.json").touch()
+    threading.Timer(0.2, (run_dir.leases / "1.json").unlink).start()
+    with Lease.acquire(run_dir, takeover_s=60) as lease:
+        assert lease.number == 1
+
+
+def test_a_lease_that_is_taken_back_while_it_is_read_is_passed_over(
+    run_dir: RunDir, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    Lease.acquire(run_dir).release()
+    monkeypatch.setattr("tksbench.runs.lease._numbers", lambda _: [1, 2])
+    holder = read_holder(run_dir)
+    assert holder is not None
+    assert holder.number == 1

@@ -8,7 +8,7 @@ import shutil
 import subprocess
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -66,6 +66,23 @@ class Faults(Killer):
             assert all(path.suffix != ".tmp" for path in run_dir.path.rglob("*"))
             resize("remount,size=64m")
             return f"{told}; with more space {self.mended(run_dir)}"
+
+    def full_start(self) -> str:
+        """A results folder on a file system that is full when a run goes on."""
+        with small_disk(self.world.folder / "fullstart", "16m"):
+            run_dir = self.broken_off("fullstart")
+            filler = run_dir.path.parent / "filler"
+            with suppress(OSError), filler.open("wb", buffering=0) as file:
+                while True:
+                    file.write(bytes(4096))
+            before = sorted(path.name for path in run_dir.path.rglob("*"))
+            told = self.refused(run_dir, "No space left on device")
+            assert before == sorted(path.name for path in run_dir.path.rglob("*"))
+            filler.unlink()
+            began = time.monotonic()
+            mended = self.mended(run_dir)
+            assert time.monotonic() - began < 90  # not waiting for a lease that nobody holds
+            return f"{told}, nothing left; with more space {mended}"
 
     def full_cache(self) -> str:
         """A frame cache on a file system that has no room for it."""
@@ -314,11 +331,11 @@ class Faults(Killer):
         return "status 0: spec and results equal to the bit"
 
 
-DISK = ("full_disk", "full_cache", "read_only_disk", "failing_disk", "slow_disk", "vanished_data")
+DISK = ("full_disk", "full_start", "full_cache", "read_only_disk", "failing_disk", "slow_disk", "vanished_data")
 BITS = tuple(name for name in vars(Faults) if name.startswith("flipped"))
 NUMBERS = ("nan_loss", "infinite_loss", "exploding_membrane", "dead_network", "equal_runs")
 ALL = (*DISK, *BITS, *NUMBERS)
-MOUNTS = ("full_disk", "full_cache", "read_only_disk")
+MOUNTS = ("full_disk", "full_start", "full_cache", "read_only_disk")
 
 
 def can_mount() -> bool:

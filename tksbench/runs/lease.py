@@ -1,9 +1,9 @@
 """The lease of a run: one process trains it, and a dead one's run is taken over, without file locks.
 
 The leases of a run are numbered files. Whoever creates number n + 1 (exclusive creation is atomic, also
-on NFS) follows whoever held number n; files are never deleted, so a number is won exactly once and two
-processes that judge the same holder dead cannot both follow it. The holder keeps changing its own file
-(the heartbeat), and writes "released" into it at the end.
+on NFS) follows whoever held number n; a file that was ever held is never deleted, so a number is won exactly
+once and two processes that judge the same holder dead cannot both follow it. The holder keeps changing its own
+file (the heartbeat), and writes "released" into it at the end.
 
 A holder on this machine is dead when its process is gone. Of a holder elsewhere only the heartbeat is
 known: it is dead when its file has not changed while *this* process watched it for a while by its own
@@ -17,6 +17,7 @@ import os
 import platform
 import threading
 import time
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Self
 
@@ -65,8 +66,10 @@ class Holder:
 
 def read_holder(run_dir: RunDir) -> Holder | None:
     """The newest lease of a run, held or released; None if it never had one."""
-    numbers = _numbers(run_dir)
-    return _read(run_dir, max(numbers)) if numbers else None
+    for number in sorted(_numbers(run_dir), reverse=True):
+        with suppress(FileNotFoundError):  # one that could not be written, and was taken back since
+            return _read(run_dir, number)
+    return None
 
 
 class Lease:
@@ -108,15 +111,20 @@ class Lease:
             run_dir.leases.mkdir(parents=True, exist_ok=True)
             while True:
                 holder = read_holder(run_dir)
-                if holder is not None:
-                    _wait_for_death(run_dir, holder, takeover_s)
+                if holder is not None and not _is_dead(run_dir, holder, takeover_s):
+                    continue
                 number = holder.number + 1 if holder else 1
                 path = run_dir.leases / f"{number}.json"
                 try:
                     descriptor = os.open(path, os.O_CREAT | os.O_EXCL | os.O_RDWR, 0o644)
                 except FileExistsError:
                     continue  # another process followed first: look at it
-                lease = cls(path, descriptor, number, beat_s)
+                try:
+                    lease = cls(path, descriptor, number, beat_s)
+                except OSError:  # a full disk; left empty, the file would have to be watched like a silent holder's
+                    path.unlink()
+                    os.close(descriptor)
+                    raise
                 remove_temporaries(run_dir.path)
                 return lease
         except OSError as error:
@@ -197,12 +205,17 @@ def _read(run_dir: RunDir, number: int) -> Holder:
         return Holder(number, raw)  # just being created, or cut by a crash: its heartbeat will tell
 
 
-def _wait_for_death(run_dir: RunDir, holder: Holder, takeover_s: float) -> None:
-    """Return once `holder` is known to be dead or followed by another; raise LeaseHeld if it lives."""
+def _is_dead(run_dir: RunDir, holder: Holder, takeover_s: float) -> bool:
+    """Wait until `holder` is known to be dead; False if it was never one, LeaseHeld is raised if it lives."""
     deadline = time.monotonic() + takeover_s
     while holder.alive is not False:
-        if holder.alive or _read(run_dir, holder.number).raw != holder.raw:
+        try:
+            beats = _read(run_dir, holder.number).raw != holder.raw
+        except FileNotFoundError:
+            return False  # it could not write its lease, and has taken it back
+        if holder.alive or beats:
             raise LeaseHeld(f"{run_dir.path}: held by {holder}")
         if time.monotonic() >= deadline:
-            return
+            return True
         time.sleep(min(0.5, takeover_s / 10))
+    return True

@@ -10,6 +10,7 @@ from tests.recipe.test_expand import SMALL, spec
 from tksbench.recipe import RecipeError, Run, expand, load_recipe
 from tksbench.recipe.errors import Problem, suggest
 from tksbench.recipe.extras import missing_extra, missing_package
+from tksbench.recipe.outside import source_digest, source_file
 from tksbench.recipe.schema import Execution
 
 if TYPE_CHECKING:
@@ -67,6 +68,7 @@ def test_an_override_is_told_what_is_wrong_with_it(recipe, word: str, message: s
     ("old", "new", "message"),
     [
         ("alpha: 0.3", "alhpa: 0.3", "small.yaml:7: method.alhpa: unknown key; did you mean 'alpha'?"),
+        ("alpha: 0.3", "nam: x", "small.yaml:7: method.nam: unknown key; known: agg, alpha, ce, detach, fallback, "),
         ("alpha: 0.3", "kwargs: {}", "small.yaml:7: method.kwargs: unknown key; known: agg, alpha, ce, detach, "),
         ("{alpha: 0.3}", "{name: tkz}", "small.yaml:7: method: unknown method 'tkz'; did you mean 'tks'?"),
         ("{alpha: 0.3}", "{name: 3}", "small.yaml:7: method: unknown method 3; known: baseline, label_smoothing, "),
@@ -200,3 +202,24 @@ def test_two_ways_to_the_ids_agree() -> None:
     from tksbench.recipe import group_id, run_and_group_id, run_id
 
     assert run_and_group_id(spec()) == (run_id(spec()), group_id(spec()))
+
+
+def test_parameters_of_a_method_from_outside_are_suggested_too(recipe, tmp_path: Path, monkeypatch) -> None:  # type: ignore[no-untyped-def]
+    (tmp_path / "outside_words.py").touch()
+    monkeypatch.syspath_prepend(tmp_path)
+    text = SMALL.replace("{method: tks}", '{method: "outside_words:loss", params: {kwrgs: {}}}')
+    assert told(recipe(text)) == ["small.yaml:10: method.kwrgs: unknown key; did you mean 'kwargs'?"]
+
+
+def test_the_digest_of_a_method_is_as_long_as_an_id(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "outside_digest.py").touch()
+    monkeypatch.syspath_prepend(tmp_path)
+    assert source_digest("outside_digest:loss") == "e3b0c44298fc1c14"  # SHA-256 of nothing
+
+
+def test_a_module_is_not_looked_for_in_one_that_is_no_package(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("outside_plain.py", "deeper.py"):
+        (tmp_path / name).touch()
+    monkeypatch.syspath_prepend(tmp_path)
+    assert source_file("outside_plain.deeper:loss") is None
+    assert source_file("outside_plain:loss") == tmp_path / "outside_plain.py"

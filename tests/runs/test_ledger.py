@@ -195,6 +195,9 @@ def test_the_energy_is_in_the_head_where_it_was_read(ledger: Ledger, run: Run, r
     measured = record.model_copy(update={"cost": record.cost.model_copy(update={"energy_kwh": 0.25})})
     save_record(ledger.prepare(run).record, measured)
     assert [head.energy_kwh for head in ledger.all_finished()] == [0.25]
+    found = ledger.finished(run.id)
+    assert found is not None
+    assert found.energy_kwh == 0.25
 
 
 def test_a_published_head_counts_before_the_local_one(ledger: Ledger, run: Run, record: Record) -> None:
@@ -272,3 +275,23 @@ def test_records_come_by_id_and_one_bad_file_hides_none(ledger: Ledger, tmp_path
     for one in records:
         save_record(ledger.published(one.id), one)
     assert [one.id for one in ledger.records()] == sorted(one.id for one in records)
+
+
+def test_every_finished_run_has_a_head_of_its_own(ledger: Ledger, tmp_path: Path) -> None:
+    recipe = tmp_path / "two.yaml"
+    recipe.write_text(RECIPE)
+    runs = expand(load_recipe(recipe))
+    for run in runs:
+        save_record(ledger.prepare(run).record, make(run))
+    assert sorted(head.id for head in ledger.all_finished()) == sorted(run.id for run in runs)
+
+
+def test_discarding_what_is_gone_is_harmless(ledger: Ledger, run: Run) -> None:
+    run_dir = ledger.prepare(run)
+    ledger.discard(run_dir)
+    ledger.discard(run_dir)
+    assert not run_dir.path.exists()
+
+
+def test_the_logits_of_a_best_epoch_lie_with_the_checkpoints(ledger: Ledger) -> None:
+    assert ledger.run_dir("ab").best(7) == ledger.root / "runs" / "ab" / "checkpoints" / "best-epoch00007.npy"

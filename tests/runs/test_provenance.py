@@ -184,3 +184,24 @@ def test_the_whole_rerun_command(run: Run) -> None:
 def test_packages_that_are_not_there_have_no_version(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("tksbench.runs.provenance.PACKAGES", ("numpy", "no-such-package", "torch"))
     assert list(versions()) == ["tksbench", "numpy", "torch"]
+
+
+def test_changed_prose_does_not_make_a_checkout_dirty(package: Path) -> None:
+    notes = package.parent / "README.md"
+    notes.write_text("one\n")
+    _git(package.parent, "add", ".")
+    _git(package.parent, "commit", "-q", "-m", "second")
+    notes.write_text("two\n")
+    assert not git_state(package)["dirty"]
+
+
+def test_a_diff_of_bytes_that_are_no_text_is_kept_as_far_as_it_is(package: Path) -> None:
+    (package / "__init__.py").write_bytes(b"a = '\xe9'\n")
+    assert "+a = '\ufffd'" in git_state(package)["diff"]
+
+
+def test_an_untracked_package_in_a_checkout_borrows_no_commit(package: Path) -> None:
+    other = package.parent / "other"
+    other.mkdir()
+    (other / "__init__.py").touch()
+    assert git_state(other)["commit"] is None

@@ -259,8 +259,9 @@ def test_a_teacher_may_be_sharper_than_its_students() -> None:
     close(tks(logits, TARGET, alpha=0.3, temperature=0.5), expected.item())
 
 
-def test_one_class_is_enough() -> None:
-    assert tks(torch.zeros(2, 3, 1), torch.zeros(3, dtype=torch.int64)) == 0
+@pytest.mark.parametrize("agg", ["sum", "mean", "best", "all"])
+def test_one_class_is_enough(agg: str) -> None:
+    assert tks(torch.zeros(2, 3, 1), torch.zeros(3, dtype=torch.int64), agg=agg) == 0  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize(

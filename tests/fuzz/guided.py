@@ -19,7 +19,7 @@ from pathlib import Path
 
 from tests.fuzz.driver import Outcome
 
-LACKING = "atheris is not installed (pip install atheris): no inputs led by coverage, the other ways take their share"
+LACKING = "atheris is not installed (make env EXTRAS=torture): the other ways take its share of the inputs"
 LONGEST = 1 << 14  # bytes of an input
 
 

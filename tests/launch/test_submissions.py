@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import shutil
 import subprocess
 from collections import Counter
 from typing import TYPE_CHECKING
@@ -46,6 +47,7 @@ class FakeSlurm:
         monkeypatch.setattr(scheduler, "submit", self.submit)
         monkeypatch.setattr(scheduler, "my_tasks", self.my_tasks)
         monkeypatch.setattr(scheduler, "max_array_size", lambda: self.max_array)
+        monkeypatch.setattr(shutil, "which", lambda name: f"/usr/bin/{name}")  # a machine that has sbatch
 
     def submit(self, script: Path, dependency: str | None = None) -> str:
         if self.die == "before":

@@ -223,3 +223,24 @@ def test_a_module_is_not_looked_for_in_one_that_is_no_package(tmp_path: Path, mo
     monkeypatch.syspath_prepend(tmp_path)
     assert source_file("outside_plain.deeper:loss") is None
     assert source_file("outside_plain:loss") == tmp_path / "outside_plain.py"
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "line", "got"),
+    [
+        ("tks: {alpha: 0.3}", "tks:", 7, "nothing"),
+        ("tks: {alpha: 0.3}", "tks: 3", 7, "3"),
+        ("{method: tks}", "{method: tks, params: [1]}", 10, "[1]"),
+    ],
+)
+@pytest.mark.parametrize("words", [[], ["method.alpha=0.1"]], ids=["plain", "with an overlay"])
+def test_parameters_that_are_no_mapping_are_told(
+    recipe,  # type: ignore[no-untyped-def]
+    old: str,
+    new: str,
+    line: int,
+    got: str,
+    words: list[str],
+) -> None:
+    message = f"small.yaml:{line}: method 'tks': expected parameters as keys and values ({{}} for none), got {got}"
+    assert told(recipe(SMALL.replace(old, new)), *words) == [message]

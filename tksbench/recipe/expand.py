@@ -319,7 +319,12 @@ def _with_method(root: Node, tree: Node, scale_node: Node, overrides: Sequence[N
         return _stand_in(tree)
     method = Node({"name": Node(named.value, named.where)}, (preset or named).where)
     for own in (preset, tree.get("params")):
-        method = method.merged(own) if own is not None else method
+        if own is not None and not isinstance(own.value, dict):
+            got = "nothing" if own.value is None else repr(own.plain())
+            message = f"method '{named.value}': expected parameters as keys and values ({{}} for none), got {got}"
+            problems.append(Problem(own.where, message))
+        elif own is not None:
+            method = method.merged(own)
     for layer in (scale_node.get("method"), *(extra.get("method") for extra in overrides)):
         method = method.merged(_accepted(root, method, layer, problems)) if layer else method
     problems += check_outside(method.get("name") or named)

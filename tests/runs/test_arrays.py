@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import tracemalloc
 import zipfile
 from typing import TYPE_CHECKING
 
@@ -41,10 +42,16 @@ def test_an_array_comes_back_as_it_was(tmp_path: Path, array: np.ndarray) -> Non
     np.testing.assert_array_equal(found, array)
 
 
-def test_the_second_format_is_known(tmp_path: Path) -> None:
-    with (tmp_path / "x.npy").open("wb") as file:
-        np.lib.format.write_array(file, np.arange(3), version=(2, 0))
-    assert read_array(tmp_path / "x.npy").tolist() == [0, 1, 2]
+def test_the_length_of_a_header_is_not_believed(tmp_path: Path) -> None:
+    raw = bytearray(npy(np.zeros((2, 3), np.float32)))
+    raw[6] = 2  # the format whose length has 32 bits: 660 MB here
+    (tmp_path / "x.npy").write_bytes(raw)
+    tracemalloc.start()
+    with pytest.raises(LedgerError, match=r"format 2\.0 is not known"):
+        read_array(tmp_path / "x.npy")
+    most = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert most < 1e6
 
 
 def _header(text: str) -> bytes:

@@ -24,7 +24,6 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-_HEADERS = {(1, 0): np.lib.format.read_array_header_1_0, (2, 0): np.lib.format.read_array_header_2_0}
 _NUMBERS = "biuf"  # kinds of dtype: truth values, whole numbers, floating point
 _MOST_PACKED = 1100  # times that DEFLATE can make a file smaller
 _FAULTS = (ValueError, SyntaxError, TypeError, TokenError, RecursionError, MemoryError, OverflowError)
@@ -73,11 +72,11 @@ def _member(archive: zipfile.ZipFile, name: str, size: int) -> NDArray[Any]:
 
 def _read(file: IO[bytes], size: int) -> NDArray[Any]:
     version = np.lib.format.read_magic(file)
-    if version not in _HEADERS:
+    if version != (1, 0):  # later ones are for records of many fields, and say in 32 bits how long a header to read
         raise ValueError(f"format {version[0]}.{version[1]} is not known")
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # of how old the header looks
-        shape, fortran, dtype = _HEADERS[version](file)
+        shape, fortran, dtype = np.lib.format.read_array_header_1_0(file)
     if dtype.kind not in _NUMBERS or dtype.subdtype is not None:
         raise ValueError(f"its type is {dtype}")
     told, there = math.prod(shape) * dtype.itemsize, size - file.tell()

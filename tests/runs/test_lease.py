@@ -353,3 +353,23 @@ def test_a_lease_that_is_taken_back_while_it_is_read_is_passed_over(
     holder = read_holder(run_dir)
     assert holder is not None
     assert holder.number == 1
+
+
+def test_the_heart_is_a_thread_that_ends_with_its_process(run_dir: RunDir) -> None:
+    with Lease.acquire(run_dir):
+        (heart,) = [thread for thread in threading.enumerate() if thread.name == "lease"]
+        assert heart.daemon
+    assert not heart.is_alive()
+
+
+def test_a_lease_file_is_no_program(run_dir: RunDir) -> None:
+    with Lease.acquire(run_dir) as lease:
+        assert lease.path.stat().st_mode & 0o133 == 0
+
+
+def test_whoever_comes_second_to_a_number_looks_again(run_dir: RunDir, monkeypatch: pytest.MonkeyPatch) -> None:
+    Lease.acquire(run_dir).release()
+    seen = iter([None])  # as if the first lease had been taken since
+    monkeypatch.setattr("tksbench.runs.lease.read_holder", lambda at: next(seen, read_holder(at)))
+    with Lease.acquire(run_dir) as lease:
+        assert lease.number == 2

@@ -132,3 +132,12 @@ def test_a_live_view_that_is_none_counts_as_absent(run_dir: RunDir, content: str
 def test_the_share_of_steps_taken(half_done: RunDir, change: dict[str, Any], percent: float | None) -> None:
     write_json(half_done.progress, PROGRESS | change)
     assert read_status(half_done).percent == percent
+
+
+@pytest.mark.parametrize("value", ["NaN", "Infinity", "-1e999", "1" + "0" * 400, '"3"', "true", "[3]"])
+@pytest.mark.parametrize("name", ["metrics", "progress"])
+def test_what_is_no_finite_number_counts_as_absent(run_dir: RunDir, name: str, value: str) -> None:
+    keys = ("epoch", "epochs", "step", "steps", "loss", "top1", "test_top1", "eta_s")
+    getattr(run_dir, name).write_text("{" + ", ".join(f'"{key}": {value}' for key in keys) + "}\n")
+    found = read_status(run_dir).to_json()
+    assert {key: found[key] for key in NOTHING} == NOTHING | ({"epoch": 0} if name == "progress" else {})

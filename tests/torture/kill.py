@@ -9,7 +9,7 @@ import time
 from pathlib import Path
 from typing import Any
 
-from tests.torture.world import World, kill, outcome
+from tests.torture.world import World, kill, outcome, wait
 from tksbench.runs import RunDir
 
 SHORT = 5  # rounds of `make test`
@@ -54,10 +54,7 @@ class Killer:
                 late = rng.random() < 0.5
                 left = rng.randint(1, 4) if late else 0
                 child = self.world.start(run_dir, die_at_fsync, left or rng.randint(1, self.fsyncs), late, self.fsyncs)
-                child.join(300)
-                if child.exitcode is None:
-                    kill(child)
-                    raise TimeoutError(f"round {number}: hangs")
+                wait(child)
             if child.exitcode != -signal.SIGKILL:
                 if kills or child.exitcode != 0:
                     break

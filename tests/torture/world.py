@@ -57,12 +57,7 @@ class World:
 
     def train(self, run_dir: RunDir, fault: Fault | None = None, *args: Any) -> int:
         """Train to the end, whatever that is; the exit status, negative for a signal."""
-        child = self.start(run_dir, fault, *args)
-        child.join(LIMIT_S)
-        if child.exitcode is None:
-            kill(child)
-            raise TimeoutError(f"{run_dir.path}: still running after {LIMIT_S} s")
-        return child.exitcode
+        return wait(self.start(run_dir, fault, *args))
 
     def cache(self, run_dir: RunDir) -> Path:
         """The frame cache of a results folder."""
@@ -82,6 +77,19 @@ class World:
         roots = (run_dir.path, self.cache(run_dir), self.data)
         found = (path for root in roots for path in root.rglob(".*.tmp"))
         return sorted(path.name for path in found)
+
+
+def wait(child: process.BaseProcess) -> int:
+    """Wait for a trainer's exit status, negative for a signal; one that hangs is killed.
+
+    Seconds are counted one by one: while this process is suspended, none pass.
+    """
+    for _ in range(LIMIT_S):
+        child.join(1)
+        if child.exitcode is not None:
+            return child.exitcode
+    kill(child)
+    raise TimeoutError(f"still running after {LIMIT_S} s")
 
 
 def kill(child: process.BaseProcess) -> None:

@@ -37,7 +37,13 @@ RULES: tuple[tuple[str, str, str, str], ...] = (
     (r"runs/files\.py", r"hex\[:12\]", r"", EDGE),
     (r"runs/files\.py", r"unlink\(missing_ok=True", r"", RACE),
     (r"runs/arrays\.py", r"file_size|\[:200\]|type\(error\)", r"", EDGE),
-    (r"recipe/explain\.py", r"len\(loc\)|isinstance\(inner", r"", SAME),
+    (
+        r"recipe/explain\.py",
+        r"len\(loc\)|isinstance\(inner|include_url|get\(\"ctx\"|get\(\"error\"|isinstance\(got",
+        r"",
+        SAME,
+    ),
+    (r"runs/status\.py", r"progress = \{\}", r"", SAME),
     (
         r"recipe/expand\.py",
         r"\"baseline\", tree\.where|\"method\": name\}",

@@ -54,6 +54,7 @@ def told(path: Path, *words: str) -> list[str]:
         ("sed=3", "unknown key 'sed'; known: data, evaluation, execution, method, model, numerics, optim"),
         ("executoin.workers=1", "unknown key 'executoin.workers'; did you mean 'execution'?"),
         ("methd.alpha=1", "unknown key 'methd.alpha'; did you mean 'method'?"),
+        ("model.width.x=1", "model.width: expected a number, got {'x': 1}"),
         ("=3", "an override is written KEY=VALUE, for example optim.epochs=3"),
         ("seed=3", "seeds are chosen with --seeds N"),
     ],
@@ -75,6 +76,7 @@ def test_an_override_is_told_what_is_wrong_with_it(recipe, word: str, message: s
         ("model: {name: spiking_resnet19, T: 4}", "model: []", "small.yaml:4: model: expected keys and values "),
         ("{method: tks}", "{method: [tks]}", "small.yaml:10: method: expected the name of a method"),
         ("{method: tks}", "{params: {alpha: 1}}", "small.yaml:10: method: expected the name of a method"),
+        ("  data: {name: cifar10, augment: plain}\n", "", "small.yaml:9: data: is missing"),
         ("epochs: 10, ", "", "small.yaml:5: optim.epochs: is missing"),
         ("T: 4}", "T: 0}", "small.yaml:4: model.T: expected greater than or equal to 1, got 0"),
         ("augment: plain", "augment: plain, train_subset: 0", "small.yaml:3: data.train_subset: expected greater "),
@@ -101,13 +103,13 @@ def test_an_override_may_hold_an_equals_sign(recipe) -> None:  # type: ignore[no
 def test_problems_come_by_line_without_repeats_and_those_without_one_first() -> None:
     problems = [
         Problem("x:10", "a"),
-        Problem("x:9", "b"),
+        Problem("x:y:9", "b"),
         Problem("there", "c"),
         Problem("x:10", "a"),
         Problem("y:0", "d"),
     ]
     assert [problem.message for problem in RecipeError(problems).problems] == ["c", "d", "b", "a"]
-    assert str(RecipeError(problems)) == "there: c\ny:0: d\nx:9: b\nx:10: a"
+    assert str(RecipeError(problems)) == "there: c\ny:0: d\nx:y:9: b\nx:10: a"
 
 
 def test_the_nearest_word_is_suggested_or_all_are_named() -> None:
@@ -244,3 +246,23 @@ def test_parameters_that_are_no_mapping_are_told(
 ) -> None:
     message = f"small.yaml:{line}: method 'tks': expected parameters as keys and values ({{}} for none), got {got}"
     assert told(recipe(SMALL.replace(old, new)), *words) == [message]
+
+
+def test_an_overlay_of_a_method_that_is_none_is_told_once(recipe) -> None:  # type: ignore[no-untyped-def]
+    text = SMALL.replace("tks: {alpha: 0.3}", "tks: {name: tkz}")
+    assert told(recipe(text), "method.alpha=0.1") == ["small.yaml:7: method: unknown method 'tkz'; did you mean 'tks'?"]
+
+
+def test_an_overlay_speaks_to_a_method_from_outside(recipe, tmp_path: Path, monkeypatch) -> None:  # type: ignore[no-untyped-def]
+    (tmp_path / "outside_overlay.py").touch()
+    monkeypatch.syspath_prepend(tmp_path)
+    text = SMALL.replace("{method: tks}", '{method: "outside_overlay:loss"}')
+    path = recipe(text.partition("  - {method: baseline")[0])
+    assert expand(load_recipe(path), overrides=["method.kwargs={a: 2}"])[0].spec.method.params == {"a": 2}
+    (line,) = told(path, "method.kwargs=3")
+    assert line.endswith("method.kwargs: expected keys and values (method.kwargs.KEY=VALUE), got 3")
+
+
+def test_a_recipe_is_a_mapping(recipe) -> None:  # type: ignore[no-untyped-def]
+    keys = "about, name, seeds, first_seed, protocol, methods, runs, scales, execution"
+    assert told(recipe("- 1\n")) == [f"small.yaml:1: a recipe is a mapping with the keys {keys}"]

@@ -154,6 +154,7 @@ def _coverage(page: Report, found: dict[str, Any]) -> None:
     shares = {
         name: file["summary"]["covered_lines"] / max(file["summary"]["num_statements"], 1)
         for name, file in found["files"].items()
+        if file["summary"]["num_statements"]
     }
     lowest = sorted((share, name) for name, share in shares.items() if share < LINES / 100)
     page.section(

@@ -326,7 +326,7 @@ def _with_method(root: Node, tree: Node, scale_node: Node, overrides: Sequence[N
         elif own is not None:
             method = method.merged(own)
     for layer in (scale_node.get("method"), *(extra.get("method") for extra in overrides)):
-        method = method.merged(_accepted(root, method, layer, problems)) if layer else method
+        method = method.merged(_accepted(method, layer, problems)) if layer else method
     problems += check_outside(method.get("name") or named)
     parts = {key: node for key, node in items(tree) if key != "params"}
     return Node({**parts, "method": method}, tree.where)
@@ -338,12 +338,12 @@ def _stand_in(tree: Node) -> Node:
     return Node({**{key: node for key, node in items(tree) if key != "params"}, "method": name}, tree.where)
 
 
-def _accepted(root: Node, method: Node, layer: Node, problems: list[Problem]) -> Node:
-    """An overlay of parameters speaks to every method of the recipe: each takes those that it has."""
+def _accepted(method: Node, layer: Node, problems: list[Problem]) -> Node:
+    """An overlay of parameters speaks to every method: each takes those that it has."""
     name = str(method.plain().get("name"))
     kind = METHODS.get(name, CustomMethod if ":" in name else None)
-    used = [METHODS[name] for name in (*dict(items(root.get("methods"))), *METHODS) if name in METHODS]
-    known = {field for other in (*used, *([kind] if kind else [])) for field in other.model_fields if field != "name"}
+    kinds = (*METHODS.values(), *([kind] if kind else []))
+    known = {field for other in kinds for field in other.model_fields if field != "name"}
     if not isinstance(layer.value, dict):
         message = "method: takes parameters (method.alpha=0.5); which methods run is chosen with --only"
         problems.append(Problem(layer.where, message))

@@ -58,8 +58,6 @@ def _words(item: Any, model: type[BaseModel], place: str) -> str:
     if kind.startswith("union_tag"):
         name = got.get("name") if isinstance(got, dict) else got
         return f"unknown method {name!r}; {suggest(str(name), METHODS)}"
-    if kind == "literal_error":
-        return f"expected {context['expected']}, got {got!r}"
     message = (
         str(item["msg"])
         .replace("Input should be", "expected")

@@ -43,7 +43,7 @@ def per_step_logits(
             for images, target in batches:
                 with autocast():
                     out = model(to_device(images, device))
-                parts.append((out.float().transpose(0, 1).cpu().numpy(), target.numpy()))
+                parts.append((out.float().transpose(0, 1).cpu().numpy(), target.cpu().numpy()))
                 at_batch()
     finally:
         model.train(training)

@@ -57,6 +57,7 @@ def _parse(words: Sequence[str]) -> argparse.Namespace:
     parser = CommandParser("python -m benchmarks", _ABOUT, f"parts:\n{parts}")
     parser.add_argument("parts", nargs="*", metavar="PART", help="what to measure; all parts if none is named")
     parser.add_argument("--rounds", type=int, default=MIN_ROUNDS, metavar="N", help=f"default {MIN_ROUNDS}")
+    parser.add_argument("--case", default="", metavar="TEXT", help="only cases whose name has this text")
     parser.add_argument("--full", action="store_true", help="full shapes instead of small ones")
     parser.add_argument("--data", type=Path, metavar="DIR", help="data root; default TKSBENCH_DATA, else data/")
     parser.add_argument("--out", type=Path, default=Path("results/bench"), metavar="DIR", help="default results/bench")
@@ -83,12 +84,16 @@ def _measure(name: str, options: argparse.Namespace) -> dict[str, object]:
     else:
         with tempfile.TemporaryDirectory(prefix="tksbench-bench-") as scratch:
             for case in part.cases(Options(options.full, options.data, Path(scratch))):
+                if options.case not in case.name:
+                    continue  # one may take minutes
                 measured = measure(name, case, options.rounds)
                 rows += measured
                 plain = [row.to_json() for row in measured]
                 title = textwrap.fill(f"{name}: {case.name}", 80)
                 sys.stdout.write(f"{title}\n{results.table(plain, 'simple')}\n\n")
                 sys.stdout.flush()
+    if not rows and not skipped:
+        raise BenchError(f"--case {options.case!r}: no case of {name} has this in its name")
     return results.make_part(name, rows, full=options.full, started=started, before=before, skipped=skipped)
 
 

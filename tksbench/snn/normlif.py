@@ -37,10 +37,12 @@ def norm_lif(
         repeats: How often `x` is to be repeated over time; it is normalised once.
     """
     if _fits(norm, neurons, x):
-        if _native(neurons, x, shortcut):
+        if norm.training and _native(neurons, x, shortcut):
             return _fused(norm, neurons, x, steps, shortcut, repeats)
         if kernels := _triton(neurons, x, shortcut, steps):
-            fixed = (norm, neurons, (steps, repeats > 1), kernels)
+            if not norm.training:
+                return _fire(kernels, x, shortcut, kernels.running(norm), neurons, steps, repeats)
+            fixed = (norm, neurons, steps, repeats, kernels)
             return cast("Tensor", _TritonNormLIF.apply(x, shortcut, norm.weight, norm.bias, *fixed))
     current = batch_norm_repeated(norm, x, repeats)
     if shortcut is not None:
@@ -86,10 +88,10 @@ def _count(norm: nn.BatchNorm2d, update: Tensor, x: Tensor, repeats: int) -> Non
 
 
 def _fits(norm: nn.BatchNorm2d, neurons: LIF, x: Tensor) -> bool:
-    """Whether one pass can stand for the modules: training, plain batch norm, and nobody looks in between."""
+    """Whether one pass can stand for the modules: plain batch norm, and nobody looks in between."""
     return (
         not torch.compiler.is_compiling()
-        and norm.training
+        and (norm.training or not torch.is_grad_enabled())  # gradients through running statistics: the modules'
         and type(norm) is nn.BatchNorm2d
         and norm.affine
         and norm.track_running_stats
@@ -193,6 +195,22 @@ class _NormLIF(torch.autograd.Function):
         return found[0], current if ctx.needs_input_grad[1] else None, found[1], found[2], *[None] * 6
 
 
+def _layout(kernels: Any, x: Tensor, steps: int, repeats: int) -> Any:
+    samples = x.shape[0] * repeats // steps
+    return kernels.Layout(steps, samples * x.shape[2] * x.shape[3], x.shape[1], repeats > 1)
+
+
+def _fire(
+    kernels: Any, x: Tensor, shortcut: Tensor | None, fixed: Tensor, neurons: LIF, steps: int, repeats: int
+) -> Tensor:
+    """Spikes, by the kernels, of what `fixed` normalises."""
+    shape = (x.shape[0] * repeats, *x.shape[1:])
+    spikes = torch.empty(shape, dtype=x.dtype, device=x.device, memory_format=torch.channels_last)
+    layout = _layout(kernels, x, steps, repeats)
+    kernels.forward(x, shortcut, fixed, spikes, layout, neurons.tau, neurons.threshold)
+    return spikes
+
+
 class _TritonNormLIF(torch.autograd.Function):
     """The same by Triton's kernels, the batch's statistics and their gradient included."""
 
@@ -205,27 +223,18 @@ class _TritonNormLIF(torch.autograd.Function):
         bias: Tensor,
         norm: nn.BatchNorm2d,
         neurons: LIF,
-        layout: tuple[int, bool],
+        steps: int,
+        repeats: int,
         kernels: Any,
     ) -> Tensor:
-        steps, repeated = layout
         assert norm.num_batches_tracked is not None  # noqa: S101
-        batch, channels, height, width = x.shape
-        samples = batch if repeated else batch // steps
-        rows = kernels.Layout(steps, samples * height * width, channels, repeated)
-        fixed = kernels.statistics(x, rows, norm)
+        layout = _layout(kernels, x, steps, repeats)
+        fixed = kernels.statistics(x, layout, norm)
         norm.num_batches_tracked.add_(1)
-        spikes = torch.empty(
-            (steps * samples, channels, height, width),
-            dtype=x.dtype,
-            device=x.device,
-            memory_format=torch.channels_last,
-        )
-        kernels.forward(x, shortcut, fixed, spikes, rows, neurons.tau, neurons.threshold)
         ctx.save_for_backward(x, shortcut, fixed)
         ctx.constants = (neurons.tau, neurons.threshold, SURROGATE_PEAK, SURROGATE_SLOPE)
-        ctx.rows, ctx.kernels = rows, kernels
-        return spikes
+        ctx.layout, ctx.kernels = layout, kernels
+        return _fire(kernels, x, shortcut, fixed, neurons, steps, repeats)
 
     @staticmethod
     @once_differentiable
@@ -233,5 +242,5 @@ class _TritonNormLIF(torch.autograd.Function):
         x, shortcut, fixed = ctx.saved_tensors
         grad = grad.contiguous(memory_format=torch.channels_last)
         wanted = ctx.needs_input_grad[1]
-        own, beside, totals = ctx.kernels.backward(x, shortcut, fixed, grad, ctx.rows, ctx.constants, beside=wanted)
-        return own, beside, totals[1], totals[0], *[None] * 4
+        own, beside, totals = ctx.kernels.backward(x, shortcut, fixed, grad, ctx.layout, ctx.constants, beside=wanted)
+        return own, beside, totals[1], totals[0], *[None] * 5

@@ -22,13 +22,13 @@ from tksbench.snn.triton_lif import runs_on
 if TYPE_CHECKING:
     from torch import Tensor, nn
 
-__all__ = ["MAX_STEPS", "Layout", "backward", "forward", "runs_on", "statistics"]
+__all__ = ["MAX_STEPS", "Layout", "backward", "forward", "running", "runs_on", "statistics"]
 
 MAX_STEPS = 16
 _ELEMENTS = 2048  # of a tile in the passes that stream
 _HELD = 4096  # neurons times steps that a block of the backward passes holds in registers
-_SPLITS = 512  # blocks that share the rows of a sum, at most; a few a multiprocessor
-_WARPS = 4
+_SPLITS = 1024  # blocks that share the rows of a sum, at most; a few a multiprocessor
+_WARPS = 8  # a block; measured on an H100 beside other numbers
 _FINISH_CHANNELS = 4  # that one block sums up over the shares
 
 
@@ -262,6 +262,14 @@ def statistics(x: Tensor, layout: Layout, norm: nn.BatchNorm2d) -> Tensor:
         num_warps=_WARPS,
     )  # fmt: skip
     return fixed
+
+
+def running(norm: nn.BatchNorm2d) -> Tensor:
+    """What `statistics` gives, [4, C], from the running statistics."""
+    assert norm.running_mean is not None and norm.running_var is not None  # noqa: S101
+    invstd = (norm.running_var + norm.eps).rsqrt()
+    scale = norm.weight * invstd
+    return torch.stack((norm.running_mean, invstd, scale, norm.bias - norm.running_mean * scale))
 
 
 def forward(x: Tensor, shortcut: Tensor | None, fixed: Tensor, spikes: Tensor, layout: Layout, *rest: float) -> None:

@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from benchmarks.parts import Options
 
 NEEDS = ()
+FULL_ON_A_GPU = True
 REFERENCE = "ReLU"
 # Batch sizes: small, full, and on CUDA.
 RESNET_BATCH = (4, 16, 128)

@@ -2,8 +2,8 @@
 
 `norm_lif` is what the networks call. Where it can, compiled code normalises, adds the shortcut, charges and fires in
 one pass and keeps for the backward pass what the network has anyway, the convolution's output; else the three modules
-do it one after another. At tau = 2 both give the same bits: the statistics and the gradient of the normalisation are
-torch's own.
+do it one after another. On a CPU both give the same bits at tau = 2: the statistics and the gradient of the
+normalisation are torch's own. On CUDA Triton's kernels do all of it, and agree within rounding.
 """
 
 from __future__ import annotations
@@ -36,8 +36,14 @@ def norm_lif(
         shortcut: Is added to the normalised `x`; not with repeats.
         repeats: How often `x` is to be repeated over time; it is normalised once.
     """
-    if _fits(norm, neurons, x, shortcut):
-        return _fused(norm, neurons, x, steps, shortcut, repeats)
+    if _fits(norm, neurons, x):
+        if norm.training and _native(neurons, x, shortcut):
+            return _fused(norm, neurons, x, steps, shortcut, repeats)
+        if kernels := _triton(neurons, x, shortcut, steps):
+            if not norm.training:
+                return _fire(kernels, x, shortcut, kernels.running(norm), neurons, steps, repeats)
+            fixed = (norm, neurons, steps, repeats, kernels)
+            return cast("Tensor", _TritonNormLIF.apply(x, shortcut, norm.weight, norm.bias, *fixed))
     current = batch_norm_repeated(norm, x, repeats)
     if shortcut is not None:
         current = current + shortcut
@@ -81,26 +87,48 @@ def _count(norm: nn.BatchNorm2d, update: Tensor, x: Tensor, repeats: int) -> Non
         norm.num_batches_tracked.add_(1)
 
 
-def _fits(norm: nn.BatchNorm2d, neurons: LIF, x: Tensor, shortcut: Tensor | None) -> bool:
-    """Whether the compiled pass can stand for the modules: training, plain batch norm, and nobody looks in between."""
+def _fits(norm: nn.BatchNorm2d, neurons: LIF, x: Tensor) -> bool:
+    """Whether one pass can stand for the modules: plain batch norm, and nobody looks in between."""
     return (
-        neurons.backend in ("auto", "native")
-        and not torch.compiler.is_compiling()
-        and norm.training
+        not torch.compiler.is_compiling()
+        and (norm.training or not torch.is_grad_enabled())  # gradients through running statistics: the modules'
         and type(norm) is nn.BatchNorm2d
         and norm.affine
         and norm.track_running_stats
         and norm.momentum is not None
         and x.numel() > x.shape[1]  # torch's own message tells of a single value a channel
         and not any(_watched(module) for module in (norm, neurons))
-        and all(_plain(tensor) for tensor in (x, shortcut) if tensor is not None)
         and norm.weight.dtype == torch.float32
+    )
+
+
+def _native(neurons: LIF, x: Tensor, shortcut: Tensor | None) -> bool:
+    return (
+        neurons.backend in ("auto", "native")
+        and all(_plain(tensor, "cpu", (torch.float32,)) for tensor in (x, shortcut) if tensor is not None)
         and native.library() is not None
     )
 
 
-def _plain(x: Tensor) -> bool:
-    return x.device.type == "cpu" and x.dtype == torch.float32 and x.is_contiguous(memory_format=torch.channels_last)
+def _triton(neurons: LIF, x: Tensor, shortcut: Tensor | None, steps: int) -> Any:
+    """The module of Triton's kernels where they can do it, else None."""
+    if neurons.backend not in ("auto", "triton") or (x.device.type == "cpu" and neurons.backend == "auto"):
+        return None
+    try:
+        from tksbench.snn import triton_normlif as kernels
+    except ImportError:
+        return None
+    halves = (torch.float32, torch.bfloat16, torch.float16)
+    fits = (
+        kernels.runs_on(x.device)
+        and steps <= kernels.MAX_STEPS
+        and all(_plain(tensor, x.device.type, halves) for tensor in (x, shortcut) if tensor is not None)
+    )
+    return kernels if fits else None
+
+
+def _plain(x: Tensor, device: str, dtypes: tuple[torch.dtype, ...]) -> bool:
+    return x.device.type == device and x.dtype in dtypes and x.is_contiguous(memory_format=torch.channels_last)
 
 
 def _watched(module: nn.Module) -> bool:
@@ -165,3 +193,54 @@ class _NormLIF(torch.autograd.Function):
             own, x, weight, None, None, mean, invstd, True, ctx.eps, needed
         )
         return found[0], current if ctx.needs_input_grad[1] else None, found[1], found[2], *[None] * 6
+
+
+def _layout(kernels: Any, x: Tensor, steps: int, repeats: int) -> Any:
+    samples = x.shape[0] * repeats // steps
+    return kernels.Layout(steps, samples * x.shape[2] * x.shape[3], x.shape[1], repeats > 1)
+
+
+def _fire(
+    kernels: Any, x: Tensor, shortcut: Tensor | None, fixed: Tensor, neurons: LIF, steps: int, repeats: int
+) -> Tensor:
+    """Spikes, by the kernels, of what `fixed` normalises."""
+    shape = (x.shape[0] * repeats, *x.shape[1:])
+    spikes = torch.empty(shape, dtype=x.dtype, device=x.device, memory_format=torch.channels_last)
+    layout = _layout(kernels, x, steps, repeats)
+    kernels.forward(x, shortcut, fixed, spikes, layout, neurons.tau, neurons.threshold)
+    return spikes
+
+
+class _TritonNormLIF(torch.autograd.Function):
+    """The same by Triton's kernels, the batch's statistics and their gradient included."""
+
+    @staticmethod
+    def forward(
+        ctx: Any,
+        x: Tensor,
+        shortcut: Tensor | None,
+        weight: Tensor,
+        bias: Tensor,
+        norm: nn.BatchNorm2d,
+        neurons: LIF,
+        steps: int,
+        repeats: int,
+        kernels: Any,
+    ) -> Tensor:
+        assert norm.num_batches_tracked is not None  # noqa: S101
+        layout = _layout(kernels, x, steps, repeats)
+        fixed = kernels.statistics(x, layout, norm)
+        norm.num_batches_tracked.add_(1)
+        ctx.save_for_backward(x, shortcut, fixed)
+        ctx.constants = (neurons.tau, neurons.threshold, SURROGATE_PEAK, SURROGATE_SLOPE)
+        ctx.layout, ctx.kernels = layout, kernels
+        return _fire(kernels, x, shortcut, fixed, neurons, steps, repeats)
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
+        x, shortcut, fixed = ctx.saved_tensors
+        grad = grad.contiguous(memory_format=torch.channels_last)
+        wanted = ctx.needs_input_grad[1]
+        own, beside, totals = ctx.kernels.backward(x, shortcut, fixed, grad, ctx.layout, ctx.constants, beside=wanted)
+        return own, beside, totals[1], totals[0], *[None] * 5

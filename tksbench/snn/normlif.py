@@ -8,6 +8,7 @@ normalisation are torch's own. On CUDA Triton's kernels do all of it, and agree 
 
 from __future__ import annotations
 
+from functools import partial
 from typing import TYPE_CHECKING, Any, cast
 
 import torch
@@ -19,7 +20,46 @@ from tksbench.snn import native
 from tksbench.snn.neuron import SURROGATE_PEAK, SURROGATE_SLOPE, split_time
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from tksbench.snn.neuron import LIF
+
+
+class SharedBatchNorm2d(nn.BatchNorm2d):
+    """A batch norm over more samples than it is called with: what they are, only it can say.
+
+    Its two methods let the compiled pass stand for it.
+    """
+
+    def statistics(self, x: Tensor, repeats: int) -> tuple[Tensor, Tensor, int]:
+        """Statistics to normalise by in training; the running ones are updated.
+
+        Args:
+            x: [B, C, H, W].
+            repeats: How often each sample counts.
+
+        Returns:
+            Mean [C], 1 / sqrt(variance + eps) [C], and the number of values a channel that they are of, those of
+            repeats not counted.
+        """
+        raise NotImplementedError
+
+    def gradient(
+        self, grad: Tensor, x: Tensor, mean: Tensor, invstd: Tensor, total: int
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        """Gradients of what was normalised by `statistics`.
+
+        Args:
+            grad: Gradient of the normalised samples [B, C, H, W], summed over repeats.
+            x: The samples.
+            mean: As `statistics` gave it, like the others.
+            invstd: Likewise.
+            total: Likewise.
+
+        Returns:
+            Those of `x`, and of this process's losses by weight and bias [C].
+        """
+        raise NotImplementedError
 
 
 def norm_lif(
@@ -39,7 +79,7 @@ def norm_lif(
     if _fits(norm, neurons, x):
         if norm.training and _native(neurons, x, shortcut):
             return _fused(norm, neurons, x, steps, shortcut, repeats)
-        if kernels := _triton(neurons, x, shortcut, steps):
+        if not isinstance(norm, SharedBatchNorm2d) and (kernels := _triton(neurons, x, shortcut, steps)):
             if not norm.training:
                 return _fire(kernels, x, shortcut, kernels.running(norm), neurons, steps, repeats)
             fixed = (norm, neurons, steps, repeats, kernels)
@@ -92,7 +132,7 @@ def _fits(norm: nn.BatchNorm2d, neurons: LIF, x: Tensor) -> bool:
     return (
         not torch.compiler.is_compiling()
         and (norm.training or not torch.is_grad_enabled())  # gradients through running statistics: the modules'
-        and type(norm) is nn.BatchNorm2d
+        and (type(norm) is nn.BatchNorm2d or isinstance(norm, SharedBatchNorm2d))
         and norm.affine
         and norm.track_running_stats
         and norm.momentum is not None
@@ -137,6 +177,19 @@ def _watched(module: nn.Module) -> bool:
 
 
 def _fused(norm: nn.BatchNorm2d, neurons: LIF, x: Tensor, steps: int, shortcut: Tensor | None, repeats: int) -> Tensor:
+    layout = (steps, x.shape[0] * repeats // steps)
+    if isinstance(norm, SharedBatchNorm2d):
+        mean, invstd, total = norm.statistics(x, repeats)
+        gradient = partial(norm.gradient, total=total)
+    else:
+        mean, invstd = _statistics(norm, x, repeats)
+        gradient = partial(_gradient, norm.weight, norm.eps)
+    fixed = (mean, invstd, layout, gradient, neurons.tau, neurons.threshold)
+    return cast("Tensor", _NormLIF.apply(x, shortcut, norm.weight, norm.bias, *fixed))
+
+
+def _statistics(norm: nn.BatchNorm2d, x: Tensor, repeats: int) -> tuple[Tensor, Tensor]:
+    """Mean and 1 / sqrt(variance + eps) of a batch, [C] each; the running ones are updated."""
     assert norm.running_mean is not None and norm.running_var is not None  # noqa: S101
     assert norm.num_batches_tracked is not None and norm.momentum is not None  # noqa: S101
     with torch.no_grad():
@@ -148,8 +201,15 @@ def _fused(norm: nn.BatchNorm2d, neurons: LIF, x: Tensor, steps: int, shortcut: 
             norm.num_batches_tracked.add_(1)
         else:
             _count(norm, running, x, repeats)
-    fixed = (mean, invstd, (steps, x.shape[0] * repeats // steps), norm.eps, neurons.tau, neurons.threshold)
-    return cast("Tensor", _NormLIF.apply(x, shortcut, norm.weight, norm.bias, *fixed))
+    return mean, invstd
+
+
+def _gradient(
+    weight: Tensor, eps: float, grad: Tensor, x: Tensor, mean: Tensor, invstd: Tensor
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Gradients by `x`, weight and bias of a batch norm whose statistics are those of `x`."""
+    fixed = (weight, None, None, mean, invstd, True, eps, [True, True, True])
+    return torch.ops.aten.native_batch_norm_backward(grad, x, *fixed)  # type: ignore[no-any-return]
 
 
 class _NormLIF(torch.autograd.Function):
@@ -165,7 +225,7 @@ class _NormLIF(torch.autograd.Function):
         mean: Tensor,
         invstd: Tensor,
         layout: tuple[int, int],
-        eps: float,
+        gradient: Callable[[Tensor, Tensor, Tensor, Tensor], tuple[Tensor, Tensor, Tensor]],
         tau: float,
         threshold: float,
     ) -> Tensor:
@@ -173,14 +233,14 @@ class _NormLIF(torch.autograd.Function):
         affine = native.affine(mean, invstd, weight, bias)
         spikes = torch.empty((steps * batch, *x.shape[1:]), memory_format=torch.channels_last)
         native.norm_forward(x, shortcut, affine, split_time(spikes, steps), tau, threshold)
-        ctx.save_for_backward(x, shortcut, weight, mean, invstd, *affine)
-        ctx.steps, ctx.eps, ctx.tau, ctx.threshold = steps, eps, tau, threshold
+        ctx.save_for_backward(x, shortcut, mean, invstd, *affine)
+        ctx.steps, ctx.gradient, ctx.tau, ctx.threshold = steps, gradient, tau, threshold
         return spikes
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
-        x, shortcut, weight, mean, invstd, *affine = ctx.saved_tensors
+        x, shortcut, mean, invstd, *affine = ctx.saved_tensors
         grad = grad.contiguous(memory_format=torch.channels_last)
         current = torch.empty_like(grad)
         upstream, result = split_time(grad, ctx.steps), split_time(current, ctx.steps)
@@ -188,11 +248,8 @@ class _NormLIF(torch.autograd.Function):
         native.norm_backward(x, shortcut, native.Affine(*affine), upstream, result, *constants)
         # What was repeated gets the sum of its repeats.
         own = current if x.shape == current.shape else split_time(current, ctx.steps).sum(0)
-        needed = [ctx.needs_input_grad[number] for number in (0, 2, 3)]
-        found = torch.ops.aten.native_batch_norm_backward(
-            own, x, weight, None, None, mean, invstd, True, ctx.eps, needed
-        )
-        return found[0], current if ctx.needs_input_grad[1] else None, found[1], found[2], *[None] * 6
+        by_x, by_weight, by_bias = ctx.gradient(own, x, mean, invstd)
+        return by_x, current if ctx.needs_input_grad[1] else None, by_weight, by_bias, *[None] * 6
 
 
 def _layout(kernels: Any, x: Tensor, steps: int, repeats: int) -> Any:

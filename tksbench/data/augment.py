@@ -55,7 +55,8 @@ def crop_and_flip(
         uint8 [B, C, H, W].
     """
     height, width = images.shape[2:]
-    padded = np.pad(images, ((0, 0), (0, 0), (pad, pad), (pad, pad)))
+    padded = np.zeros((*images.shape[:2], height + 2 * pad, width + 2 * pad), np.uint8)  # np.pad takes twice as long
+    padded[:, :, pad : pad + height, pad : pad + width] = images
     windows = np.lib.stride_tricks.sliding_window_view(padded, (height, width), axis=(2, 3))
     out = windows[np.arange(len(images)), :, top, left]
     out[flip] = out[flip][..., ::-1]

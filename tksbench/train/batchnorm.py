@@ -48,7 +48,7 @@ class GlobalBatchNorm2d(SharedBatchNorm2d):
         assert self.running_mean is not None and self.running_var is not None  # noqa: S101 - track_running_stats
         assert self.num_batches_tracked is not None and self.momentum is not None  # noqa: S101
         with torch.no_grad():
-            mean, var = torch.batch_norm_update_stats(x, None, None, 0.0)
+            mean, var = torch.batch_norm_update_stats(x.float(), None, None, 0.0)
             count = x.numel() // x.shape[1]
             mine = torch.cat([mean.double(), var.double(), torch.tensor([count], dtype=torch.float64)])
             parts = [torch.empty_like(mine) for _ in range(dist.get_world_size())]
@@ -71,7 +71,7 @@ class GlobalBatchNorm2d(SharedBatchNorm2d):
         """That of all processes' losses; see `SharedBatchNorm2d`."""
         mask = [False, True, True]
         fixed = (self.weight, None, None, mean, invstd, True, self.eps)
-        _, slope, shift = torch.ops.aten.native_batch_norm_backward(grad, x, *fixed, mask)
+        _, slope, shift = torch.ops.aten.native_batch_norm_backward(grad.float(), x.float(), *fixed, mask)
         sums = torch.stack([slope, shift])
         dist.all_reduce(sums)
         mean_slope, mean_shift = sums / total
@@ -79,8 +79,8 @@ class GlobalBatchNorm2d(SharedBatchNorm2d):
         scale = invstd * self.weight
         of_x = -scale * invstd * mean_slope
         rest = -scale * mean_shift - of_x * mean
-        result = torch.addcmul(_column(rest.to(x.dtype)), x, _column(of_x.to(x.dtype)))
-        return result.addcmul_(grad, _column(scale.to(x.dtype))), slope, shift
+        result = torch.addcmul(_column(rest), x, _column(of_x)).addcmul_(grad, _column(scale))
+        return result.to(x.dtype), slope, shift
 
 
 class _Normalise(torch.autograd.Function):
@@ -100,7 +100,7 @@ class _Normalise(torch.autograd.Function):
         ctx.save_for_backward(x, mean, invstd)
         ctx.norm, ctx.total = norm, total
         scale = invstd * weight
-        return torch.addcmul(_column((bias - mean * scale).to(x.dtype)), x, _column(scale.to(x.dtype)))
+        return torch.addcmul(_column(bias - mean * scale), x, _column(scale)).to(x.dtype)
 
     @staticmethod
     @once_differentiable

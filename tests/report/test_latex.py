@@ -19,7 +19,9 @@ if TYPE_CHECKING:
 pytestmark = pytest.mark.latex
 RESULTS = Path(__file__).parents[2] / "results"
 COMMITTED = sorted(path.stem for path in (RESULTS / "tables").glob("*.tex"))
-PACKAGES = r"\usepackage[margin=14mm]{geometry}\usepackage{array,booktabs,longtable,multirow,tabularx,graphicx,pdflscape}"
+PACKAGES = (
+    r"\usepackage[margin=14mm]{geometry}\usepackage{array,booktabs,longtable,multirow,tabularx,graphicx,pdflscape}"
+)
 COMPLAINTS = re.compile(r"Overfull|Float too large|undefined|Missing character|multiply|Rerun|^!", re.MULTILINE)
 
 

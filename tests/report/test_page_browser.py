@@ -211,7 +211,7 @@ def test_rows_are_sorted_on_a_phone(browser: Browser, address: str) -> None:
     buttons = page.locator("#table1 thead button")
     buttons.first.scroll_into_view_if_needed()
     boxes = [one.bounding_box() for one in buttons.all()]
-    assert all(box and 0 <= box["x"] and box["x"] + box["width"] <= 390 and box["height"] >= 32 for box in boxes)
+    assert all(box and box["x"] >= 0 and box["x"] + box["width"] <= 390 and box["height"] >= 32 for box in boxes)
     buttons.filter(has_text="Paper").tap()
     methods = page.locator("#table1 tbody").first.locator(".row .method")
     assert methods.all_text_contents() == ["TKS*", "Other_net & co [5]*", "[36]"]

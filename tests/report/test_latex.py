@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from tksbench.report import costs
 from tksbench.tables import main
 
 if TYPE_CHECKING:
@@ -123,3 +124,9 @@ def test_wide_numbers_fit(world: World) -> None:
     assert re.search(r"\$-\$\d\d\d\.\d\d to \$\+\$\d\d\d\.\d\d", world.read("claims.tex"))
     for name in ("table1", "table3", "costs", "claims"):
         compile_twice(world.root / "results" / "tables", name)
+
+
+def test_a_table_of_costs_may_be_longer_than_a_page(tmp_path: Path) -> None:
+    rows = tuple((f"cifar100/spiking_resnet19/tks-{number}", "mini", "3", *["1.00"] * 5) for number in range(200))
+    (tmp_path / "costs.tex").write_text(costs.latex(costs.Costs(rows, "")))
+    assert re.search(r"written on costs.pdf \([3-9] pages", compile_twice(tmp_path, "costs"))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import json
 import os
 import re
@@ -173,6 +174,17 @@ def test_what_is_refused_is_named_and_the_rest_is_aggregated(world: World, capsy
     assert len(refused) == 5
     row = next(line for line in world.read("table1.md").splitlines() if "mini" in line)
     assert [cell.strip() for cell in row.split("|")][6:9] == ["60.00 ± 0.00", "60.00 ± 0.00", "3"]
+
+
+def test_no_record_is_left_for_the_collector(world: World) -> None:
+    world.publish(world.run("mini"), 70.0)
+    gc.collect()
+    gc.disable()  # thousands of records in a cycle would cost a tenth of the time that all tables take
+    try:
+        main(["--format", "md,tex,html"])
+        assert [type(one).__name__ for one in gc.get_objects()].count("Record") == 0
+    finally:
+        gc.enable()
 
 
 def test_a_record_under_another_scale_than_its_spec_has_is_refused(

@@ -60,17 +60,13 @@ class _Sources(NamedTuple):
 
 @contextlib.contextmanager
 def _collector_paused() -> Iterator[None]:
-    """Keep the cyclic collector from walking over thousands of records, which hold no cycles, again and again.
-
-    Nor need it do so at the end: what is left then goes with the process.
-    """
+    """Keep the cyclic collector from walking over thousands of records, which hold no cycles, again and again."""
     was_on = gc.isenabled()
     gc.disable()
     try:
         yield
     finally:
         if was_on:
-            gc.freeze()
             gc.enable()
 
 

@@ -169,8 +169,10 @@ def latex(table: Table) -> str:
     scales = list(dict.fromkeys(line.scale for line in table.lines if line.scale))
     marked = [scale for scale in scales if scale != "paper"]
     daggers = {"": "", "paper": "", **{scale: _dagger(rank) for rank, scale in enumerate(marked)}}
-    rendered = template.render(
-        table=table,
+    rendered = template.render(  # words alone: Jinja2's cycles would keep the cells' thousands of records alive
+        name=table.name,
+        metric=table.metric,
+        notes=table.notes,
         title=table.title.partition(". ")[2],  # \caption numbers the table itself
         leading=[COLUMNS[name] for name in columns],
         rows=list(_rows(table.lines, columns, groups=1 if table.metric else 3)),

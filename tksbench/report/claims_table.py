@@ -80,11 +80,11 @@ def markdown(table: ClaimsTable) -> str:
 def latex(table: ClaimsTable) -> str:
     """The claims as a LaTeX table: one row each, the two epochs above each other in its cells."""
     heading = [r"    \toprule", "    Claim & Verdict & " + " & ".join(map(_tex_header, HEADERS)) + r" \\"]
-    texts = r">{\raggedright}p{46mm}>{\raggedright\arraybackslash}p{41mm}"
+    texts = r">{\raggedright}p{41mm}>{\raggedright\arraybackslash}p{37mm}"
     lines = [
         r"\begingroup",
         r"  \footnotesize",
-        r"  \setlength{\tabcolsep}{4pt}",
+        r"  \setlength{\tabcolsep}{3pt}",
         r"  \setlength{\LTcapwidth}{\linewidth}",
     ]
     lines += [rf"  \begin{{longtable}}{{@{{}}{texts}l{'r' * (len(HEADERS) - 1)}@{{}}}}"]

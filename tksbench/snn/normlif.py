@@ -145,14 +145,15 @@ class _NormLIF(torch.autograd.Function):
         affine = native.affine(mean, invstd, weight, bias)
         spikes = torch.empty((steps * batch, *x.shape[1:]), memory_format=torch.channels_last)
         native.norm_forward(x, shortcut, affine, split_time(spikes, steps), tau, threshold)
-        ctx.save_for_backward(x, shortcut, weight, mean, invstd, *affine)
+        ctx.save_for_backward(x, None if shortcut is None else native.pack(shortcut), weight, mean, invstd, *affine)
         ctx.steps, ctx.eps, ctx.tau, ctx.threshold = steps, eps, tau, threshold
         return spikes
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
-        x, shortcut, weight, mean, invstd, *affine = ctx.saved_tensors
+        x, packed, weight, mean, invstd, *affine = ctx.saved_tensors
+        shortcut = None if packed is None else native.unpack(packed)
         grad = grad.contiguous(memory_format=torch.channels_last)
         current = torch.empty_like(grad)
         upstream, result = split_time(grad, ctx.steps), split_time(current, ctx.steps)

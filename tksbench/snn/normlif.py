@@ -233,14 +233,15 @@ class _NormLIF(torch.autograd.Function):
         affine = native.affine(mean, invstd, weight, bias)
         spikes = torch.empty((steps * batch, *x.shape[1:]), memory_format=torch.channels_last)
         native.norm_forward(x, shortcut, affine, split_time(spikes, steps), tau, threshold)
-        ctx.save_for_backward(x, shortcut, mean, invstd, *affine)
+        ctx.save_for_backward(x, None if shortcut is None else native.pack(shortcut), mean, invstd, *affine)
         ctx.steps, ctx.gradient, ctx.tau, ctx.threshold = steps, gradient, tau, threshold
         return spikes
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
-        x, shortcut, mean, invstd, *affine = ctx.saved_tensors
+        x, packed, mean, invstd, *affine = ctx.saved_tensors
+        shortcut = None if packed is None else native.unpack(packed)
         grad = grad.contiguous(memory_format=torch.channels_last)
         current = torch.empty_like(grad)
         upstream, result = split_time(grad, ctx.steps), split_time(current, ctx.steps)

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import gc
 import itertools
+import os
+import sys
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import torch
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
 
     from torch import Tensor, nn
 
@@ -59,7 +62,10 @@ class Memory:
 
 def _peak_on_cpu(work: Callable[[], object]) -> float:
     # The profiler is told of an allocation's end only if it saw it begin: the first round makes what the second frees.
-    with torch.profiler.profile(activities=[torch.profiler.ProfilerActivity.CPU], profile_memory=True) as seen:
+    with (
+        _silent(),
+        torch.profiler.profile(activities=[torch.profiler.ProfilerActivity.CPU], profile_memory=True) as seen,
+    ):
         work()
         with torch.profiler.record_function(_MARK):
             work()
@@ -68,6 +74,20 @@ def _peak_on_cpu(work: Callable[[], object]) -> float:
     start = next(number for number, event in enumerate(events) if event.name() == _MARK)
     sizes = (event.nbytes() for event in events[start:] if event.name() == "[memory]")
     return float(max(itertools.accumulate(sizes, initial=0)))
+
+
+@contextmanager
+def _silent() -> Iterator[None]:
+    """The profiler's own library tells on standard error what it does."""
+    sys.stderr.flush()
+    kept, nowhere = os.dup(2), os.open(os.devnull, os.O_WRONLY)
+    os.dup2(nowhere, 2)
+    try:
+        yield
+    finally:
+        os.dup2(kept, 2)
+        os.close(kept)
+        os.close(nowhere)
 
 
 def resident() -> int:

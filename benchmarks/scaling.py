@@ -98,6 +98,7 @@ def work(pipe: Connection, rank: int, meeting: str, batch: int) -> None:
     """What a worker does: a step of the candidate it is told, until the pipe is closed."""
     if hasattr(os, "sched_setaffinity"):
         os.sched_setaffinity(0, {_cores()[rank]})
+    os.environ.setdefault("TORCH_CPP_LOG_LEVEL", "ERROR")  # before torch: it warns of what the trainer asks for
     import torch
     import torch.distributed as dist
 

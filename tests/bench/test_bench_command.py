@@ -197,3 +197,11 @@ def test_tables_are_made_from_all_synthetic_records(tmp_path: Path) -> None:
 def test_a_command_that_fails_is_told_in_one_line(tmp_path: Path) -> None:
     with pytest.raises(BenchError, match=r"-m tksbench.tables ended with status 2: .*table9"):
         harness._python(["-m", "tksbench.tables", "table9"], tmp_path)
+
+
+def test_a_record_is_written_and_read(tmp_path: Path) -> None:
+    run = harness.all_runs("smoke")[0]
+    for case in harness._one_record(harness.synthetic_record(run), tmp_path):
+        for candidate in case.candidates:
+            candidate.run()
+    assert (tmp_path / f"{run.id}.json").stat().st_size > 1000

@@ -18,6 +18,7 @@ import numpy as np
 import torch
 
 from tksbench.data.registry import info
+from tksbench.recipe.schema import CustomMethod
 from tksbench.report.metrics import summarize
 from tksbench.runs.files import sha256_file, write_bytes, write_json
 from tksbench.train import build
@@ -92,8 +93,10 @@ class Trainer:
         self._pending: list[torch.Tensor] = []
         self._logs = EpochLogs(run_dir)
         self._correct = torch.zeros((), dtype=torch.int64, device=device)
-        # Several processes, or several passes a step, talk to each other and to the host in between.
-        graphed = device.type == "cuda" and parallel.size == 1 and spec.optim.replica_batch is None
+        # Several processes, or several passes a step, talk to each other and to the host in between; a method from
+        # outside may do so too.
+        alone = parallel.size == 1 and spec.optim.replica_batch is None and not isinstance(spec.method, CustomMethod)
+        graphed = device.type == "cuda" and alone
         self._graphed = GraphedStep(self._whole_batch) if graphed else None
         self._saved_at = self._shown_at = time.monotonic()
         self._newest_loss: float | None = None

@@ -46,7 +46,7 @@ def main(argv: list[str] | None = None) -> int:
         raise BenchError(f"--out {options.out}: cannot be made: {error.strerror}") from error
     path = options.out / f"{about['name']}-{today}.json"
     for name in options.parts:
-        part = _measure(name, options)
+        part = _measure(name, options, on_gpu=bool(about["gpus"]))
         results.save(path, about, [part])  # after each part: a later one may fail
     sys.stdout.write(f"written to {path} and {path.with_suffix('.md').name}\n")
     return 0
@@ -57,6 +57,7 @@ def _parse(words: Sequence[str]) -> argparse.Namespace:
     parser = CommandParser("python -m benchmarks", _ABOUT, f"parts:\n{parts}")
     parser.add_argument("parts", nargs="*", metavar="PART", help="what to measure; all parts if none is named")
     parser.add_argument("--rounds", type=int, default=MIN_ROUNDS, metavar="N", help=f"default {MIN_ROUNDS}")
+    parser.add_argument("--case", default="", metavar="TEXT", help="only cases whose name has this text")
     parser.add_argument("--full", action="store_true", help="full shapes instead of small ones")
     parser.add_argument("--data", type=Path, metavar="DIR", help="data root; default TKSBENCH_DATA, else data/")
     parser.add_argument("--out", type=Path, default=Path("results/bench"), metavar="DIR", help="default results/bench")
@@ -72,9 +73,10 @@ def _parse(words: Sequence[str]) -> argparse.Namespace:
     return options
 
 
-def _measure(name: str, options: argparse.Namespace) -> dict[str, object]:
+def _measure(name: str, options: argparse.Namespace, *, on_gpu: bool) -> dict[str, object]:
     """Measure a part, printing each case as soon as it is done."""
     part = load_part(name)
+    full = options.full or (on_gpu and getattr(part, "FULL_ON_A_GPU", False))
     started, before = datetime.now(UTC).isoformat(timespec="seconds"), results.conditions()
     skipped = lacking(part.NEEDS)
     rows: list[Row] = []
@@ -82,14 +84,18 @@ def _measure(name: str, options: argparse.Namespace) -> dict[str, object]:
         sys.stdout.write(f"{name}: skipped: {skipped}\n\n")
     else:
         with tempfile.TemporaryDirectory(prefix="tksbench-bench-") as scratch:
-            for case in part.cases(Options(options.full, options.data, Path(scratch))):
+            for case in part.cases(Options(full, options.data, Path(scratch))):
+                if options.case not in case.name:
+                    continue  # one may take minutes
                 measured = measure(name, case, options.rounds)
                 rows += measured
                 plain = [row.to_json() for row in measured]
                 title = textwrap.fill(f"{name}: {case.name}", 80)
                 sys.stdout.write(f"{title}\n{results.table(plain, 'simple')}\n\n")
                 sys.stdout.flush()
-    return results.make_part(name, rows, full=options.full, started=started, before=before, skipped=skipped)
+    if not rows and not skipped:
+        raise BenchError(f"--case {options.case!r}: no case of {name} has this in its name")
+    return results.make_part(name, rows, full=full, started=started, before=before, skipped=skipped)
 
 
 if __name__ == "__main__":

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import subprocess
 import sys
+import time
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -33,12 +35,20 @@ _IMPORTS = "import pydantic, yaml"  # what no planner of typed recipes can do wi
 
 
 def cases(options: Options) -> Iterator[Case]:
-    """The plan, a record, tables and page; in full shape the records are those of scale paper, with its epochs."""
+    """The plan, a record, tables and page; in full shape records of scale paper, with its epochs, and a smoke run."""
     yield _plan(options.scratch / "empty")
     scale = "paper" if options.full else "mini"
     runs = all_runs(scale)
     yield from _one_record(synthetic_record(runs[0]), options.scratch)
     yield _tables(runs, scale, options.scratch, *RECORDS)
+    if options.full:
+        smoke = Smoke(options.scratch / "smoke")
+        imports = partial(_python, ["-c", Smoke.IMPORTS], options.scratch)
+        yield Case(
+            name="a smoke run of CIFAR-10, two epochs, in a process of its own",
+            candidates=(Candidate("imports", imports), Candidate("smoke run", smoke, smoke.values)),
+            reference="imports",
+        )
 
 
 def all_runs(scale: str) -> list[Run]:
@@ -98,6 +108,36 @@ def write_records(runs: Sequence[Run], folder: Path, count: int) -> None:
         (records / f"{name}.json").write_bytes(make_record(**plain).to_bytes())
 
 
+class Smoke:
+    """A smoke run by the user's command, from an empty results folder."""
+
+    IMPORTS = "import torch, torchvision, timm"
+    RECIPE, NAME = "recipes/cifar10.yaml", "cifar10/spiking_resnet19/baseline"
+    FEWER = ("optim.epochs=2", "optim.warmup_epochs=0")
+
+    def __init__(self, folder: Path) -> None:
+        """Take an empty folder, for results and for the miniature."""
+        self.folder = folder
+        self.wall = 0.0
+
+    def __call__(self) -> None:
+        """Train it."""
+        shutil.rmtree(self.folder / "results", ignore_errors=True)
+        command = ["-m", "tksbench.launch", self.RECIPE, *self.FEWER, "--scale", "smoke", "--only", self.NAME]
+        started = time.perf_counter()
+        _python(command, self.folder / "results", TKSBENCH_DATA=str(self.folder / "data"))
+        self.wall = time.perf_counter() - started
+
+    def values(self) -> dict[str, float]:
+        """Seconds of training steps in the last run, of the imports, and of all else: the harness's own."""
+        (path,) = (self.folder / "results/runs").glob("*/record.json")
+        training = 3600 * float(read_json(path)["cost"]["hours"])
+        started = time.perf_counter()
+        _python(["-c", self.IMPORTS], self.folder)
+        imports = time.perf_counter() - started
+        return {"training s": training, "imports s": imports, "else s": self.wall - training - imports}
+
+
 def _plan(results: Path) -> Case:
     recipes = sorted(str(path.relative_to(ROOT)) for path in (ROOT / "recipes").glob("*.yaml"))
     command = ["-m", "tksbench.launch", *recipes, "--scale", "paper", "--plan", "--json"]
@@ -114,6 +154,7 @@ def _plan(results: Path) -> Case:
 def _one_record(record: Record, folder: Path) -> Iterator[Case]:
     path, plain_path = folder / f"{record.id}.json", folder / "plain.json"
     plain = json.loads(record.to_bytes())
+    del plain["seal"]  # of the bytes, not of what they say
     size = f"{len(record.to_bytes()) / 1000:.0f} kB"
     yield Case(
         name=f"a record of {size}, checked and written to disk",
@@ -147,14 +188,14 @@ def _tables(runs: Sequence[Run], scale: str, scratch: Path, *counts: int) -> Cas
     )
 
 
-def _python(words: Sequence[str], results: Path) -> None:
+def _python(words: Sequence[str], results: Path, **more: str) -> None:
     """Run a command of this checkout, with a results folder of the bench's own.
 
     Raises:
         BenchError: It failed.
     """
     command = [sys.executable, *words]
-    environment = os.environ | {"TKSBENCH_RESULTS": str(results)}
+    environment = os.environ | {"TKSBENCH_RESULTS": str(results)} | more
     environment.pop("PYTHONDONTWRITEBYTECODE", None)  # compiling the libraries anew each time is nobody's normal case
     done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, check=False)
     if done.returncode:

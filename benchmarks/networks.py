@@ -1,12 +1,14 @@
 """Training steps of ResNet-19 and VGG-SNN: this project, the same network with ReLU, SpikingJelly and BrainCog.
 
 A step is forward pass, cross-entropy of the mean logits, backward pass and AdamW in one kernel, the same for all. The
-floor and the peers are measured in each form that may be their fastest; the line to hold against is the best one.
+floor and the peers are measured in each form that may be their fastest; the line to hold against is the best one. On
+CUDA convolutions are in bfloat16, and a form may be recorded as a CUDA graph, as the trainer does.
 """
 
 from __future__ import annotations
 
 import sys
+import time
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -19,6 +21,7 @@ from benchmarks.timing import Candidate, Case
 from tksbench.snn.losses import baseline
 from tksbench.snn.resnet import SpikingResNet19
 from tksbench.snn.vgg import VGGSNN
+from tksbench.train.graph import GraphedStep
 from tksbench.train.memory import keep_freed_memory
 
 if TYPE_CHECKING:
@@ -29,6 +32,7 @@ if TYPE_CHECKING:
     from benchmarks.parts import Options
 
 NEEDS = ()
+FULL_ON_A_GPU = True
 REFERENCE = "ReLU"
 # Batch sizes: small, full, and on CUDA.
 RESNET_BATCH = (4, 16, 128)
@@ -46,38 +50,56 @@ class Step:
         Args:
             make: Makes the network.
             images: Its input.
-            form: "eager", "contiguous" (eager, and not channels-last) or "compiled".
+            form: "eager", "contiguous" (eager, and not channels-last), "compiled", "graph" (eager, recorded) or
+                "compiled graph".
             device: Where to train it.
         """
         self.make, self.form, self.device = make, form, device
         self.images = images.to(device, memory_format=self._memory_format(images))
         self.labels = torch.arange(len(images), device=device) % CLASSES
         self.network: Any = None
+        self.graph: GraphedStep | None = None
 
     def __call__(self) -> float:
         """Train once and wait for it; the loss before."""
         if self.network is None:
             self._begin()
-        self.optimizer.zero_grad(set_to_none=True)
-        with torch.autocast(self.device.type, torch.bfloat16, enabled=self.device.type == "cuda"):
-            logits = self.network(self.images)
-        loss = baseline(logits, self.labels)
-        loss.backward()  # type: ignore[no-untyped-call]
-        self.optimizer.step()
+        (loss,) = self.graph(self.images, self.labels) if self.graph else self._train(self.images, self.labels)
         return loss.item()
 
     def values(self) -> dict[str, float]:
-        """Megabytes of one more step: peak above what lies there between steps, and kept for the backward pass."""
+        """Megabytes of one more step: peak above what lies there between steps, and kept for the backward pass.
+
+        A graph holds its memory between steps: its peak is not told. On CUDA also what part of the device's measured
+        rate of bfloat16 products the step makes of the convolutions' operations.
+        """
         memory = Memory(self.device)
-        return {"peak MB": memory.peak(self) / 1e6, "kept MB": memory.kept(self, self.network) / 1e6}
+        found = {}
+        if self.device.type == "cuda":
+            operations = training_operations(self.make().to(self.device), self.images)
+            found["matrix %"] = 100 * operations / (_seconds(self) * matrix_rate(self.device))
+        if self.graph is None:
+            found |= {"peak MB": memory.peak(self) / 1e6, "kept MB": memory.kept(self, self.network) / 1e6}
+        return found
+
+    def _train(self, images: Tensor, labels: Tensor) -> tuple[Tensor]:
+        with torch.autocast(self.device.type, torch.bfloat16, enabled=self.device.type == "cuda"):
+            logits = self.network(images)
+        loss = baseline(logits, labels)
+        loss.backward()  # type: ignore[no-untyped-call]
+        self.optimizer.step()
+        self.optimizer.zero_grad(set_to_none=True)
+        return (loss.detach(),)
 
     def _begin(self) -> None:
         network = self.make().to(self.device)
         if self.form != "contiguous":
             network = network.to(memory_format=torch.channels_last)
         network.train()
-        self.optimizer = torch.optim.AdamW(network.parameters(), lr=1e-4, fused=True)
-        self.network = torch.compile(network) if self.form == "compiled" else network
+        capturable = self.device.type == "cuda"
+        self.optimizer = torch.optim.AdamW(network.parameters(), lr=1e-4, fused=True, capturable=capturable)
+        self.network = torch.compile(network) if self.form.startswith("compiled") else network
+        self.graph = GraphedStep(self._train) if self.form.endswith("graph") else None
 
     def _memory_format(self, images: Tensor) -> torch.memory_format:
         return torch.channels_last if images.dim() == 4 and self.form != "contiguous" else torch.preserve_format
@@ -98,6 +120,48 @@ def cases(options: Options) -> Iterator[Case]:
     frames = torch.poisson(torch.full((batch, 10, 2, FRAME, FRAME), 0.3), generator=generator)
     name = f"VGG-SNN, batch {batch}, T=10, {FRAME}x{FRAME}"
     yield _case(name, VGGSNN(img_size=FRAME), frames, libraries, device, compiled=size > 0)
+
+
+def training_operations(network: nn.Module, images: Tensor) -> float:
+    """Floating-point operations of a training step's convolutions: forward, and twice as many backward.
+
+    As if an image that is repeated over time were convolved at every step, whatever the network does.
+    """
+    steps = network.T if images.dim() == 4 else images.shape[1]
+    total = 0
+
+    def count(module: nn.Module, inputs: tuple[Tensor, ...], out: Tensor) -> None:
+        nonlocal total
+        weight: Any = module.weight
+        repeats = steps if inputs[0].shape[0] == images.shape[0] else 1
+        total += 2 * weight[0].numel() * out.numel() * repeats
+
+    handles = [one.register_forward_hook(count) for one in network.modules() if isinstance(one, torch.nn.Conv2d)]
+    with torch.no_grad():
+        network(images)
+    for handle in handles:
+        handle.remove()
+    return 3.0 * total
+
+
+def matrix_rate(device: torch.device, size: int = 8192) -> float:
+    """Operations a second of a product of two bfloat16 matrices."""
+    left, right = (torch.randn(size, size, device=device, dtype=torch.bfloat16) for _ in range(2))
+
+    def product() -> None:
+        torch.matmul(left, right)
+        torch.cuda.synchronize(device)
+
+    return 2 * size**3 / _seconds(product)
+
+
+def _seconds(work: Callable[[], object], calls: int = 10) -> float:
+    """Mean seconds of a call, each of which waits for the device, after one that does not count."""
+    work()
+    started = time.perf_counter()
+    for _ in range(calls):
+        work()
+    return (time.perf_counter() - started) / calls
 
 
 def network(library: peers.Library, ours: nn.Module) -> nn.Module:
@@ -131,15 +195,16 @@ def _case(
     """All candidates of a network. They start from the same weights, which `ours` holds while it is not trained."""
     weights = {key: value.clone() for key, value in ours.state_dict().items()}
     again = partial(_again, type(ours), weights)
-    forms = ["eager", "contiguous", *["compiled"] * compiled]
-    named = {"eager": "", "contiguous": ", NCHW", "compiled": ", compiled"}
+    cuda = device.type == "cuda"
+    forms = ["eager", "contiguous", *["compiled"] * compiled, *["graph", "compiled graph"] * cuda]
+    named = {"eager": "", "contiguous": ", NCHW"} | {form: f", {form}" for form in forms[2:]}
     steps = {
         f"{REFERENCE}{named[form]}": Step(lambda: network(peers.relu(), again()), images, form, device)
         for form in forms
     }
     steps["this project"] = Step(again, images, "eager", device)
-    if device.type == "cuda":
-        steps["this, compiled"] = Step(again, images, "compiled", device)
+    if cuda:
+        steps["this project, graph"] = Step(again, images, "graph", device)
     for label, library in libraries.items():
         made = partial(_of_library, library, again)
         mine = forms if label == "SpikingJelly" else ["contiguous"]  # BrainCog compiles badly, and is slower otherwise

@@ -10,6 +10,7 @@ from __future__ import annotations
 import multiprocessing
 import os
 import tempfile
+import warnings
 from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -97,6 +98,7 @@ def work(pipe: Connection, rank: int, meeting: str, batch: int) -> None:
     """What a worker does: a step of the candidate it is told, until the pipe is closed."""
     if hasattr(os, "sched_setaffinity"):
         os.sched_setaffinity(0, {_cores()[rank]})
+    os.environ.setdefault("TORCH_CPP_LOG_LEVEL", "ERROR")  # before torch: it warns of what the trainer asks for
     import torch
     import torch.distributed as dist
 
@@ -123,6 +125,7 @@ def _steps(rank: int, batch: int) -> dict[str, Any]:
     from tksbench.snn.resnet import SpikingResNet19
     from tksbench.train.batchnorm import synchronise
     from tksbench.train.memory import keep_freed_memory
+    from tksbench.train.processes import DATA_PARALLEL
 
     keep_freed_memory()
     device = torch.device("cpu")
@@ -132,12 +135,18 @@ def _steps(rank: int, batch: int) -> dict[str, Any]:
         torch.manual_seed(0)
         return SpikingResNet19().to(memory_format=torch.channels_last)
 
+    def parallel(network: torch.nn.Module) -> torch.nn.Module:
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", message="`broadcast_buffers` is deprecated", category=FutureWarning)
+            options: dict[str, Any] = DATA_PARALLEL
+            return DistributedDataParallel(network, **options)
+
     own = Step(make, images, "eager", device)
     made = {
         ALONE: own,
         UNCONNECTED: own,
-        AVERAGED: Step(lambda: DistributedDataParallel(make()), images, "eager", device),
-        TOGETHER: Step(lambda: DistributedDataParallel(synchronise(make(), device)), images, "eager", device),
+        AVERAGED: Step(lambda: parallel(make()), images, "eager", device),
+        TOGETHER: Step(lambda: parallel(synchronise(make(), device)), images, "eager", device),
     }
     return made
 

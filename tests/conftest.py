@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib.util
 import os
 import shutil
+import subprocess
 from typing import TYPE_CHECKING
 
 import pytest
@@ -25,6 +26,13 @@ def _has_module(name: str) -> bool:
     return importlib.util.find_spec(name) is not None
 
 
+def _has_latex() -> bool:
+    if not _has_program("pdflatex") or not _has_program("kpsewhich"):
+        return False
+    packages = ["booktabs.sty", "longtable.sty", "multirow.sty", "pdflscape.sty"]
+    return subprocess.run(["kpsewhich", *packages], capture_output=True, check=False).returncode == 0
+
+
 def _has_gpu() -> bool:
     import torch
 
@@ -39,7 +47,7 @@ TOOLS: dict[str, tuple[Callable[[], bool], str]] = {
         lambda: _has_program("chromium-headless-shell", "chromium") and _has_module("playwright"),
         "no Chromium here, or no playwright: .ci/install-chromium (Debian, root), then make env",
     ),
-    "latex": (lambda: _has_program("pdflatex"), "no LaTeX here: .ci/install-latex (Debian, root)"),
+    "latex": (_has_latex, "no LaTeX here, or no multirow: .ci/install-latex (Debian, root)"),
 }
 
 

@@ -4,16 +4,20 @@ from __future__ import annotations
 
 import json
 import types
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 
 from benchmarks import __main__ as command
-from benchmarks import framing, harness, parts, results, timing
+from benchmarks import data, framing, harness, parts, results, timing
 from benchmarks.parts import BenchError, Options
 from benchmarks.timing import Candidate, Case, Row
+from tksbench.data.registry import ensure_miniature
 from tksbench.errors import TksbenchError
+from tksbench.recipe import DataSpec
 from tksbench.runs.record import load_record
 
 README = Path(results.__file__).with_name("README.md")
@@ -153,6 +157,25 @@ def test_framing_takes_real_recordings_where_the_data_root_has_them(tmp_path: Pa
     assert case.name == "N-MNIST, 1 recordings of 300 events, T=10, 34x34"
 
 
+@pytest.mark.parametrize("real", [False, True])
+def test_data_candidates_read_the_same_samples(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, real: bool) -> None:
+    monkeypatch.setattr(data, "BATCHES", (2, 2))
+    monkeypatch.setattr(data, "BATCH", 8)
+    if real:  # the miniature has the format of the original, but not its checksums
+        ensure_miniature("cifar10", tmp_path)
+        monkeypatch.setattr(data, "DataSpec", partial(DataSpec, source="miniature"))
+        (tmp_path / "cifar-10-batches-py").symlink_to(next((tmp_path / "miniature").rglob("cifar-10-batches-py")))
+    found = list(data.cases(Options(full=False, data=tmp_path, scratch=tmp_path)))
+    assert [case.name.split()[0] for case in found] == ["plain", "strong"]
+    for case in found:
+        assert ("16 images of CIFAR-10" in case.name) == real
+        batches = [candidate.run() for candidate in case.candidates]
+        for images, labels in batches:
+            assert (images.shape, images.dtype) == ((8, 3, 32, 32), torch.float32)
+            assert torch.equal(labels, batches[0][1])
+        assert all(candidate.values()["images/s"] > 0 for candidate in case.candidates)
+
+
 def test_synthetic_records_are_valid_and_differ_by_seed(tmp_path: Path) -> None:
     runs = harness.all_runs("mini")[:2]
     harness.write_records(runs, tmp_path, 5)
@@ -174,3 +197,11 @@ def test_tables_are_made_from_all_synthetic_records(tmp_path: Path) -> None:
 def test_a_command_that_fails_is_told_in_one_line(tmp_path: Path) -> None:
     with pytest.raises(BenchError, match=r"-m tksbench.tables ended with status 2: .*table9"):
         harness._python(["-m", "tksbench.tables", "table9"], tmp_path)
+
+
+def test_a_record_is_written_and_read(tmp_path: Path) -> None:
+    run = harness.all_runs("smoke")[0]
+    for case in harness._one_record(harness.synthetic_record(run), tmp_path):
+        for candidate in case.candidates:
+            candidate.run()
+    assert (tmp_path / f"{run.id}.json").stat().st_size > 1000

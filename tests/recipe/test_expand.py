@@ -186,7 +186,7 @@ def test_missing_file_names_the_recipes_folder_and_no_hidden_file(tmp_path: Path
 
 
 def test_method_from_outside_is_planned_without_being_imported(write, tmp_path: Path, monkeypatch) -> None:  # type: ignore[no-untyped-def]
-    (tmp_path / "losses_of_mine.py").write_text("raise RuntimeError")
+    (tmp_path / "losses_of_mine.py").write_text("raise RuntimeError\ndef one(logits, target, a): ...")
     monkeypatch.syspath_prepend(tmp_path)
     text = SMALL.replace("method: tks}", "method: losses_of_mine:one, params: {kwargs: {a: 1}}}")
     recipe = load_recipe(write(text + "    method: {alpha: 0.1}\n"))
@@ -204,7 +204,7 @@ def outside(write, tmp_path: Path, monkeypatch):  # type: ignore[no-untyped-def]
     monkeypatch.syspath_prepend(tmp_path)
 
     def plan(code: str, params: str = "{}") -> Run:
-        (folder / "late.py").write_text(code)
+        (folder / "late.py").write_text(f"{code}\ndef loss(logits, target): ...\n" if code.startswith("a =") else code)
         text = SMALL.replace("method: tks}", f'method: "package_of_mine.late:loss", params: {params}}}')
         return expand(load_recipe(write(text)))[0]
 
@@ -235,6 +235,52 @@ def test_a_method_without_a_source_file_is_refused(outside, write, name: str) ->
     told = problems(write(SMALL.replace("method: tks}", f'method: "{name}"}}')))
     assert "there is no module" in told[0]
     assert "with a source file" in told[0]
+
+
+@pytest.mark.parametrize(
+    ("code", "kwargs", "message"),
+    [
+        ("def loss(o, y, gain=1): ...", "gian: 1", "method.kwargs.gian: M has no such parameter; did you mean 'gain'?"),
+        ("def loss(o, y, /, *, gain=1): ...", "gian: 1", "did you mean 'gain'?"),
+        ("def loss(o, y): ...", "gain: 1", "method.kwargs.gain: M has no such parameter"),
+        ("def loss(o, y, **more): ...", "y: 1", "method.kwargs.y: M has no such parameter"),
+        ("def loss(o, y, gain): ...", "", "M needs a value for 'gain': it has no default; give it in kwargs"),
+        ("def loss(o, y, *, a=1, gain): ...", "", "M needs a value for 'gain'"),
+        ("def loss(o): ...", "", "M takes 1 positional, but is given (logits, target)"),
+        ("def los(o, y): ...", "", "late.py has no 'loss'; did you mean 'los'?"),
+        ("def loss(o, y:\n", "", "late.py is no Python that can be read: line 1: "),
+        ("loss = '\0'", "", "late.py is no Python that can be read: "),
+    ],
+)
+def test_a_call_that_a_method_from_outside_cannot_take_is_told_by_its_file(  # type: ignore[no-untyped-def]
+    outside, code: str, kwargs: str, message: str
+) -> None:
+    with pytest.raises(RecipeError) as error:
+        outside(code, f"{{kwargs: {{{kwargs}}}}}")
+    assert len(error.value.problems) == 1
+    assert error.value.problems[0].where.endswith("small.yaml:10")
+    assert message.replace("M", "method 'package_of_mine.late:loss'") in str(error.value)
+
+
+@pytest.mark.parametrize(
+    "code",
+    [
+        "def loss(o, y, gain, more=2): ...",
+        "def loss(o, y, **more): ...",
+        "def loss(*both, gain=1): ...",
+        "def loss(o, y, *, gain): ...",
+        "@wraps\ndef loss(o): ...",
+        "def loss(o): ...\nloss = other",
+        "if x:\n    def loss(o): ...\nelse:\n    def loss(o, y): ...",
+        "from elsewhere import loss",
+        "from elsewhere import *",
+        "def loss(o): ...\nfrom elsewhere import *",
+        "def __getattr__(name): ...  # loss",
+        "class loss: ...",
+    ],
+)
+def test_what_a_file_does_not_tell_of_a_method_is_left_to_the_trainer(outside, code: str) -> None:  # type: ignore[no-untyped-def]
+    assert outside(code, "{kwargs: {gain: 1}}").spec.method.params == {"gain": 1}
 
 
 def test_first_seed_is_the_recipes_and_survives_json(write) -> None:  # type: ignore[no-untyped-def]

@@ -208,6 +208,14 @@ def test_a_bad_claim_is_one_message(world: World, capsys: pytest.CaptureFixture[
     assert err.count("\n") == 1
 
 
+def test_why_of_claims_lists_them_with_their_verdicts(world: World, capsys: pytest.CaptureFixture[str]) -> None:
+    judge(world, CLAIM, PER_STEP)
+    assert main(["--why", "claims"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[0] == "claims: 2 claims; what stands behind one:"
+    assert [line.split()[0] for line in lines[3:]] == ["over-baseline", "every-step"]
+
+
 def test_why_tells_the_pairs_and_tests_single_steps_where_the_logits_are(
     world: World, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from tksbench.report import costs
 from tksbench.tables import main
 
 if TYPE_CHECKING:
@@ -19,7 +20,9 @@ if TYPE_CHECKING:
 pytestmark = pytest.mark.latex
 RESULTS = Path(__file__).parents[2] / "results"
 COMMITTED = sorted(path.stem for path in (RESULTS / "tables").glob("*.tex"))
-PACKAGES = r"\usepackage[margin=14mm]{geometry}\usepackage{array,booktabs,longtable,graphicx,pdflscape}"
+PACKAGES = (
+    r"\usepackage[margin=14mm]{geometry}\usepackage{array,booktabs,longtable,multirow,tabularx,graphicx,pdflscape}"
+)
 COMPLAINTS = re.compile(r"Overfull|Float too large|undefined|Missing character|multiply|Rerun|^!", re.MULTILINE)
 
 
@@ -97,13 +100,33 @@ claims:
     paper.write_text(text)
     main([])
     tables = world.root / "results" / "tables"
-    assert "$^{\\dagger}$~scale mini.\\par" in world.read("table1.tex")
+    assert "Scale of our numbers: $^{\\dagger}$~mini.\\par" in world.read("table1.tex")
     assert re.search(r"81\.50 .*\$\^\{\\dagger\}\$ & ", world.read("table1.tex"))
-    assert "$^{\\dagger}$~scale smoke" in world.read("table3.tex")
-    assert "$^{\\ddagger}$~scale mini" in world.read("table3.tex")
+    assert "$^{\\dagger}$~smoke" in world.read("table3.tex")
+    assert "$^{\\ddagger}$~mini" in world.read("table3.tex")
     for name in ("table1", "table3", "costs", "claims"):
         compile_twice(tables, name)
     for path in tables.glob("*.aux"):
         path.unlink()
     document(tables)
     compile_twice(tables, "document")
+
+
+def test_wide_numbers_fit(world: World) -> None:
+    for seed, (tks, baseline) in zip((42, 43, 44), ((99.5, 10.0), (10.0, 99.5), (50.0, 15.5)), strict=True):
+        world.publish(world.run("paper", seed=seed), tks)
+        world.publish(world.run("paper", "baseline", seed=seed), baseline)
+    paper = world.root / "results" / "paper.yaml"
+    claim = "{id: a, text: TKS beats the baseline on CIFAR100 with ResNet-19 by 3.11 points, kind: difference, "
+    claim += "metric: top1, a: {run: cifar10/spiking_resnet19/tks}, b: {run: cifar10/spiking_resnet19/baseline}, "
+    paper.write_text(f"{paper.read_text()}\nclaims:\n  - {claim}value: 3.11, where: w}}\n")
+    main([])
+    assert re.search(r"\$-\$\d\d\d\.\d\d to \$\+\$\d\d\d\.\d\d", world.read("claims.tex"))
+    for name in ("table1", "table3", "costs", "claims"):
+        compile_twice(world.root / "results" / "tables", name)
+
+
+def test_a_table_of_costs_may_be_longer_than_a_page(tmp_path: Path) -> None:
+    rows = tuple((f"cifar100/spiking_resnet19/tks-{number}", "mini", "3", *["1.00"] * 5) for number in range(200))
+    (tmp_path / "costs.tex").write_text(costs.latex(costs.Costs(rows, "")))
+    assert re.search(r"written on costs.pdf \([3-9] pages", compile_twice(tmp_path, "costs"))

@@ -204,6 +204,21 @@ def test_a_phone_never_scrolls_sideways(browser: Browser, address: str) -> None:
     page.close()
 
 
+def test_rows_are_sorted_on_a_phone(browser: Browser, address: str) -> None:
+    page = browser.new_page(viewport={"width": 390, "height": 844}, has_touch=True, is_mobile=True)
+    page.goto(address)
+    page.locator("#cited").check()
+    buttons = page.locator("#table1 thead button")
+    buttons.first.scroll_into_view_if_needed()
+    boxes = [one.bounding_box() for one in buttons.all()]
+    assert all(box and box["x"] >= 0 and box["x"] + box["width"] <= 390 and box["height"] >= 32 for box in boxes)
+    buttons.filter(has_text="Paper").tap()
+    methods = page.locator("#table1 tbody").first.locator(".row .method")
+    assert methods.all_text_contents() == ["TKS*", "Other_net & co [5]*", "[36]"]
+    assert page.locator("#table1 thead th[aria-sort=descending]").inner_text().startswith("Paper")
+    page.close()
+
+
 def test_without_javascript_everything_can_still_be_read(browser: Browser, address: str) -> None:
     context = browser.new_context(java_script_enabled=False)
     page = context.new_page()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import json
 import os
 import re
@@ -173,6 +174,39 @@ def test_what_is_refused_is_named_and_the_rest_is_aggregated(world: World, capsy
     assert len(refused) == 5
     row = next(line for line in world.read("table1.md").splitlines() if "mini" in line)
     assert [cell.strip() for cell in row.split("|")][6:9] == ["60.00 ± 0.00", "60.00 ± 0.00", "3"]
+
+
+def test_no_record_is_left_for_the_collector(world: World) -> None:
+    world.publish(world.run("mini"), 70.0)
+    gc.collect()
+    gc.disable()  # thousands of records in a cycle would cost a tenth of the time that all tables take
+    try:
+        main(["--format", "md,tex,html"])
+        assert [type(one).__name__ for one in gc.get_objects()].count("Record") == 0
+    finally:
+        gc.enable()
+
+
+def test_a_record_under_another_scale_than_its_spec_has_is_refused(
+    world: World, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run = world.run("mini")
+    world.publish(run, 70.0)
+    _edit(world.ledger.published(run.id), lambda plain: plain.update(scale="paper"))
+    assert main([]) == 0
+    assert "says scale paper, but its spec is that of scale mini" in capsys.readouterr().err
+    assert "70.00" not in world.read("table1.md")
+
+
+def test_a_record_keeps_its_cell_when_its_run_gets_another_name(
+    world: World, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run = world.run("mini")
+    world.publish(run, 70.0)
+    _edit(world.ledger.published(run.id), lambda plain: plain.update(name="as/it/was"))
+    assert main([]) == 0
+    assert "refused" not in capsys.readouterr().err
+    assert "70.00" in world.read("table1.md")
 
 
 @pytest.mark.parametrize(
@@ -355,9 +389,25 @@ def test_why_of_a_cell_without_runs_tells_the_command(world: World, capsys: pyte
     assert "--scale smoke --only cifar10/spiking_resnet19/baseline" in out
 
 
+def test_why_of_a_table_lists_its_cells_and_verdicts(world: World, capsys: pytest.CaptureFixture[str]) -> None:
+    world.publish(world.run("mini"), 62.5)
+    assert main(["--why", "table1"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[0] == "table1: 2 cells; what stands behind one:"
+    assert lines[3] == "table1/cifar10/resnet19/tks   not comparable (scale mini)"
+    assert lines[4].startswith("table1/cifar100/resnet19/tks  not run")
+
+
+def test_why_of_a_part_of_a_table_lists_that_part(world: World, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["--why", "table1/cifar100/"]) == 0
+    assert capsys.readouterr().out.splitlines()[3:] == ["table1/cifar100/resnet19/tks  not run (no recipe)"]
+
+
 @pytest.mark.parametrize(
     ("words", "message"),
     [
+        (["--why", "tabel1"], "no such cell; did you mean 'table1'?"),
+        (["--why", "table1/cifar1"], "no such cell; did you mean 'table1/cifar10"),
         (["tabel1"], "no table or figure 'tabel1'; did you mean 'table1'?"),
         (["--why", "table1/cifar10/resnet19/tk"], "did you mean 'table1/cifar10/resnet19/tks'?"),
         (["--format", "pdf"], "--format pdf: expected md, tex"),

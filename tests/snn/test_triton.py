@@ -1,4 +1,4 @@
-"""The Triton kernels: run by Triton's interpreter against the fused pass, and compiled for GPUs; neither needs one."""
+"""The Triton kernels: run by Triton's interpreter against plain torch, and compiled for GPUs; neither needs one."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 import torch
 
+from tests.snn.norm_lif_cases import compare
 from tksbench.snn.errors import SnnError
 from tksbench.snn.neuron import lif
 
@@ -42,6 +43,36 @@ for dtype, tolerance in ((torch.float32, 1e-5), (torch.bfloat16, 1e-2), (torch.f
                 torch.testing.assert_close(their_grad, grad, rtol=tolerance, atol=tolerance)
             assert their_spikes.stride() == spikes.stride() and their_spikes.dtype == dtype
 print("same")
+"""
+
+NORM_INTERPRETED = """
+from tests.snn.norm_lif_cases import compare
+compare("cpu", ((4, 2, 16, 5, 3), (1, 3, 7, 4, 4), (10, 2, 24, 3, 5), (4, 3, 200, 4, 4)))
+print("same")
+"""
+
+NORM_COMPILED = """
+import triton
+from triton.backends.compiler import GPUTarget
+from triton.compiler import ASTSource
+from tksbench.snn import triton_normlif as kernels
+
+common = {"rows": "i32", "channels": "i32"}
+numbers = {"rate": "fp32", "threshold": "fp32", "peak": "fp32", "slope": "fp32"}
+for kind in ("*fp32", "*bf16"):
+    x = {"x": kind, "shortcut": kind, "upstream": kind, "fixed": "*fp32"}
+    tile = {"BR": 8, "BC": 128}
+    form = {"T": 4, "SHORTCUT": True, "REPEATED": False, **tile}
+    result = {"totals": "*fp32", "result": kind, "beside": kind, **common, "n": "fp32", **numbers}
+    for kernel, signature, constants in (
+        (kernels._sum, {"x": kind, "sums": "*fp32", **common, "share": "i32"}, tile),
+        (kernels._sum_gradients, x | {"sums": "*fp32", **common, "share": "i32", **numbers}, form),
+        (kernels._propagate, x | result, form | {"BESIDE": True}),
+    ):
+        source = ASTSource(kernel, signature | dict.fromkeys(constants, "constexpr"), constants)
+        made = triton.compile(source, target=GPUTarget("cuda", 80, 32), options={"num_warps": 8})
+        assert made.asm["cubin"] and made.metadata.shared < 48_000
+print("compiled")
 """
 
 COMPILED = """
@@ -84,6 +115,16 @@ def test_the_kernels_compile_for_a_gpu_without_contraction(tmp_path: Path) -> No
 
 
 @needs_triton
+def test_interpreted_norm_and_neuron_equal_float64(tmp_path: Path) -> None:
+    assert python(NORM_INTERPRETED, tmp_path, TRITON_INTERPRET="1") == "same\n"
+
+
+@needs_triton
+def test_the_kernels_of_norm_and_neuron_compile_for_a_gpu(tmp_path: Path) -> None:
+    assert python(NORM_COMPILED, tmp_path) == "compiled\n"
+
+
+@needs_triton
 def test_triton_is_refused_on_a_cpu() -> None:
     with pytest.raises(SnnError, match=r"triton needs float32, bfloat16 or float16 on CUDA, not torch.float32 on cpu"):
         lif(torch.randn(4, 5), backend="triton")
@@ -102,3 +143,11 @@ def test_on_a_gpu_triton_equals_the_reference(dtype: torch.dtype) -> None:
         spikes.backward(upstream)
         found.append((spikes.detach(), leaf.grad))
     torch.testing.assert_close(found[1], found[0], rtol=1e-2 if dtype == torch.bfloat16 else 1e-5, atol=1e-5)
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_on_a_gpu_norm_and_neuron_equal_float64(dtype: torch.dtype) -> None:
+    shapes = ((4, 2, 16, 5, 3), (1, 3, 7, 4, 4), (10, 2, 24, 3, 5), (16, 5, 200, 8, 4), (4, 3, 512, 8, 8))
+    compare("cuda", shapes, dtype)

@@ -149,4 +149,57 @@ def compare_batch_norms(rank: int, data: Data) -> None:
     pairs += [(a.grad, b.grad) for a, b in zip(expected.parameters(), found.parameters(), strict=True)]
     for a, b in pairs:
         torch.testing.assert_close(a, b, rtol=1e-5, atol=1e-5)
+    expected(whole.bfloat16())
+    found(whole.bfloat16()[part])
+    for a, b in zip(expected.buffers(), found.buffers(), strict=True):  # in float32 whatever comes in
+        torch.testing.assert_close(a, b, rtol=1e-5, atol=1e-5)
+    sys.exit(0)
+
+
+def compare_fused_batch_norms(rank: int, data: Data) -> None:
+    """In place of training: the compiled pass over each process's part; process 0 compares with the whole in one."""
+    import torch
+    import torch.distributed as dist
+    from torch import nn
+
+    from tksbench.snn import native
+    from tksbench.snn.neuron import LIF
+    from tksbench.snn.normlif import _fits, _native, norm_lif
+    from tksbench.train.batchnorm import synchronise
+
+    dist.init_process_group("gloo", rank=rank, world_size=2)
+    steps, batch = 3, 10
+    part = slice(0, 4) if rank == 0 else slice(4, 10)
+    for repeats, with_shortcut in ((1, False), (1, True), (steps, False)):
+        torch.manual_seed(repeats + with_shortcut)
+        folded = 1 if repeats > 1 else steps
+        x, shortcut = 2 * torch.randn(folded, batch, 6, 4, 5) + 1, torch.rand(folded, batch, 6, 4, 5)
+        target = torch.randn(steps, batch, 6, 4, 5)
+        found = []
+        for norm, mine in (
+            (nn.BatchNorm2d(6), slice(None)),
+            (synchronise(nn.BatchNorm2d(6), torch.device("cpu")), part),
+        ):
+            assert isinstance(norm, nn.BatchNorm2d)
+            nn.init.uniform_(norm.weight, generator=torch.Generator().manual_seed(1))
+            one, two = (
+                tensor[:, mine].flatten(0, 1).contiguous(memory_format=torch.channels_last).requires_grad_()
+                for tensor in (x, shortcut)
+            )
+            neurons, added = LIF(), two if with_shortcut else None
+            assert native.library() is None or (_fits(norm, neurons, one) and _native(neurons, one, added))
+            spikes = norm_lif(norm, neurons, one, steps, added, repeats)
+            (spikes.view(steps, -1, 6, 4, 5) * target[:, mine]).sum().backward()
+            assert norm.weight.grad is not None and norm.bias.grad is not None and one.grad is not None
+            sums = torch.stack([norm.weight.grad, norm.bias.grad])
+            if mine is part:
+                dist.all_reduce(sums)
+            grads = [one.grad] if two.grad is None else [one.grad, two.grad]
+            local = [spikes.detach().view(steps, -1, 6, 4, 5), *(grad.view(folded, -1, 6, 4, 5) for grad in grads)]
+            found.append((local, [sums, *norm.state_dict().values()]))
+        (whole, expected), (local, shared) = found
+        for a, b in zip(whole, local, strict=True):
+            torch.testing.assert_close(a[:, part], b, rtol=1e-5, atol=1e-5)
+        for a, b in zip(expected, shared, strict=True):
+            torch.testing.assert_close(a, b, rtol=1e-5, atol=1e-5)
     sys.exit(0)

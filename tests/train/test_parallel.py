@@ -54,6 +54,11 @@ def test_batch_norm_sees_the_global_batch(make_run: MakeRun) -> None:
     assert ranks.run_ranks(run_dir.path, 2, ranks.compare_batch_norms) == [0, 0], run_dir.log.read_text()
 
 
+def test_compiled_batch_norm_and_neuron_see_the_global_batch(make_run: MakeRun) -> None:
+    _, run_dir = make_run()
+    assert ranks.run_ranks(run_dir.path, 2, ranks.compare_fused_batch_norms) == [0, 0], run_dir.log.read_text()
+
+
 def test_signal_to_one_process_stops_all_and_they_go_on_to_the_same_weights(make_run: MakeRun) -> None:
     _, whole = make_run("whole")
     assert ranks.run_ranks(whole.path, 2) == [0, 0]

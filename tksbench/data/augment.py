@@ -1,11 +1,13 @@
 """The paper's image transforms (paper.md 5.1, 5.2, 5.5).
 
-timm and torchvision do the work on single images. What has to be fast (crop, flip and normalisation of CIFAR
-batches) is done here on whole uint8 batches; the tests compare it with torchvision's functions bit for bit.
+timm and torchvision do the work on single images. What has to be fast is done here: crop, flip and normalisation on
+whole uint8 batches, and those of RandAugment's operations that treat each level alike by tables. The tests compare all
+of it with torchvision's and timm's functions, bit for bit.
 """
 
 from __future__ import annotations
 
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
@@ -22,6 +24,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     ImageTransform = Callable[[Image.Image], torch.Tensor]
+    Operation = Callable[..., Image.Image]
 
 IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 CIFAR10_MEAN, CIFAR10_STD = (0.4914, 0.4822, 0.4465), (0.2023, 0.1994, 0.2010)
@@ -52,15 +55,16 @@ def crop_and_flip(
         uint8 [B, C, H, W].
     """
     height, width = images.shape[2:]
-    padded = np.pad(images, ((0, 0), (0, 0), (pad, pad), (pad, pad)))
+    padded = np.zeros((*images.shape[:2], height + 2 * pad, width + 2 * pad), np.uint8)  # np.pad takes twice as long
+    padded[:, :, pad : pad + height, pad : pad + width] = images
     windows = np.lib.stride_tricks.sliding_window_view(padded, (height, width), axis=(2, 3))
     out = windows[np.arange(len(images)), :, top, left]
     out[flip] = out[flip][..., ::-1]
     return out
 
 
-def normalise(images: NDArray[np.uint8], mean: tuple[float, ...], std: tuple[float, ...]) -> torch.Tensor:
-    """Scale uint8 images to [0, 1] and standardise each channel.
+def normalise(images: torch.Tensor, mean: tuple[float, ...], std: tuple[float, ...]) -> torch.Tensor:
+    """Scale uint8 images to [0, 1] and standardise each channel, on the device where they are.
 
     Args:
         images: uint8 [B, C, H, W].
@@ -70,9 +74,19 @@ def normalise(images: NDArray[np.uint8], mean: tuple[float, ...], std: tuple[flo
     Returns:
         float32 [B, C, H, W], equal to torchvision's ToTensor and Normalize bit for bit.
     """
-    scaled = torch.from_numpy(images).to(torch.float32).div_(255)
-    centred = scaled.sub_(torch.tensor(mean).view(-1, 1, 1))
-    return centred.div_(torch.tensor(std).view(-1, 1, 1))
+    full, centre, spread = _constants(mean, std, images.device)
+    return images.to(torch.float32).div_(full).sub_(centre).div_(spread)
+
+
+@lru_cache(maxsize=16)
+def _constants(
+    mean: tuple[float, ...], std: tuple[float, ...], device: torch.device
+) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    """The full range (a scalar), mean and standard deviation [C, 1, 1]: sent once, since the device is waited for."""
+    # CUDA multiplies by the reciprocal of a divisor that is a number; only a tensor is divided by, rounded as on a CPU.
+    values = (torch.tensor(255.0), torch.tensor(mean).view(-1, 1, 1), torch.tensor(std).view(-1, 1, 1))
+    full, centre, spread = (value.to(device) for value in values)
+    return full, centre, spread
 
 
 def rand_augment(size: int) -> Callable[[Image.Image], Image.Image]:
@@ -88,8 +102,9 @@ def rand_augment(size: int) -> Callable[[Image.Image], Image.Image]:
     }
     chosen: Any = rand_augment_transform("rand-m9-mstd0.5-inc1", hparams)
     for operation in chosen.ops:
-        if operation.name == "PosterizeIncreasing":
-            operation.aug_fn = posterize
+        operation.aug_fn = _FASTER.get(operation.name, operation.aug_fn)
+        if operation.name in _POINTWISE:
+            operation.aug_fn = tabulated(operation.aug_fn)
     return cast("Callable[[Image.Image], Image.Image]", chosen)
 
 
@@ -102,19 +117,67 @@ def posterize(image: Image.Image, bits: int, **options: object) -> Image.Image:
     return Image.new(image.mode, image.size) if bits == 0 else ImageOps.posterize(image, bits)
 
 
-def random_erasing() -> Callable[[torch.Tensor], torch.Tensor]:
+def tabulated(operation: Operation) -> Operation:
+    """The same operation by a table of what it makes of each level, for one that knows neither place nor channel.
+
+    Args:
+        operation: From an RGB image and a few whole numbers to an image.
+    """
+    levels = np.arange(256, dtype=np.uint8)[None, :, None].repeat(3, axis=2)
+
+    @lru_cache(maxsize=512)
+    def table(*amounts: int) -> NDArray[np.uint8]:
+        return np.asarray(operation(Image.fromarray(levels), *amounts))[0, :, 0].copy()
+
+    def apply(image: Image.Image, *amounts: int, **options: object) -> Image.Image:
+        return Image.fromarray(table(*amounts).take(np.asarray(image)))
+
+    return apply
+
+
+def autocontrast(image: Image.Image, **options: object) -> Image.Image:
+    """Stretch each channel linearly over all levels, as `PIL.ImageOps.autocontrast` does."""
+    table = np.empty((3, 256), np.uint8)
+    for channel, (low, high) in zip(table, cast("list[tuple[int, int]]", image.getextrema()), strict=True):
+        scale = 255.0 / (high - low) if high > low else 1.0  # a flat channel stays as it is
+        offset = -low * scale if high > low else 0.0
+        channel[:] = (_LEVELS * scale + offset).clip(0, 255)
+    return Image.fromarray(table.take(np.asarray(image) + _CHANNELS))
+
+
+def equalize(image: Image.Image, **options: object) -> Image.Image:
+    """Spread the levels of each channel until its histogram is even, as `PIL.ImageOps.equalize` does."""
+    pixels = np.asarray(image) + _CHANNELS  # each channel has levels of its own
+    histogram = np.bincount(pixels.ravel(), minlength=3 * 256).reshape(3, 256)
+    below = histogram.cumsum(1) - histogram
+    # Pixels a level: those of the highest level that occurs do not count, so that it becomes white.
+    step = (below * (histogram > 0)).max(1, keepdims=True) // 255
+    table = np.where(step == 0, _LEVELS, np.minimum((below + step // 2) // np.maximum(step, 1), 255))
+    return Image.fromarray(table.astype(np.uint8).take(pixels))
+
+
+_LEVELS, _CHANNELS = np.arange(256), np.arange(3) * 256
+_POINTWISE = ("Invert", "PosterizeIncreasing", "SolarizeIncreasing", "SolarizeAdd")
+_FASTER: dict[str, Operation] = {
+    "PosterizeIncreasing": posterize,
+    "AutoContrast": autocontrast,
+    "Equalize": equalize,
+}
+
+
+def random_erasing() -> RandomErasing:
     """Erase one box in place with probability 0.25: area 2-33 %, aspect 0.3-3.3, a normal number a pixel."""
     erasing: Any = RandomErasing
-    return cast("Callable[[torch.Tensor], torch.Tensor]", erasing(0.25, mode="pixel", device="cpu"))
+    return cast("RandomErasing", erasing(0.25, mode="pixel", device="cpu"))
 
 
 def imagenet_transform(train: bool, size: int) -> ImageTransform:
-    """ImageNet's transform by timm (paper.md 5.2).
+    """ImageNet's transform by timm (paper.md 5.2), up to the normalisation: to uint8 [3, size, size].
 
     Training: random resized crop (scale 0.08-1, ratio 3/4-4/3, bilinear or bicubic at random), flip, colour
     jitter 0.4. Test: bicubic resize of the short side to size/0.875, centre crop. No auto-augment or erasing.
     """
-    options: dict[str, Any] = {"input_size": size, "mean": IMAGENET_MEAN, "std": IMAGENET_STD}
+    options: dict[str, Any] = {"input_size": size, "normalize": False}
     if train:
         options |= {"is_training": True, "color_jitter": 0.4, "auto_augment": None, "interpolation": "random"}
         options |= {"scale": (0.08, 1.0), "ratio": (3 / 4, 4 / 3), "hflip": 0.5, "re_prob": 0.0}
@@ -124,7 +187,9 @@ def imagenet_transform(train: bool, size: int) -> ImageTransform:
 
 
 def finegrained_transform(train: bool, size: int) -> ImageTransform:
-    """Transform of the fine-grained sets by torchvision (paper.md 5.5): full images, no boxes, no auto-augment.
+    """Transform of the fine-grained sets by torchvision (paper.md 5.5), up to the normalisation: to uint8.
+
+    Full images, no boxes, no auto-augment.
 
     Training: RandomResizedCrop and flip. Test: resize of the short side to size/0.875, centre crop.
     """
@@ -132,5 +197,4 @@ def finegrained_transform(train: bool, size: int) -> ImageTransform:
         geometry = [transforms.RandomResizedCrop(size), transforms.RandomHorizontalFlip()]
     else:
         geometry = [transforms.Resize(int(size / 0.875)), transforms.CenterCrop(size)]
-    tail = [transforms.ToTensor(), transforms.Normalize(IMAGENET_MEAN, IMAGENET_STD)]
-    return cast("ImageTransform", transforms.Compose([*geometry, *tail]))
+    return cast("ImageTransform", transforms.Compose([*geometry, transforms.PILToTensor()]))

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
 Key = tuple[int, int]
 Batch = tuple[torch.Tensor, torch.Tensor]
+Packed = tuple[torch.Tensor, ...]
 
 
 class Split(Dataset[Batch], ABC):
@@ -26,13 +27,18 @@ class Split(Dataset[Batch], ABC):
     batch, worker and resume do not matter. Give a `DataLoader` a batch sampler of such pairs and an identity
     `collate_fn`.
 
+    `unpack(pack(keys))` gives the same batch in two halves, the first of which may be done in another process and
+    the second on another device; in between lies what is cheapest to send.
+
     Attributes:
         labels: Class of each sample, int64 [N].
         balanced: Whether training draws classes equally often (N-Caltech101).
+        light: Whether packing a batch takes less time than another process would need to hand it over.
     """
 
     labels: NDArray[np.int64]
     balanced: bool = False
+    light: bool = False
 
     def __len__(self) -> int:
         """Number of samples N."""
@@ -48,6 +54,26 @@ class Split(Dataset[Batch], ABC):
         Returns:
             Images, float32 [B, C, H, W] (static) or [B, T, C, H, W] (event), and labels, int64 [B].
         """
+
+    def pack(self, keys: Sequence[Key]) -> Packed:
+        """Read one batch as far as it should be before it is sent anywhere.
+
+        Args:
+            keys: B pairs (epoch, index).
+
+        Returns:
+            Tensors on the CPU, to be sent one by one and given to `unpack` in the same order.
+        """
+        return self.__getitems__(keys)
+
+    def unpack(self, packed: Packed) -> Batch:
+        """Finish a packed batch on the device where its tensors are by now, without waiting for that device.
+
+        Returns:
+            What `__getitems__` gives, to the bit on every device.
+        """
+        images, labels = packed
+        return images, labels
 
 
 @dataclass(frozen=True)

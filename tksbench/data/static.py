@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import random
 import warnings
 from typing import TYPE_CHECKING, Protocol
 
@@ -23,7 +24,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from tksbench.data.augment import ImageTransform
-    from tksbench.data.base import Batch, Key
+    from tksbench.data.base import Batch, Key, Packed
 
 
 class ArraySplit(Split):
@@ -59,35 +60,64 @@ class ArraySplit(Split):
         self._pad = images.shape[-1] // 8
         self._rand_augment = augment.rand_augment(images.shape[-1])
         self._erase = augment.random_erasing()
+        self.light = augmentation != "strong"
 
     def __getitems__(self, keys: Sequence[Key]) -> Batch:
         """Read one batch; see `Split`."""
+        return self.unpack(self.pack(keys))
+
+    def pack(self, keys: Sequence[Key]) -> Packed:
+        """Everything but the normalisation.
+
+        Returns:
+            Images, uint8 [B, 3, H, W], and labels, int64 [B]; if strong also which K images have an erased box,
+            int64 [K], and these as they are in the end, float32 [K, 3, H, W]: normal numbers are no levels.
+        """
         indices = np.fromiter((index for _, index in keys), dtype=np.int64, count=len(keys))
         labels = torch.from_numpy(self.labels[indices])
         images = self.images[indices]
         if self._augmentation == "none":
-            return augment.normalise(images, self._mean, self._std), labels
+            return torch.from_numpy(images), labels
         bits = draw_bits(self._seed, keys, len(self), 5)
         uniform = to_uniform(bits[:, :3])
         top, left = (uniform[:, :2] * (2 * self._pad + 1)).astype(np.int64).T
         images = augment.crop_and_flip(images, top, left, uniform[:, 2] < 0.5, self._pad)
         if self._augmentation == "plain":
-            return augment.normalise(images, self._mean, self._std), labels
+            return torch.from_numpy(images), labels
         with preserved_globals():
-            images = self._colour(images, bits[:, 3])
-            batch = augment.normalise(images, self._mean, self._std)
-            for image, seed in zip(batch, bits[:, 4].tolist(), strict=True):
-                seed_globals(seed)
-                self._erase(image)
-        return batch, labels
+            coloured = self._coloured(images, bits[:, 3])
+            return coloured, labels, *self._erased(coloured, bits[:, 4])
 
-    def _colour(self, images: NDArray[np.uint8], seeds: NDArray[np.uint64]) -> NDArray[np.uint8]:
-        """Apply RandAugment to uint8 [B, 3, H, W]."""
+    def unpack(self, packed: Packed) -> Batch:
+        """Normalise; see `Split`."""
+        pixels, labels, *erased = packed
+        images = augment.normalise(pixels, self._mean, self._std)
+        return images.index_copy_(0, *erased) if erased else images, labels
+
+    def _coloured(self, images: NDArray[np.uint8], seeds: NDArray[np.uint64]) -> torch.Tensor:
+        """Apply RandAugment to uint8 [B, 3, H, W]; what comes back lies channels last."""
         pixels = np.ascontiguousarray(images.transpose(0, 2, 3, 1))
         for image, seed in zip(pixels, seeds.tolist(), strict=True):
             seed_globals(seed)
-            image[:] = np.asarray(self._rand_augment(Image.fromarray(image)))
-        return np.ascontiguousarray(pixels.transpose(0, 3, 1, 2))
+            before = Image.fromarray(image)
+            after = self._rand_augment(before)
+            if after is not before:  # a quarter of the images are left alone
+                image[:] = np.asarray(after)
+        return torch.from_numpy(pixels).permute(0, 3, 1, 2)
+
+    def _erased(self, pixels: torch.Tensor, seeds: NDArray[np.uint64]) -> tuple[torch.Tensor, torch.Tensor]:
+        """Which of the images [B, 3, H, W] have a box erased, and these, normalised."""
+        chosen = []
+        for number, seed in enumerate(seeds.tolist()):
+            random.seed(seed)
+            # timm's first draw: three images in four need no more.
+            if random.random() <= self._erase.probability:  # noqa: S311
+                chosen.append(number)
+        erased = augment.normalise(pixels[chosen], self._mean, self._std)
+        for image, seed in zip(erased, seeds[chosen].tolist(), strict=True):
+            seed_globals(seed)
+            self._erase(image)
+        return torch.tensor(chosen, dtype=torch.int64), erased
 
 
 class ImageFiles(Protocol):
@@ -134,7 +164,8 @@ class FileSplit(Split):
         Args:
             files: N image files.
             labels: int64 [N].
-            transform: From an RGB image to float32 [3, H, W]; may draw from the global generators.
+            transform: From an RGB image to uint8 [3, H, W]; may draw from the global generators. What it gives
+                is normalised by ImageNet's constants.
             seed: The run's seed.
             subset: Keep the first so many in a class-balanced order; None for all.
         """
@@ -144,6 +175,17 @@ class FileSplit(Split):
 
     def __getitems__(self, keys: Sequence[Key]) -> Batch:
         """Read one batch; see `Split`.
+
+        Raises:
+            DataError: As `pack`.
+        """
+        return self.unpack(self.pack(keys))
+
+    def pack(self, keys: Sequence[Key]) -> Packed:
+        """Everything but the normalisation.
+
+        Returns:
+            Images, uint8 [B, 3, H, W], and labels, int64 [B].
 
         Raises:
             DataError: A file is absent or is not an image that can be decoded.
@@ -157,6 +199,11 @@ class FileSplit(Split):
                 images.append(self._transform(image))
         indices = [index for _, index in keys]
         return torch.stack(images), torch.from_numpy(self.labels[indices])
+
+    def unpack(self, packed: Packed) -> Batch:
+        """Normalise; see `Split`."""
+        pixels, labels = packed
+        return augment.normalise(pixels, augment.IMAGENET_MEAN, augment.IMAGENET_STD), labels
 
 
 MAX_PIXELS = 90_000_000  # the largest image of these sets, one of ImageNet's, has two thirds of it

@@ -327,7 +327,7 @@ def _with_method(root: Node, tree: Node, scale_node: Node, overrides: Sequence[N
             method = method.merged(own)
     for layer in (scale_node.get("method"), *(extra.get("method") for extra in overrides)):
         method = method.merged(_accepted(method, layer, problems)) if layer else method
-    problems += check_outside(method.get("name") or named)
+    problems += check_outside(method)
     parts = {key: node for key, node in items(tree) if key != "params"}
     return Node({**parts, "method": method}, tree.where)
 

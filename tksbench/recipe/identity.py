@@ -13,6 +13,9 @@ if TYPE_CHECKING:
 # The git commit is provenance, never identity: a reworded comment must not retrain a network.
 COMPONENT_VERSIONS: dict[str, int] = {}
 
+# Made once: thousands of records are hashed when tables are built.
+_ENCODER = json.JSONEncoder(sort_keys=True, separators=(",", ":"), ensure_ascii=True, allow_nan=False)
+
 
 def component_versions(*, data: str, model: str, method: str) -> dict[str, int]:
     """The versions above 1 of the components that a run of these names is made of."""
@@ -22,7 +25,7 @@ def component_versions(*, data: str, model: str, method: str) -> dict[str, int]:
 
 def canonical(value: Any) -> str:
     """JSON with one spelling for each value: sorted keys, no spaces, floats by shortest repr."""
-    return json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=True, allow_nan=False)
+    return _ENCODER.encode(value)
 
 
 def _hash(value: Any) -> str:

@@ -8,6 +8,7 @@ another scale than the paper's, never how large a difference is.
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from itertools import product
 from typing import TYPE_CHECKING, Literal
 
 from tksbench.report.cells import FIELDS, MIN_RUNS, group_records, missing, rounded
@@ -37,7 +38,7 @@ if TYPE_CHECKING:
     Pairs = Sequence[tuple[Record, Record | None]]  # None: side b is a cited number
 
 Choice = Literal["best", "last"]
-LEVEL = 0.05  # of the p-values after Holm's correction over all claims
+LEVEL = 0.05  # of the p-values after Holm's correction
 
 
 @dataclass(frozen=True)
@@ -52,7 +53,7 @@ class Comparison:
         interval: 95 %; None below two seeds. Of the mean over pairs; against a cited number, of one further run of
             ours, since the cited number is one run as well.
         p: Two-sided; None below two seeds. Of a per_step claim see `claims`.
-        p_holm: After Holm's correction over all claims that have a p.
+        p_holm: After Holm's correction over all claims, or all variants, that have a p.
         mcnemar: One a seed, on the two runs' right test samples; empty where the records do not hold these.
         step: Of a per_step claim: the step (from 1) that supports it least.
         steps_better: Of a per_step claim: at how many steps a is better on average, and of how many.
@@ -224,10 +225,11 @@ def _mcnemar(pairs: Pairs, choice: Choice) -> Iterator[McNemar]:
 
 
 def _corrected(results: Sequence[ClaimResult]) -> list[ClaimResult]:
-    """With Holm's correction over all claims, of the best and of the last epoch separately."""
+    """With Holm's correction, of the best and of the last epoch separately: over all claims, and over all variants."""
     corrected = list(results)
-    for choice in ("best", "last"):
-        compared: list[Comparison | None] = [getattr(result, choice) for result in results]
+    for choice, variants in product(("best", "last"), (False, True)):
+        family = [result if (result.claim.variant is not None) == variants else None for result in results]
+        compared: list[Comparison | None] = [getattr(result, choice) if result else None for result in family]
         p_of = {index: one.p for index, one in enumerate(compared) if one and one.p is not None}
         for index, p in zip(p_of, holm(list(p_of.values())), strict=True):
             one = replace(getattr(corrected[index], choice), p_holm=p)

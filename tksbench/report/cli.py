@@ -12,6 +12,7 @@ tables are the ones to commit.
 from __future__ import annotations
 
 import contextlib
+import functools
 import gc
 import sys
 from pathlib import Path
@@ -95,7 +96,7 @@ def main(argv: list[str] | None = None) -> int:
     refused = _publish(ledger) if options.publish else []
     from tksbench.report.evidence import gather
 
-    evidence = gather(ledger)
+    evidence = gather(ledger, protocols)
     sources = _Sources(paper, protocols, evidence.only_published() if options.publish else evidence, ledger)
     for problem in dict.fromkeys((*sources.evidence.problems, *refused)):
         sys.stderr.write(f"refused: {problem}\n")
@@ -135,7 +136,7 @@ def _parse(words: Sequence[str]) -> argparse.Namespace:
     parser.add_argument(
         "--why",
         metavar="CELL",
-        help="show the runs behind a cell, a run's name or a claim, and the command that makes them",
+        help="show the runs behind a cell, a run's name or a claim, and the command that makes them; a table's cells",
     )
     parser.add_argument(
         "--publish", action="store_true", help="copy finished runs' records to results/records, build from these alone"
@@ -242,7 +243,8 @@ def _pack(path: Path, sources: _Sources) -> int:
 def _verify(path: Path, sources: _Sources) -> int:
     from tksbench.report.pack import verify
 
-    told, differs = verify(path, sources.ledger.root, lambda evidence: _all_tables(sources, evidence))
+    render = functools.partial(_all_tables, sources)
+    told, differs = verify(path, sources.ledger.root, render, sources.protocols)
     for line in differs:
         sys.stderr.write(f"differs: {line}\n")
     sys.stdout.write(f"{path}: {f'not verified, {len(differs)} found' if differs else 'verified'}\n{told}\n")

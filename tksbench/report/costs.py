@@ -89,17 +89,18 @@ def markdown(costs: Costs) -> str:
 
 
 def latex(costs: Costs) -> str:
-    """The table as a LaTeX file that compiles alone, and can be read in by a document with booktabs."""
-    lines = [r"\begin{table}[!htbp]", r"  \centering\footnotesize"]
-    lines += [rf"  \caption{{{escape_latex(_TITLE)}}}\label{{tab:{costs.name}}}"]
-    lines += [rf"  \begin{{tabular}}{{@{{}}ll{'r' * (len(HEADERS) - 2)}@{{}}}}", r"    \toprule"]
-    lines += ["    " + " & ".join(map(escape_latex, HEADERS)) + r" \\", r"    \midrule"]
+    """The table as a LaTeX file that compiles alone, and can be read in by a document with the packages it names."""
+    heading = [r"    \toprule", "    " + " & ".join(map(escape_latex, HEADERS)) + r" \\", r"    \midrule"]
+    lines = [r"\begingroup", r"  \footnotesize", r"  \setlength{\LTcapwidth}{\linewidth}"]
+    lines += [rf"  \begin{{longtable}}{{@{{}}ll{'r' * (len(HEADERS) - 2)}@{{}}}}"]
+    lines += [rf"  \caption{{{escape_latex(_TITLE)}}}\label{{tab:{costs.name}}}\\"]
+    lines += [*heading, r"    \endfirsthead", *heading, r"    \endhead"]
     lines += ["    " + " & ".join(map(escape_latex, row)) + r" \\" for row in costs.rows]
-    lines += [r"    \bottomrule", r"  \end{tabular}", r"  \par\medskip"]
+    lines += [r"    \bottomrule", r"  \end{longtable}", r"  \par\medskip\noindent"]
     lines += [r"  \begin{minipage}{\linewidth}\raggedright\scriptsize"]
     lines += [rf"    {escape_latex(note)}\par" for note in _NOTES]
-    lines += [r"  \end{minipage}", r"\end{table}", ""]
-    return standalone("\n".join(lines), packages=("booktabs",), stamp=costs.stamp)
+    lines += [r"  \end{minipage}", r"\endgroup", ""]
+    return standalone("\n".join(lines), packages=("booktabs", "longtable"), stamp=costs.stamp)
 
 
 def show(costs: Costs, console: Console) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import re
 from dataclasses import dataclass, field, replace
@@ -12,8 +13,9 @@ from tksbench.report.metrics import optimal_aurc
 from tksbench.runs.record import correct_bits
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Mapping, Sequence
 
+    from tksbench.report.groups import Candidate
     from tksbench.runs import Ledger, Status
     from tksbench.runs.record import Record
 
@@ -68,8 +70,17 @@ class Evidence:
         return replace(self, local=local, states=plain["states"]), gone
 
 
-def gather(ledger: Ledger) -> Evidence:
-    """Read all records and states under a results folder; what is no valid record is named in `problems`."""
+def gather(ledger: Ledger, protocols: Mapping[str, Sequence[Candidate]] | None = None) -> Evidence:
+    """Read all records and states under a results folder; what is no valid record is named in `problems`.
+
+    Args:
+        ledger: The results folder.
+        protocols: From `groups.candidates`: a record that says another scale than its spec has in the recipes is
+            refused. A spec that no recipe has any more, or one under a new name, is no reason to doubt a record.
+    """
+    scales: dict[str, set[str]] = {}
+    for candidate in itertools.chain.from_iterable((protocols or {}).values()):
+        scales.setdefault(candidate.group, set()).add(candidate.scale)
     problems: list[str] = []
     published: list[Record] = []
     local: list[Record] = []
@@ -77,6 +88,8 @@ def gather(ledger: Ledger) -> Evidence:
         path = ledger.published(record.id)
         is_published = path.exists()
         doubt = inconsistency(record) or (None if is_published else _missing_file(ledger, record))
+        if record.scale not in (known := scales.get(record.group, {record.scale})):
+            doubt = f"says scale {record.scale}, but its spec is that of scale {' and '.join(sorted(known))}"
         if doubt:
             path = path if is_published else ledger.run_dir(record.id).record
             problems.append(f"{path} ({record.name}, seed {record.seed}): {doubt}")

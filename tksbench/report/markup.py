@@ -6,12 +6,12 @@ import itertools
 import re
 import unicodedata
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Iterator, Sequence
 
-    from tksbench.report.tables import Table
+    from tksbench.report.tables import Line, Table
 
 COLUMNS = {
     "dataset": "Data set",
@@ -29,7 +29,9 @@ COLUMNS = {
     "verdict": "Verdict",
 }
 RIGHT = {"steps", "paper", "best", "last", "n", "run_interval", "test_interval"}
-_DAGGERS = ("$^{\\dagger}$", "$^{\\ddagger}$", "$^{\\S}$", "$^{\\P}$", "$^{\\Vert}$")
+_DAGGERS = (r"\dagger", r"\ddagger", r"\S", r"\P", r"\Vert")
+_NUMBERS = 8  # columns from T to the verdict
+_MOST_UNBROKEN = 30  # lines of a data set that stay on one page of a long table
 _TEX = {
     "\\": r"\textbackslash{}",
     "&": r"\&",
@@ -112,8 +114,42 @@ def standalone(
     )
 
 
+class _Row(NamedTuple):
+    """A line of a LaTeX table.
+
+    Attributes:
+        line: Its words.
+        leading: The first cells, and how many lines each spans; 0: a line above has it.
+        rule: Drawn before it.
+        kept: No page may end after it.
+    """
+
+    line: Line
+    leading: tuple[tuple[str, int], ...]
+    rule: str
+    kept: bool
+
+
+def _rows(lines: Sequence[Line], columns: Sequence[str], groups: int) -> Iterator[_Row]:
+    """Lay out lines that share the cells of their first `groups` columns, each within those before it."""
+    spans = [[1] * len(lines) for _ in columns]
+    for depth in range(groups):
+        runs = itertools.groupby(lines, key=lambda line: [getattr(line, name) for name in columns[: depth + 1]])
+        lengths = [len(list(same)) for _, same in runs]
+        spans[depth] = [span for length in lengths for span in (length, *[0] * (length - 1))]
+    in_dataset = 0
+    for at, line in enumerate(lines):
+        in_dataset = spans[0][at] or in_dataset
+        part = r"\cmidrule(l)" + f"{{2-{len(columns) + _NUMBERS}}}" if groups > 1 and spans[1][at] else ""
+        rule = (r"\midrule" if spans[0][at] else part) if at else ""
+        following = [column[at + 1] for column in spans[:groups]] if at + 1 < len(lines) else [1]
+        may_end = following[0] or (in_dataset > _MOST_UNBROKEN and following[min(1, groups - 1)])
+        leading = [(getattr(line, name), column[at]) for name, column in zip(columns, spans, strict=True)]
+        yield _Row(line, tuple(leading), rule, not may_end)
+
+
 def latex(table: Table) -> str:
-    """The table as a LaTeX file that compiles alone and can also be read in by a document with booktabs."""
+    """The table as a LaTeX file that compiles alone, and can be read in by a document with the packages it names."""
     from jinja2 import Environment, StrictUndefined
 
     environment = Environment(  # noqa: S701 - HTML escaping would be wrong here; `finalize` escapes for TeX
@@ -127,21 +163,25 @@ def latex(table: Table) -> str:
         finalize=lambda value: value if isinstance(value, _Raw) else escape_latex(str(value)),
         keep_trailing_newline=True,
     )
-    environment.filters["raw"] = _Raw
+    environment.filters |= {"raw": _Raw, "range": lambda text: text.replace(" to ", "–")}
     template = environment.from_string(Path(__file__).with_name("table.tex.j2").read_text(encoding="utf-8"))
-    scales = list(dict.fromkeys(line.scale for line in table.lines if line.scale not in ("", "paper")))
-    shown = list(zip(scales, itertools.cycle(_DAGGERS)))
-    groups = itertools.groupby(table.lines, key=lambda line: line.dataset)
-    rendered = template.render(
-        table=table,
+    columns = ("dataset", "method", "architecture") if table.metric else ("dataset", "architecture", "method", "metric")
+    scales = list(dict.fromkeys(line.scale for line in table.lines if line.scale))
+    marked = [scale for scale in scales if scale != "paper"]
+    daggers = {"": "", "paper": "", **{scale: _dagger(rank) for rank, scale in enumerate(marked)}}
+    rendered = template.render(  # words alone: Jinja2's cycles would keep the cells' thousands of records alive
+        name=table.name,
+        metric=table.metric,
+        notes=table.notes,
         title=table.title.partition(". ")[2],  # \caption numbers the table itself
-        datasets=[(dataset, list(lines)) for dataset, lines in groups],
-        daggers={"": "", "paper": "", **dict(shown)},
-        shown=shown,
+        leading=[COLUMNS[name] for name in columns],
+        rows=list(_rows(table.lines, columns, groups=1 if table.metric else 3)),
+        daggers=daggers,
+        marks=[(scale, daggers[scale] or "no mark") for scale in scales],
     )
     return standalone(
         re.sub(r"\n{2,}", "\n", rendered).lstrip("\n"),  # an empty line would be a paragraph to TeX
-        packages=("array", "booktabs") if table.metric else ("array", "booktabs", "longtable"),
+        packages=("array", "booktabs", "multirow", "tabularx" if table.metric else "longtable"),
         landscape=not table.metric,
         number=int(digits[0]) if (digits := re.search(r"\d+$", table.name)) else 1,
         stamp=table.stamp,
@@ -176,6 +216,12 @@ def escape_latex(text: str) -> str:
 def _in_tex_font(char: str) -> bool:
     """Printable ASCII, and Latin-1 letters that are an ASCII letter with an accent."""
     return char.isprintable() and (char.isascii() or (ord(char) < 0x100 and unicodedata.normalize("NFD", char) != char))
+
+
+def _dagger(rank: int) -> str:
+    """A footnote mark: the five usual ones, then each of them doubled, and so on."""
+    times, which = divmod(rank, len(_DAGGERS))
+    return f"$^{{{_DAGGERS[which] * (times + 1)}}}$"
 
 
 class _Raw(str):

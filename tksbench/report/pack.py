@@ -29,11 +29,12 @@ from tksbench.runs import Ledger, RunDir, sha256_file
 from tksbench.runs.provenance import git_state
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping
+    from collections.abc import Callable, Iterator, Mapping, Sequence
     from contextlib import AbstractContextManager
     from typing import BinaryIO
 
     from tksbench.report.evidence import Evidence
+    from tksbench.report.groups import Candidate
     from tksbench.runs.record import Record
 
     Render = Callable[[Evidence], Mapping[str, bytes]]  # all table files, by name
@@ -176,13 +177,16 @@ def _add(archive: tarfile.TarFile, name: str, content: Path | bytes) -> None:
         archive.addfile(member, source)
 
 
-def verify(path: Path, results: Path, render: Render) -> tuple[str, list[str]]:
+def verify(
+    path: Path, results: Path, render: Render, protocols: Mapping[str, Sequence[Candidate]] | None = None
+) -> tuple[str, list[str]]:
     """Check an archive against itself and against this checkout, and build its tables again.
 
     Args:
         path: The archive.
         results: The results folder of this checkout, whose paper.yaml counts.
         render: Makes the table files.
+        protocols: As for `evidence.gather`.
 
     Returns:
         What was checked, and one line for each thing that differs.
@@ -199,7 +203,7 @@ def verify(path: Path, results: Path, render: Render) -> tuple[str, list[str]]:
         root = folder / TOP
         if not (root / SUMS).is_file() or (root / SUMS).stat().st_size > _MAX_SUMS:
             raise ReportError(f"--verify {path}: holds no {TOP}/{SUMS}: not written by --pack")
-        evidence = gather(Ledger(root / "results"))
+        evidence = gather(Ledger(root / "results"), protocols)
         tables = render(evidence.only_published())
         differs = [
             *_wrong_sums(root),

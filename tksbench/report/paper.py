@@ -99,6 +99,8 @@ class Claim(_Part):
         decimals: Digits of `value` after the point.
         where: Place in the paper.
         extends: Id of the paper's claim that this one carries over to another data set; None: it is the paper's own.
+        variant: Key of the recipe that side b sets otherwise: a choice of the authors' code that the paper does not
+            tell, of which side a is the code's. None: it is a claim.
     """
 
     id: str
@@ -111,6 +113,12 @@ class Claim(_Part):
     decimals: int = 2
     where: str
     extends: str | None = None
+    variant: str | None = None
+
+    @property
+    def own(self) -> bool:
+        """Whether the paper says so itself."""
+        return self.extends is None and self.variant is None
 
     @model_validator(mode="after")
     def _sides_fit_the_kind(self) -> Claim:

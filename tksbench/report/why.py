@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import json
+import re
 import textwrap
 from typing import TYPE_CHECKING, Any
 
+from tksbench.launch.cost import estimate_gpu_hours
 from tksbench.recipe import suggest
 from tksbench.report.cells import group_records
 from tksbench.report.groups import ReportError
-from tksbench.report.tables import METRICS
+from tksbench.report.tables import METRICS, build_table
 from tksbench.runs.provenance import rerun_command
 
 if TYPE_CHECKING:
@@ -28,10 +30,11 @@ _SHOWN_FILES = 20
 def why(
     name: str, paper: Paper, protocols: Mapping[str, Sequence[Candidate]], evidence: Evidence, ledger: Ledger
 ) -> str:
-    """Everything known about a cell or a claim, as text.
+    """Everything known about a cell or a claim, as text; of a table, or a part of one, its cells and their verdicts.
 
     Args:
-        name: A cell (``table1/cifar10/resnet19/tks``), the name of a run, or the id of a claim.
+        name: A cell (``table1/cifar10/resnet19/tks``), the name of a run, the id of a claim, what cells begin with
+            (``table1``, ``table1/cifar10``), or ``claims``.
         paper: The paper's numbers.
         protocols: From `groups.candidates`.
         evidence: From `evidence.gather`.
@@ -47,7 +50,12 @@ def why(
         return why_claim(name, paper, protocols, evidence, ledger)
     rows = [row for row in paper.own_rows() if name in (row.cell, row.run)]
     if not rows and name not in protocols:
-        near = suggest(name, [*ids, *(word for row in paper.own_rows() for word in (row.cell, row.run) if word)])
+        listed = _listing(name.rstrip("/"), paper, protocols, evidence)
+        if listed:
+            return listed
+        words = [word for row in paper.own_rows() for word in (row.cell, row.run) if word]
+        parts = {word[: slash.start()] for word in words for slash in re.finditer("/", word)}
+        near = suggest(name, [*ids, *parts, *words])
         example = next((row.cell for row in paper.own_rows()), None)
         hint = near if near.startswith("did you mean") else f"cells are named like {example}"
         raise ReportError(f"--why {name}: no such cell; {hint}")
@@ -63,6 +71,27 @@ def why(
         for record in by_group.get(candidate.group, ()):
             lines += ["", *_record_lines(record, ledger)]
     return "\n".join(lines) + "\n"
+
+
+def _listing(name: str, paper: Paper, protocols: Mapping[str, Sequence[Candidate]], evidence: Evidence) -> str | None:
+    """The cells that begin with a name, or all claims, each with its verdict; None if there is none."""
+    from tksbench.report import claims_table
+
+    pairs: list[tuple[str, str]]
+    if name == claims_table.NAME:
+        results = claims_table.build_claims(paper, protocols, evidence, estimate_gpu_hours).results
+        pairs = [(result.claim.id, result.verdict) for result in results]
+    else:
+        within = [one for one in paper.tables if name == one or name.startswith(f"{one}/")]
+        tables = [build_table(one, paper, protocols, evidence, estimate_gpu_hours) for one in within]
+        named = [(cell.row.cell or "", cell.verdict) for table in tables for cell in table.cells]
+        pairs = [(cell, verdict) for cell, verdict in named if cell.startswith(f"{name}/")]
+    if not pairs:
+        return None
+    width = max(len(word) for word, _ in pairs)
+    lines = [f"{name}: {len(pairs)} {'claims' if name == claims_table.NAME else 'cells'}; what stands behind one:"]
+    lines += [f"  python -m tksbench.tables --why {pairs[0][0]}", ""]
+    return "\n".join([*lines, *(f"{word:{width}}  {verdict}" for word, verdict in pairs)]) + "\n"
 
 
 def _paper_lines(row: Row) -> Iterator[str]:

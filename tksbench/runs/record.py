@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 _SEAL = re.compile(rb',\n "seal": "([0-9a-f]{64})"\n\}\n\Z')
+_SEAL_BYTES = 80  # of what the pattern matches, at the very end
 MAX_BYTES = 20_000_000  # a record is some 50 kB; more is no record
 
 Percent = Annotated[float, Field(ge=0, le=100)]
@@ -289,7 +290,7 @@ def _unseal(content: bytes) -> tuple[bytes, bool]:
 
     Records of earlier versions have none. Looking at bytes costs a hundredth of what parsing them twice would.
     """
-    found = _SEAL.search(content)
+    found = _SEAL.search(content, max(0, len(content) - _SEAL_BYTES))
     if found is None:
         return content, True
     content = content[: found.start()] + b"\n}\n"

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from tksbench.snn.errors import SnnError
 from tksbench.snn.neuron import LIF, Backend, split_time
 from tksbench.snn.normlif import norm_lif
+from tksbench.snn.winograd import Conv3x3
 
 
 def scale_channels(channels: int, width: float) -> int:
@@ -27,6 +28,8 @@ def scale_channels(channels: int, width: float) -> int:
 
 def conv(in_channels: int, out_channels: int, kernel: int, stride: int = 1) -> nn.Conv2d:
     """A convolution without bias that keeps the size at stride 1 (paper.md 4: all have bias=False)."""
+    if (kernel, stride) == (3, 1):
+        return Conv3x3(in_channels, out_channels)
     return nn.Conv2d(in_channels, out_channels, kernel, stride, padding=kernel // 2, bias=False)
 
 

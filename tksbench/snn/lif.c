@@ -8,6 +8,7 @@
  */
 
 #include <math.h>
+#include <stdint.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -216,4 +217,16 @@ int norm_lif_backward(const float *x, long jump, const float *shortcut, const fl
     }
     free(both);
     return failed;
+}
+
+/* The same numbers as bytes. Returns whether all are whole and from 0 to 255; else the bytes are of no use. */
+int to_bytes(const float *x, uint8_t *bytes, long count) {
+    int others = 0;
+#pragma omp parallel for simd schedule(static) reduction(| : others) if (count > 1 << 15)
+    for (long i = 0; i < count; i++) {
+        const int whole = (int)x[i] & 255;
+        bytes[i] = (uint8_t)whole;
+        others |= (float)whole != x[i];
+    }
+    return !others;
 }

@@ -1,32 +1,22 @@
-"""The neuron as compiled C (lif.c), built with the machine's own compiler when it is first needed.
+"""The neuron as compiled C (lif.c).
 
-Torch's own pool of threads does the work: the library is linked without an OpenMP runtime of its own and finds
-the one that torch has loaded. Without a compiler, or with one that cannot do this, `library()` is None and the
-neuron falls back to its plain torch form, which at the paper's tau computes the same bits.
+Without a compiler, or with one that cannot do this, `library()` is None and the neuron falls back to its plain torch
+form, which at the paper's tau computes the same bits.
 """
 
 from __future__ import annotations
 
 import ctypes
 import functools
-import hashlib
-import logging
-import os
-import platform
-import shutil
-import subprocess
-import tempfile
-from pathlib import Path
 from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
 
-log = logging.getLogger("tksbench.snn")
-_SOURCE = Path(__file__).with_name("lif.c")
+from tksbench.snn import compiler
+
 # No contraction into fused multiply-adds, so that the compiler does not decide about the last bit.
-_FLAGS = ("-std=c11", "-O3", "-march=native", "-ffp-contract=off", "-fno-math-errno", "-fopenmp", "-fPIC")
-_TIMEOUT_S = 120
+_FLAGS = ("-ffp-contract=off",)
 
 
 class Affine(NamedTuple):
@@ -48,12 +38,8 @@ def problem() -> str:
 
 @functools.cache
 def _library() -> tuple[ctypes.CDLL | None, str]:
-    try:
-        return _load(_build()), ""
-    except (OSError, RuntimeError, subprocess.SubprocessError) as error:  # RuntimeError: a user without a home
-        why = _first_line(error)
-        log.info("the compiled neuron is not available (%s); plain torch does its work", why)
-        return None, why
+    found, why = compiler.load("lif", _FLAGS, "neuron")
+    return found and _typed(found), why
 
 
 def forward(current: Tensor, spikes: Tensor, tau: float, threshold: float) -> None:
@@ -126,6 +112,27 @@ def norm_backward(
     _check(_functions().norm_lif_backward(*arguments, *pointers, *_sizes(grad), *constants))
 
 
+def pack(x: Tensor) -> Tensor:
+    """Spikes as bytes, to be kept in a quarter of the memory; `x` itself where it cannot be had from bytes again.
+
+    Args:
+        x: Spikes or sums of spikes: numbers from 0 to 255, mostly whole; any shape and layout.
+    """
+    if library() is None or x.device.type != "cpu" or x.dtype != torch.float32 or not _dense(x):
+        return x
+    packed = torch.empty_like(x, dtype=torch.uint8)
+    return packed if _functions().to_bytes(x.data_ptr(), packed.data_ptr(), x.numel()) else x
+
+
+def unpack(packed: Tensor) -> Tensor:
+    """What was given to `pack`, with the same layout."""
+    return packed.float() if packed.dtype == torch.uint8 else packed
+
+
+def _dense(x: Tensor) -> bool:
+    return x.is_contiguous() or x.is_contiguous(memory_format=torch.channels_last)
+
+
 def _layer(x: Tensor, shortcut: Tensor | None, affine: Affine, shape: torch.Size) -> tuple[int | None, ...]:
     jump = shape[1:].numel() if x.shape[0] == shape[0] * shape[1] else 0
     other = None if shortcut is None else shortcut.data_ptr()
@@ -148,8 +155,7 @@ def _functions() -> ctypes.CDLL:
     return found
 
 
-def _load(path: Path) -> ctypes.CDLL:
-    found = ctypes.CDLL(str(path))  # torch has loaded the OpenMP runtime that the library is going to use
+def _typed(found: ctypes.CDLL) -> ctypes.CDLL:
     pointer, long, real = ctypes.c_void_p, ctypes.c_long, ctypes.c_float
     found.lif_forward.argtypes = [pointer, pointer, long, long, real, real]
     found.lif_forward.restype = None
@@ -157,6 +163,8 @@ def _load(path: Path) -> ctypes.CDLL:
     found.lif_backward.restype = ctypes.c_int
     found.norm_affine.argtypes = [pointer] * 6 + [long]
     found.norm_affine.restype = None
+    found.to_bytes.argtypes = [pointer, pointer, long]
+    found.to_bytes.restype = ctypes.c_int
     layer: list[Any] = [pointer, long, pointer, pointer, pointer]
     sizes: list[Any] = [long, long, long]
     found.norm_lif_forward.argtypes = [*layer, pointer, *sizes, real, real]
@@ -164,50 +172,3 @@ def _load(path: Path) -> ctypes.CDLL:
     found.norm_lif_backward.argtypes = [*layer, pointer, pointer, *sizes, real, real, real, real]
     found.norm_lif_backward.restype = ctypes.c_int
     return found
-
-
-def _build() -> Path:
-    """Compile unless that was done before on a processor like this one.
-
-    Raises:
-        OSError: No compiler, or nowhere to put the result.
-        subprocess.SubprocessError: The compiler fails.
-    """
-    compiler = shutil.which(os.environ.get("CC") or "cc")
-    if compiler is None:
-        raise FileNotFoundError("no C compiler: install gcc, or name one with CC")
-    key = hashlib.sha256("\0".join((*_FLAGS, compiler, _processor())).encode() + _SOURCE.read_bytes()).hexdigest()
-    path = _cache() / f"lif-{key[:16]}.so"
-    if path.exists():
-        return path
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(prefix=".lif-", dir=path.parent) as folder:
-        unlinked, linked = Path(folder, "lif.o"), Path(folder, "lif.so")
-        for command in (
-            [compiler, *_FLAGS, "-c", str(_SOURCE), "-o", str(unlinked)],
-            [compiler, "-shared", str(unlinked), "-o", str(linked)],
-        ):
-            subprocess.run(command, check=True, capture_output=True, text=True, timeout=_TIMEOUT_S)  # noqa: S603
-        linked.replace(path)
-    return path
-
-
-def _cache() -> Path:
-    """The user's cache folder, as the XDG base directory specification has it."""
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "tksbench"
-
-
-def _processor() -> str:
-    """What `-march=native` depends on: a home folder may be shared by machines that differ."""
-    try:
-        lines = Path("/proc/cpuinfo").read_text().splitlines()
-    except OSError:
-        return platform.processor()
-    return "\n".join(
-        {line.partition(":")[0].strip(): line for line in lines if line.startswith(("model name", "flags"))}.values()
-    )
-
-
-def _first_line(error: Exception) -> str:
-    told = error.stderr if isinstance(error, subprocess.CalledProcessError) else str(error)
-    return next((line for line in (told or "").splitlines() if "error" in line.lower()), (told or repr(error)).strip())

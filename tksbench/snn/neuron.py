@@ -12,12 +12,12 @@ ds/du = max(0, 2 - 4 |u - threshold|), peak 2, half-width 0.5, area 1.
 Four implementations compute the same spikes and gradients: `reference` is these equations in plain autograd;
 `fused` is one autograd function over all time steps that keeps only u for the backward pass; `native` is the same
 in compiled C for float32 on a CPU, keeps only the current, and at tau = 2 has the bits of `fused`; `triton` is that
-for CUDA and any type. `triton` has been run in Triton's interpreter and compiled, not run on a GPU, so far: it has to
-be asked for by name.
+for CUDA and any type up to float32.
 """
 
 from __future__ import annotations
 
+from importlib.util import find_spec
 from typing import Any, Literal, cast, get_args
 
 import torch
@@ -67,8 +67,8 @@ def lif(current: Tensor, tau: float = 2.0, threshold: float = 0.5, backend: Back
         tau: Membrane time constant in time steps, at least 1.
         threshold: Firing threshold (reset value 0).
         backend: `reference` (plain autograd), `fused` (one node of the graph), `native` (compiled, one pass over
-            the data), `triton` (that on CUDA), or `auto`: native where it can be had, else fused; but reference while
-            torch.compile traces, since the compiler fuses plain equations by itself.
+            the data), `triton` (that on CUDA), or `auto`: native or triton where they can be had, else fused; but
+            reference while torch.compile traces, since the compiler fuses plain equations by itself.
 
     Returns:
         Spikes, [T, ...], of 0. and 1., in the type of `current`. The membrane is float32 at least.
@@ -80,7 +80,7 @@ def lif(current: Tensor, tau: float = 2.0, threshold: float = 0.5, backend: Back
     _check(current, tau, threshold, backend)
     if backend == "reference" or (backend == "auto" and torch.compiler.is_compiling()):
         return _lif_reference(current, tau, threshold)
-    if backend == "triton":
+    if backend == "triton" or (backend == "auto" and _suits_triton(current)):
         return cast("Tensor", _TritonLIF.apply(current, tau, threshold, _triton(current)))
     if _use_native(current, backend):
         return cast("Tensor", _NativeLIF.apply(current, tau, threshold))
@@ -186,6 +186,10 @@ class _NativeLIF(torch.autograd.Function):
         upstream = _rows(ordered).contiguous()
         native.backward(rows, upstream, result, ctx.tau, ctx.threshold, SURROGATE_PEAK, SURROGATE_SLOPE)
         return _restore(result, ordered.shape, ctx.order), None, None
+
+
+def _suits_triton(current: Tensor) -> bool:
+    return current.is_cuda and current.dtype != torch.float64 and find_spec("triton") is not None
 
 
 def _triton(current: Tensor) -> Any:

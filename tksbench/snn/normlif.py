@@ -2,12 +2,13 @@
 
 `norm_lif` is what the networks call. Where it can, compiled code normalises, adds the shortcut, charges and fires in
 one pass and keeps for the backward pass what the network has anyway, the convolution's output; else the three modules
-do it one after another. At tau = 2 both give the same bits: the statistics and the gradient of the normalisation are
-torch's own.
+do it one after another. On a CPU both give the same bits at tau = 2: the statistics and the gradient of the
+normalisation are torch's own. On CUDA Triton's kernels do all of it, and agree within rounding.
 """
 
 from __future__ import annotations
 
+from functools import partial
 from typing import TYPE_CHECKING, Any, cast
 
 import torch
@@ -19,7 +20,46 @@ from tksbench.snn import native
 from tksbench.snn.neuron import SURROGATE_PEAK, SURROGATE_SLOPE, split_time
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from tksbench.snn.neuron import LIF
+
+
+class SharedBatchNorm2d(nn.BatchNorm2d):
+    """A batch norm over more samples than it is called with: what they are, only it can say.
+
+    Its two methods let the compiled pass stand for it.
+    """
+
+    def statistics(self, x: Tensor, repeats: int) -> tuple[Tensor, Tensor, int]:
+        """Statistics to normalise by in training; the running ones are updated.
+
+        Args:
+            x: [B, C, H, W].
+            repeats: How often each sample counts.
+
+        Returns:
+            Mean [C], 1 / sqrt(variance + eps) [C], and the number of values a channel that they are of, those of
+            repeats not counted.
+        """
+        raise NotImplementedError
+
+    def gradient(
+        self, grad: Tensor, x: Tensor, mean: Tensor, invstd: Tensor, total: int
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        """Gradients of what was normalised by `statistics`.
+
+        Args:
+            grad: Gradient of the normalised samples [B, C, H, W], summed over repeats.
+            x: The samples.
+            mean: As `statistics` gave it, like the others.
+            invstd: Likewise.
+            total: Likewise.
+
+        Returns:
+            Those of `x`, and of this process's losses by weight and bias [C].
+        """
+        raise NotImplementedError
 
 
 def norm_lif(
@@ -36,8 +76,14 @@ def norm_lif(
         shortcut: Is added to the normalised `x`; not with repeats.
         repeats: How often `x` is to be repeated over time; it is normalised once.
     """
-    if _fits(norm, neurons, x, shortcut):
-        return _fused(norm, neurons, x, steps, shortcut, repeats)
+    if _fits(norm, neurons, x):
+        if norm.training and _native(neurons, x, shortcut):
+            return _fused(norm, neurons, x, steps, shortcut, repeats)
+        if not isinstance(norm, SharedBatchNorm2d) and (kernels := _triton(neurons, x, shortcut, steps)):
+            if not norm.training:
+                return _fire(kernels, x, shortcut, kernels.running(norm), neurons, steps, repeats)
+            fixed = (norm, neurons, steps, repeats, kernels)
+            return cast("Tensor", _TritonNormLIF.apply(x, shortcut, norm.weight, norm.bias, *fixed))
     current = batch_norm_repeated(norm, x, repeats)
     if shortcut is not None:
         current = current + shortcut
@@ -81,26 +127,48 @@ def _count(norm: nn.BatchNorm2d, update: Tensor, x: Tensor, repeats: int) -> Non
         norm.num_batches_tracked.add_(1)
 
 
-def _fits(norm: nn.BatchNorm2d, neurons: LIF, x: Tensor, shortcut: Tensor | None) -> bool:
-    """Whether the compiled pass can stand for the modules: training, plain batch norm, and nobody looks in between."""
+def _fits(norm: nn.BatchNorm2d, neurons: LIF, x: Tensor) -> bool:
+    """Whether one pass can stand for the modules: plain batch norm, and nobody looks in between."""
     return (
-        neurons.backend in ("auto", "native")
-        and not torch.compiler.is_compiling()
-        and norm.training
-        and type(norm) is nn.BatchNorm2d
+        not torch.compiler.is_compiling()
+        and (norm.training or not torch.is_grad_enabled())  # gradients through running statistics: the modules'
+        and (type(norm) is nn.BatchNorm2d or isinstance(norm, SharedBatchNorm2d))
         and norm.affine
         and norm.track_running_stats
         and norm.momentum is not None
         and x.numel() > x.shape[1]  # torch's own message tells of a single value a channel
         and not any(_watched(module) for module in (norm, neurons))
-        and all(_plain(tensor) for tensor in (x, shortcut) if tensor is not None)
         and norm.weight.dtype == torch.float32
+    )
+
+
+def _native(neurons: LIF, x: Tensor, shortcut: Tensor | None) -> bool:
+    return (
+        neurons.backend in ("auto", "native")
+        and all(_plain(tensor, "cpu", (torch.float32,)) for tensor in (x, shortcut) if tensor is not None)
         and native.library() is not None
     )
 
 
-def _plain(x: Tensor) -> bool:
-    return x.device.type == "cpu" and x.dtype == torch.float32 and x.is_contiguous(memory_format=torch.channels_last)
+def _triton(neurons: LIF, x: Tensor, shortcut: Tensor | None, steps: int) -> Any:
+    """The module of Triton's kernels where they can do it, else None."""
+    if neurons.backend not in ("auto", "triton") or (x.device.type == "cpu" and neurons.backend == "auto"):
+        return None
+    try:
+        from tksbench.snn import triton_normlif as kernels
+    except ImportError:
+        return None
+    halves = (torch.float32, torch.bfloat16, torch.float16)
+    fits = (
+        kernels.runs_on(x.device)
+        and steps <= kernels.MAX_STEPS
+        and all(_plain(tensor, x.device.type, halves) for tensor in (x, shortcut) if tensor is not None)
+    )
+    return kernels if fits else None
+
+
+def _plain(x: Tensor, device: str, dtypes: tuple[torch.dtype, ...]) -> bool:
+    return x.device.type == device and x.dtype in dtypes and x.is_contiguous(memory_format=torch.channels_last)
 
 
 def _watched(module: nn.Module) -> bool:
@@ -109,6 +177,19 @@ def _watched(module: nn.Module) -> bool:
 
 
 def _fused(norm: nn.BatchNorm2d, neurons: LIF, x: Tensor, steps: int, shortcut: Tensor | None, repeats: int) -> Tensor:
+    layout = (steps, x.shape[0] * repeats // steps)
+    if isinstance(norm, SharedBatchNorm2d):
+        mean, invstd, total = norm.statistics(x, repeats)
+        gradient = partial(norm.gradient, total=total)
+    else:
+        mean, invstd = _statistics(norm, x, repeats)
+        gradient = partial(_gradient, norm.weight, norm.eps)
+    fixed = (mean, invstd, layout, gradient, neurons.tau, neurons.threshold)
+    return cast("Tensor", _NormLIF.apply(x, shortcut, norm.weight, norm.bias, *fixed))
+
+
+def _statistics(norm: nn.BatchNorm2d, x: Tensor, repeats: int) -> tuple[Tensor, Tensor]:
+    """Mean and 1 / sqrt(variance + eps) of a batch, [C] each; the running ones are updated."""
     assert norm.running_mean is not None and norm.running_var is not None  # noqa: S101
     assert norm.num_batches_tracked is not None and norm.momentum is not None  # noqa: S101
     with torch.no_grad():
@@ -120,8 +201,15 @@ def _fused(norm: nn.BatchNorm2d, neurons: LIF, x: Tensor, steps: int, shortcut: 
             norm.num_batches_tracked.add_(1)
         else:
             _count(norm, running, x, repeats)
-    fixed = (mean, invstd, (steps, x.shape[0] * repeats // steps), norm.eps, neurons.tau, neurons.threshold)
-    return cast("Tensor", _NormLIF.apply(x, shortcut, norm.weight, norm.bias, *fixed))
+    return mean, invstd
+
+
+def _gradient(
+    weight: Tensor, eps: float, grad: Tensor, x: Tensor, mean: Tensor, invstd: Tensor
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Gradients by `x`, weight and bias of a batch norm whose statistics are those of `x`."""
+    fixed = (weight, None, None, mean, invstd, True, eps, [True, True, True])
+    return torch.ops.aten.native_batch_norm_backward(grad, x, *fixed)  # type: ignore[no-any-return]
 
 
 class _NormLIF(torch.autograd.Function):
@@ -137,7 +225,7 @@ class _NormLIF(torch.autograd.Function):
         mean: Tensor,
         invstd: Tensor,
         layout: tuple[int, int],
-        eps: float,
+        gradient: Callable[[Tensor, Tensor, Tensor, Tensor], tuple[Tensor, Tensor, Tensor]],
         tau: float,
         threshold: float,
     ) -> Tensor:
@@ -145,14 +233,15 @@ class _NormLIF(torch.autograd.Function):
         affine = native.affine(mean, invstd, weight, bias)
         spikes = torch.empty((steps * batch, *x.shape[1:]), memory_format=torch.channels_last)
         native.norm_forward(x, shortcut, affine, split_time(spikes, steps), tau, threshold)
-        ctx.save_for_backward(x, shortcut, weight, mean, invstd, *affine)
-        ctx.steps, ctx.eps, ctx.tau, ctx.threshold = steps, eps, tau, threshold
+        ctx.save_for_backward(x, None if shortcut is None else native.pack(shortcut), mean, invstd, *affine)
+        ctx.steps, ctx.gradient, ctx.tau, ctx.threshold = steps, gradient, tau, threshold
         return spikes
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
-        x, shortcut, weight, mean, invstd, *affine = ctx.saved_tensors
+        x, packed, mean, invstd, *affine = ctx.saved_tensors
+        shortcut = None if packed is None else native.unpack(packed)
         grad = grad.contiguous(memory_format=torch.channels_last)
         current = torch.empty_like(grad)
         upstream, result = split_time(grad, ctx.steps), split_time(current, ctx.steps)
@@ -160,8 +249,56 @@ class _NormLIF(torch.autograd.Function):
         native.norm_backward(x, shortcut, native.Affine(*affine), upstream, result, *constants)
         # What was repeated gets the sum of its repeats.
         own = current if x.shape == current.shape else split_time(current, ctx.steps).sum(0)
-        needed = [ctx.needs_input_grad[number] for number in (0, 2, 3)]
-        found = torch.ops.aten.native_batch_norm_backward(
-            own, x, weight, None, None, mean, invstd, True, ctx.eps, needed
-        )
-        return found[0], current if ctx.needs_input_grad[1] else None, found[1], found[2], *[None] * 6
+        by_x, by_weight, by_bias = ctx.gradient(own, x, mean, invstd)
+        return by_x, current if ctx.needs_input_grad[1] else None, by_weight, by_bias, *[None] * 6
+
+
+def _layout(kernels: Any, x: Tensor, steps: int, repeats: int) -> Any:
+    samples = x.shape[0] * repeats // steps
+    return kernels.Layout(steps, samples * x.shape[2] * x.shape[3], x.shape[1], repeats > 1)
+
+
+def _fire(
+    kernels: Any, x: Tensor, shortcut: Tensor | None, fixed: Tensor, neurons: LIF, steps: int, repeats: int
+) -> Tensor:
+    """Spikes, by the kernels, of what `fixed` normalises."""
+    shape = (x.shape[0] * repeats, *x.shape[1:])
+    spikes = torch.empty(shape, dtype=x.dtype, device=x.device, memory_format=torch.channels_last)
+    layout = _layout(kernels, x, steps, repeats)
+    kernels.forward(x, shortcut, fixed, spikes, layout, neurons.tau, neurons.threshold)
+    return spikes
+
+
+class _TritonNormLIF(torch.autograd.Function):
+    """The same by Triton's kernels, the batch's statistics and their gradient included."""
+
+    @staticmethod
+    def forward(
+        ctx: Any,
+        x: Tensor,
+        shortcut: Tensor | None,
+        weight: Tensor,
+        bias: Tensor,
+        norm: nn.BatchNorm2d,
+        neurons: LIF,
+        steps: int,
+        repeats: int,
+        kernels: Any,
+    ) -> Tensor:
+        assert norm.num_batches_tracked is not None  # noqa: S101
+        layout = _layout(kernels, x, steps, repeats)
+        fixed = kernels.statistics(x, layout, norm)
+        norm.num_batches_tracked.add_(1)
+        ctx.save_for_backward(x, shortcut, fixed)
+        ctx.constants = (neurons.tau, neurons.threshold, SURROGATE_PEAK, SURROGATE_SLOPE)
+        ctx.layout, ctx.kernels = layout, kernels
+        return _fire(kernels, x, shortcut, fixed, neurons, steps, repeats)
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
+        x, shortcut, fixed = ctx.saved_tensors
+        grad = grad.contiguous(memory_format=torch.channels_last)
+        wanted = ctx.needs_input_grad[1]
+        own, beside, totals = ctx.kernels.backward(x, shortcut, fixed, grad, ctx.layout, ctx.constants, beside=wanted)
+        return own, beside, totals[1], totals[0], *[None] * 5

@@ -14,6 +14,8 @@ from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 from torch.nn.modules.batchnorm import _BatchNorm
 
+from tksbench.snn.normlif import SharedBatchNorm2d
+
 if TYPE_CHECKING:
     from tksbench.train.parallel import OneProcess
 
@@ -31,60 +33,80 @@ def synchronise(model: nn.Module, device: torch.device) -> nn.Module:
     return model
 
 
-class GlobalBatchNorm2d(nn.BatchNorm2d):
+class GlobalBatchNorm2d(SharedBatchNorm2d):
     """Batch norm over the samples of all processes, on a CPU; each must call it in training."""
 
     def forward(self, x: Tensor) -> Tensor:
         """Normalise `x` [B, C, H, W]; processes may have different B."""
         if not self.training:
             return super().forward(x)
+        mean, invstd, total = self.statistics(x, 1)
+        return _Normalise.apply(x, self.weight, self.bias, mean, invstd, self, total)  # type: ignore[no-any-return]
+
+    def statistics(self, x: Tensor, repeats: int) -> tuple[Tensor, Tensor, int]:
+        """Those of all processes; see `SharedBatchNorm2d`."""
         assert self.running_mean is not None and self.running_var is not None  # noqa: S101 - track_running_stats
         assert self.num_batches_tracked is not None and self.momentum is not None  # noqa: S101
-        out, mean, var, count = _Normalise.apply(x, self.weight, self.bias, self.eps)
         with torch.no_grad():
-            self.running_mean.lerp_(mean, self.momentum)
-            self.running_var.lerp_(var * (count / (count - 1)), self.momentum)  # unbiased, as in one process
+            mean, var = torch.batch_norm_update_stats(x.float(), None, None, 0.0)
+            count = x.numel() // x.shape[1]
+            mine = torch.cat([mean.double(), var.double(), torch.tensor([count], dtype=torch.float64)])
+            parts = [torch.empty_like(mine) for _ in range(dist.get_world_size())]
+            dist.all_gather(parts, mine)
+            table = torch.stack(parts)
+            means, variances = table[:, :-1].chunk(2, 1)
+            total = int(table[:, -1].sum())
+            share = table[:, -1:] / total
+            mean64 = (share * means).sum(0)
+            var64 = (share * (variances + (means - mean64).square())).sum(0)
+            self.running_mean.lerp_(mean64.float(), self.momentum)
+            unbiased = var64 * (total * repeats / (total * repeats - 1))  # as in one process
+            self.running_var.lerp_(unbiased.float(), self.momentum)
             self.num_batches_tracked.add_(1)
-        return out  # type: ignore[no-any-return]
+            return mean64.float(), torch.rsqrt(var64 + self.eps).float(), total
+
+    def gradient(
+        self, grad: Tensor, x: Tensor, mean: Tensor, invstd: Tensor, total: int
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        """That of all processes' losses; see `SharedBatchNorm2d`."""
+        mask = [False, True, True]
+        fixed = (self.weight, None, None, mean, invstd, True, self.eps)
+        _, slope, shift = torch.ops.aten.native_batch_norm_backward(grad.float(), x.float(), *fixed, mask)
+        sums = torch.stack([slope, shift])
+        dist.all_reduce(sums)
+        mean_slope, mean_shift = sums / total
+        # (grad - mean_shift - (x - mean) * invstd * mean_slope) * invstd * weight, as two passes over memory.
+        scale = invstd * self.weight
+        of_x = -scale * invstd * mean_slope
+        rest = -scale * mean_shift - of_x * mean
+        result = torch.addcmul(_column(rest), x, _column(of_x)).addcmul_(grad, _column(scale))
+        return result.to(x.dtype), slope, shift
 
 
 class _Normalise(torch.autograd.Function):
-    """(x - mean) / sqrt(var + eps) * weight + bias with mean and variance over all processes."""
+    """Normalise by given statistics, which are those of `x` and of other processes."""
 
     @staticmethod
-    def forward(ctx: Any, x: Tensor, weight: Tensor, bias: Tensor, eps: float) -> tuple[Tensor, Tensor, Tensor, int]:
-        wide = x.float()
-        var, mean = torch.var_mean(wide, dim=(0, 2, 3), correction=0)
-        count = x.numel() // x.shape[1]
-        mine = torch.cat([mean.double(), var.double(), torch.tensor([count], dtype=torch.float64)])
-        parts = [torch.empty_like(mine) for _ in range(dist.get_world_size())]
-        dist.all_gather(parts, mine)
-        table = torch.stack(parts)
-        means, variances = table[:, :-1].chunk(2, 1)
-        total = int(table[:, -1].sum())
-        share = table[:, -1:] / total
-        mean64 = (share * means).sum(0)
-        var64 = (share * (variances + (means - mean64).square())).sum(0)
-        mean, var = mean64.float(), var64.float()
-        scale = torch.rsqrt(var64 + eps).float()
-        ctx.save_for_backward(x, weight, mean, scale)
-        ctx.total = total
-        out = (wide - _column(mean)) * _column(scale * weight) + _column(bias)
-        ctx.mark_non_differentiable(mean, var)
-        return out.to(x.dtype), mean, var, total
+    def forward(
+        ctx: Any,
+        x: Tensor,
+        weight: Tensor,
+        bias: Tensor,
+        mean: Tensor,
+        invstd: Tensor,
+        norm: GlobalBatchNorm2d,
+        total: int,
+    ) -> Tensor:
+        ctx.save_for_backward(x, mean, invstd)
+        ctx.norm, ctx.total = norm, total
+        scale = invstd * weight
+        return torch.addcmul(_column(bias - mean * scale), x, _column(scale)).to(x.dtype)
 
     @staticmethod
     @once_differentiable
-    def backward(ctx: Any, grad: Tensor, *_unused: Any) -> tuple[Tensor, Tensor, Tensor, None]:
-        x, weight, mean, scale = ctx.saved_tensors
-        wide = grad.float()
-        normal = (x.float() - _column(mean)) * _column(scale)
-        mine = torch.stack([wide.sum((0, 2, 3)), (wide * normal).sum((0, 2, 3))])
-        everywhere = mine.clone()
-        dist.all_reduce(everywhere)
-        shift, slope = everywhere / ctx.total
-        result = (wide - _column(shift) - normal * _column(slope)) * _column(scale * weight)
-        return result.to(x.dtype), mine[1], mine[0], None
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
+        x, mean, invstd = ctx.saved_tensors
+        return *ctx.norm.gradient(grad, x, mean, invstd, ctx.total), None, None, None, None
 
 
 def _column(values: Tensor) -> Tensor:

@@ -184,3 +184,7 @@ def restore(tensors: dict[str, Tensor], model: nn.Module, optimizer: torch.optim
             entries.setdefault(int(index), {})[key] = tensor
     saved["state"] = entries
     optimizer.load_state_dict(saved)
+    for parameter, entry in optimizer.state.items():
+        for key, tensor in entry.items():
+            if tensor.shape == parameter.shape:  # as the optimizer makes it: its kernel for CUDA takes nothing else
+                entry[key] = torch.empty_like(parameter).copy_(tensor)

@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 
+from tksbench.train.graph import GraphedStep
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
@@ -37,17 +39,31 @@ def per_step_logits(
     """
     parts = []
     training = model.training
+
+    def logits(images: torch.Tensor, _target: torch.Tensor) -> tuple[torch.Tensor, ...]:
+        with autocast():
+            return (model(images).float().transpose(0, 1),)
+
+    forward = GraphedStep(logits) if device.type == "cuda" else logits
     model.eval()
     try:
         with torch.inference_mode():
+            waiting = None
             for images, target in batches:
-                with autocast():
-                    out = model(to_device(images, device))
-                parts.append((out.float().transpose(0, 1).cpu().numpy(), target.numpy()))
+                (out,) = forward(to_device(images, device), target)
+                if waiting is not None:  # fetched when the device has its next batch already
+                    parts.append(_fetch(*waiting))
+                waiting = (out, target)
                 at_batch()
+            if waiting is not None:
+                parts.append(_fetch(*waiting))
     finally:
         model.train(training)
     return parts
+
+
+def _fetch(logits: torch.Tensor, target: torch.Tensor) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
+    return logits.cpu().numpy(), target.cpu().numpy()
 
 
 def concatenate(

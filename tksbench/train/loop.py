@@ -18,6 +18,7 @@ import numpy as np
 import torch
 
 from tksbench.data.registry import info
+from tksbench.recipe.schema import CustomMethod
 from tksbench.report.metrics import summarize
 from tksbench.runs.arrays import read_array
 from tksbench.runs.files import sha256_file, write_bytes, write_json
@@ -25,6 +26,7 @@ from tksbench.train import build
 from tksbench.train.checkpoint import State, newest, restore, save_checkpoint
 from tksbench.train.errors import CheckpointError, Diverged, Interrupted
 from tksbench.train.evaluate import concatenate, per_step_logits, to_device
+from tksbench.train.graph import GraphedStep
 from tksbench.train.health import check_alive, check_finite, note_flat
 from tksbench.train.loading import read_batches
 from tksbench.train.logs import EpochLogs
@@ -92,8 +94,14 @@ class Trainer:
         self._pending: list[torch.Tensor] = []
         self._logs = EpochLogs(run_dir)
         self._correct = torch.zeros((), dtype=torch.int64, device=device)
+        # Several processes, or several passes a step, talk to each other and to the host in between; a method from
+        # outside may do so too.
+        alone = parallel.size == 1 and spec.optim.replica_batch is None and not isinstance(spec.method, CustomMethod)
+        graphed = device.type == "cuda" and alone
+        self._graphed = GraphedStep(self._whole_batch) if graphed else None
         self._saved_at = self._shown_at = time.monotonic()
         self._newest_loss: float | None = None
+        self._counted_at = self._saved_at
         self._began = (self._saved_at, 0)  # when this attempt's training began, and at which step
 
     def resume(self) -> None:
@@ -151,7 +159,8 @@ class Trainer:
         self.network = self.parallel.engage(self.run.spec, self.model, self.optimizer)
         self.network.train()
         batches = self._train_loader()
-        self._began = (time.monotonic(), self._done())
+        self._counted_at = time.monotonic()
+        self._began = (self._counted_at, self._done())
         over = self.state.epoch >= self.epochs
         while self.state.epoch < self.epochs:
             self.scheduler.step(self.state.epoch)
@@ -189,6 +198,7 @@ class Trainer:
             save_checkpoint(self.dir.checkpoints, self.state, tensors)
             self._drop_best_logits()
         self._saved_at = time.monotonic()
+        self._account(training=False)
 
     def _drop_best_logits(self) -> None:
         """Keep the best epochs' logits that the two newest checkpoints speak of."""
@@ -199,26 +209,47 @@ class Trainer:
         self._saved_best = best
 
     def _forward(self, images: torch.Tensor, labels: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        """The mean loss of some samples, and how many of them the network has right."""
-        images, labels = to_device(images, self.device), labels.to(self.device, non_blocking=True)
+        """The mean loss of some samples on the device, and how many of them the network has right."""
         with self.autocast():
             logits = self.network(images)
         correct = (logits.detach().mean(0).argmax(-1) == labels).sum()
         return self.loss(logits, labels, self.state.epoch, self.state.step), correct
 
     def _step(self, batches: list[Batch]) -> None:
-        started = time.monotonic()
         total = self.shares.total(self.state.step)
-        loss, correct = self.shares.backward(self.network, batches, total, self._forward)
-        self.parallel.step(self.network, self.optimizer)
+        moved = [
+            (to_device(images, self.device), labels.to(self.device, non_blocking=True)) for images, labels in batches
+        ]
+        if self._graphed is not None:
+            rates = tuple(group["lr"] for group in self.optimizer.param_groups)
+            constants = (self.loss.alpha(self.state.epoch, self.state.step), rates)
+            loss, correct = self._graphed(*moved[0], constants)
+        else:
+            loss, correct = self._global_batch(moved, total)
         self._pending.append(loss)
         self._correct += correct
         self.state.step += 1
         self.state.seen += total
         self.state.images += total
-        seconds = time.monotonic() - started
-        self.state.seconds += seconds
-        self.state.gpu_seconds += seconds * self.parallel.size if self.device.type == "cuda" else 0.0
+        self._account(training=True)
+
+    def _global_batch(self, batches: list[Batch], total: int) -> tuple[torch.Tensor, torch.Tensor]:
+        """One step of the optimizer; the loss before it, and the number of right samples."""
+        loss, correct = self.shares.backward(self.network, batches, total, self._forward)
+        self.parallel.step(self.network, self.optimizer)
+        return loss, correct
+
+    def _whole_batch(self, images: torch.Tensor, labels: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        return self._global_batch([(images, labels)], len(labels))
+
+    def _account(self, *, training: bool) -> None:
+        """Count the time since the last call: waiting for data and for the device included."""
+        now = time.monotonic()
+        seconds, self._counted_at = now - self._counted_at, now
+        if training:
+            self.state.seconds += seconds
+        if self.device.type == "cuda":
+            self.state.gpu_seconds += seconds * self.parallel.size
 
     def _boundary(self) -> None:
         """Between two steps: stop, save or show, whichever is due; all processes do the same."""
@@ -259,9 +290,11 @@ class Trainer:
 
     def _end_epoch(self) -> None:
         self._collect()
+        self._account(training=True)
         state, epoch = self.state, self.state.epoch
         due = (epoch + 1) % self.run.spec.evaluation.every == 0 or epoch + 1 == self.epochs
         metrics = self._test(epoch) if due else {}
+        self._account(training=False)
         if self.parallel.lead:
             self._log_epoch(metrics)
             check_alive(state, self.run.spec.optim, self.steps)

@@ -37,6 +37,10 @@ if TYPE_CHECKING:
     from tksbench.recipe import Execution, RunSpec
 
 T = TypeVar("T")
+# DDP regroups gradients after its first step in the order in which they came, except if it looks for unused
+# parameters. A resumed run would regroup again, and sums over three or more processes would differ in their bits.
+# Gradients lie in the groups that are sent, so that they are not copied there and back.
+DATA_PARALLEL = {"find_unused_parameters": True, "broadcast_buffers": False, "gradient_as_bucket_view": True}
 log = logging.getLogger("tksbench.train")
 TIMEOUT = timedelta(minutes=30)  # longest wait for another process: it may be preparing data or writing to a slow disk
 POLL_S = 0.25
@@ -211,9 +215,7 @@ def _meet(world: World, cpu: bool) -> Accelerator:
     """Meet the other processes through accelerate, which is told by the environment which of them this one is."""
     os.environ |= {"RANK": str(world.rank), "WORLD_SIZE": str(world.size), "LOCAL_RANK": str(world.local_rank)}
     os.environ.setdefault("OMP_NUM_THREADS", str(torch.get_num_threads()))  # accelerate would choose another number
-    # DDP regroups gradients after its first step in the order in which they came, except if it looks for unused
-    # parameters. A resumed run would regroup again, and sums over three or more processes would differ in their bits.
-    same_groups = DistributedDataParallelKwargs(find_unused_parameters=True, broadcast_buffers=False)
+    same_groups = DistributedDataParallelKwargs(**DATA_PARALLEL)
     try:
         accelerator = Accelerator(
             cpu=cpu, mixed_precision="no", kwargs_handlers=[InitProcessGroupKwargs(timeout=TIMEOUT), same_groups]

@@ -188,7 +188,8 @@ def draw(
     else:
         shown = places if len(places) <= 12 else [x for x in nice_ticks(places[0], places[-1], 6) if x == int(x)]
         x_ticks = [Tick(x_axis.at(x), f"{x:g}") for x in shown if places[0] <= x <= places[-1]]
-    told = [[{point.x: _words(point) for point in line.points}.get(x) for x in places] for line in lines]
+    words_at = [{point.x: _words(point) for point in line.points} for line in lines]
+    told = [[words.get(x) for x in places] for words in words_at]
     heads = [ticks[int(x) - 1] if ticks and int(x) <= len(ticks) else f"{x:g}" for x in places]
     hover = {
         "of": "" if ticks else f"{x_label} ",

@@ -254,7 +254,7 @@ def _claim(result: ClaimResult) -> Claimed:
     if best and best.steps_better:
         remarks.append(f"better at {best.steps_better[0]} of {best.steps_better[1]} steps; drawn is step {best.step}")
     return Claimed(
-        own=claim.extends is None,
+        own=claim.own,
         text=claim.text,
         where=claim.where,
         verdict=result.verdict,

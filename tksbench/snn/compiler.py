@@ -1,0 +1,88 @@
+"""Builds a C file of this package with the machine's own compiler when it is first needed, and loads it.
+
+Torch's own pool of threads does the work: a library is linked without an OpenMP runtime of its own and finds the one
+that torch has loaded. Whoever asks has a plain torch form for machines without a compiler.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import hashlib
+import logging
+import os
+import platform
+import shutil
+import subprocess
+import tempfile
+from pathlib import Path
+
+log = logging.getLogger("tksbench.snn")
+_FLAGS = ("-std=c11", "-O3", "-march=native", "-fno-math-errno", "-fopenmp", "-fPIC")
+_TIMEOUT_S = 120
+
+
+def load(name: str, flags: tuple[str, ...], purpose: str) -> tuple[ctypes.CDLL | None, str]:
+    """Load a C file of this folder as a library.
+
+    Args:
+        name: Its name without the suffix.
+        flags: What the compiler is told beside what all files have in common.
+        purpose: What it is for, for the log.
+
+    Returns:
+        The library, or None where it cannot be had; and why not, which is logged too.
+    """
+    try:
+        # Torch has loaded the OpenMP runtime that the library is going to use.
+        return ctypes.CDLL(str(_build(Path(__file__).with_name(f"{name}.c"), (*_FLAGS, *flags)))), ""
+    except (OSError, RuntimeError, subprocess.SubprocessError) as error:  # RuntimeError: a user without a home
+        why = _first_line(error)
+        log.info("the compiled %s is not available (%s); plain torch does its work", purpose, why)
+        return None, why
+
+
+def _build(source: Path, flags: tuple[str, ...]) -> Path:
+    """Compile unless that was done before on a processor like this one.
+
+    Raises:
+        OSError: No compiler, or nowhere to put the result.
+        subprocess.SubprocessError: The compiler fails.
+    """
+    compiler = shutil.which(os.environ.get("CC") or "cc")
+    if compiler is None:
+        raise FileNotFoundError("no C compiler: install gcc, or name one with CC")
+    key = hashlib.sha256("\0".join((*flags, compiler, _processor())).encode() + source.read_bytes()).hexdigest()
+    path = _cache() / f"{source.stem}-{key[:16]}.so"
+    if path.exists():
+        return path
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(prefix=f".{source.stem}-", dir=path.parent) as folder:
+        unlinked, linked = Path(folder, "unlinked.o"), Path(folder, "linked.so")
+        for command in (
+            [compiler, *flags, "-c", str(source), "-o", str(unlinked)],
+            [compiler, "-shared", str(unlinked), "-o", str(linked)],
+        ):
+            subprocess.run(command, check=True, capture_output=True, text=True, timeout=_TIMEOUT_S)  # noqa: S603
+        linked.replace(path)
+    return path
+
+
+def _cache() -> Path:
+    """The user's cache folder, as the XDG base directory specification has it."""
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "tksbench"
+
+
+def _processor() -> str:
+    """What `-march=native` depends on: a home folder may be shared by machines that differ."""
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+    except OSError:
+        return platform.processor()
+    return "\n".join(
+        {line.partition(":")[0].strip(): line for line in lines if line.startswith(("model name", "flags"))}.values()
+    )
+
+
+def _first_line(error: Exception) -> str:
+    told = error.stderr if isinstance(error, subprocess.CalledProcessError) else str(error)
+    return next((line for line in (told or "").splitlines() if "error" in line.lower()), (told or repr(error)).strip())

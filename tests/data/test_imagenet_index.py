@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import hashlib
+import re
 import io
 import pickle
 import shutil
@@ -131,6 +132,7 @@ def test_with_an_index_nothing_is_listed(folder: Path, load: Load, monkeypatch: 
     [
         (lambda raw: raw.replace(b"_7.JPEG", b"_8.JPEG", 1), "train.index: damaged"),
         (lambda raw: raw[:-20], "train.index: damaged"),
+        (lambda raw: re.sub(rb" [0-9]+ sha", b" " + b"9" * 5000 + b" sha", raw, count=1), "does not begin an index"),
         (lambda raw: raw.replace(b" 600 ", b" 599 ", 1), "lists 600 images, but its first line says 599"),
         (lambda raw: raw.replace(b"index 1 ", b"index 2 ", 1), "does not begin an index of version 1"),
         (lambda raw: b"", "train.index:1: '' does not begin"),

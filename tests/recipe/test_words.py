@@ -207,7 +207,7 @@ def test_two_ways_to_the_ids_agree() -> None:
 
 
 def test_parameters_of_a_method_from_outside_are_suggested_too(recipe, tmp_path: Path, monkeypatch) -> None:  # type: ignore[no-untyped-def]
-    (tmp_path / "outside_words.py").touch()
+    (tmp_path / "outside_words.py").write_text("def loss(logits, target): ...")
     monkeypatch.syspath_prepend(tmp_path)
     text = SMALL.replace("{method: tks}", '{method: "outside_words:loss", params: {kwrgs: {}}}')
     assert told(recipe(text)) == ["small.yaml:10: method.kwrgs: unknown key; did you mean 'kwargs'?"]
@@ -254,7 +254,7 @@ def test_an_overlay_of_a_method_that_is_none_is_told_once(recipe) -> None:  # ty
 
 
 def test_an_overlay_speaks_to_a_method_from_outside(recipe, tmp_path: Path, monkeypatch) -> None:  # type: ignore[no-untyped-def]
-    (tmp_path / "outside_overlay.py").touch()
+    (tmp_path / "outside_overlay.py").write_text("def loss(logits, target, a=1): ...")
     monkeypatch.syspath_prepend(tmp_path)
     text = SMALL.replace("{method: tks}", '{method: "outside_overlay:loss"}')
     path = recipe(text.partition("  - {method: baseline")[0])

@@ -31,7 +31,7 @@ Packing = Literal["folders", "tars"]
 SUFFIXES = (".jpeg", ".jpg", ".png")  # those of timm's reader
 COMMAND = "`python -m tksbench.data prepare imagenet`"
 _FORMAT = "tksbench-imagenet-index"
-_FIRST_LINE = re.compile(rb"1 (folders|tars) ([0-9]+) sha256:([0-9a-f]{64})")
+_FIRST_LINE = re.compile(rb"1 (folders|tars) ([0-9]{1,18}) sha256:([0-9a-f]{64})")
 _SEPARATORS = {"folders": b"/\n", "tars": b"/\t\t\n"}  # of one line
 
 

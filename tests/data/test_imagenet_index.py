@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import gzip
 import hashlib
-import re
 import io
 import pickle
+import re
 import shutil
 import tarfile
 from dataclasses import replace

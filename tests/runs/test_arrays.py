@@ -33,7 +33,7 @@ def npy(array: np.ndarray) -> bytes:  # type: ignore[type-arg]
         np.array([True, False]),
         np.arange(3, dtype=">u4"),
     ],
-    ids=str,
+    ids=["three axes", "columns first", "no axis", "empty", "truth", "big-endian"],
 )
 def test_an_array_comes_back_as_it_was(tmp_path: Path, array: np.ndarray) -> None:  # type: ignore[type-arg]
     np.save(tmp_path / "x.npy", array)

@@ -140,7 +140,7 @@ def test_a_name_is_one_run_whatever_recipe_makes_it(scale: str, real: bool) -> N
 
 def test_every_run_that_the_paper_reports_is_made_by_a_recipe(paper: Any) -> None:
     wanted = set(mentioned(paper))
-    assert len(wanted) == 48
+    assert len(wanted) == 51
     assert wanted - {run.name for run in all_runs("paper")} == set()
 
 

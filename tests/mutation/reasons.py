@@ -43,6 +43,7 @@ RULES: tuple[tuple[str, str, str, str], ...] = (
         r"",
         SAME,
     ),
+    (r"runs/arrays\.py", r"order=", r"order=\"f\"|else \"c\"", SAME),
     (r"runs/status\.py", r"progress = \{\}", r"", SAME),
     (
         r"recipe/expand\.py",

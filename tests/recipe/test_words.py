@@ -77,6 +77,24 @@ def test_an_override_is_told_what_is_wrong_with_it(recipe, word: str, message: s
         ("{method: tks}", "{method: [tks]}", "small.yaml:10: method: expected the name of a method"),
         ("{method: tks}", "{params: {alpha: 1}}", "small.yaml:10: method: expected the name of a method"),
         ("  data: {name: cifar10, augment: plain}\n", "", "small.yaml:9: data: is missing"),
+        ('only: "c/*"', 'onli: "c/*"', "small.yaml:15: scales.mini.onli: unknown key; did you mean 'only'?"),
+        ("{method: tks}", "{method: tks, gird: {}}", "small.yaml:10: runs.gird: unknown key; did you mean 'grid'?"),
+        ("runs:\n", "seeds: 0\nruns:\n", "small.yaml:9: seeds: expected a whole number of at least 1, got 0"),
+        (
+            "paper: {}",
+            "paper: 3",
+            "small.yaml:13: scales.paper: expected a mapping with some of the keys data, model, ",
+        ),
+        (
+            "protocol:\n",
+            "protocol:\n  optimm: {}\n",
+            "small.yaml:3: protocol.optimm: unknown key; did you mean 'optim'?",
+        ),
+        (
+            "runs:\n",
+            "first_seed: 2147483646\nseeds: 3\nruns:\n",
+            "small.yaml:10: seeds: 3 from first_seed 2147483646 on go beyond 2**31 - 1",
+        ),
         ("epochs: 10, ", "", "small.yaml:5: optim.epochs: is missing"),
         ("T: 4}", "T: 0}", "small.yaml:4: model.T: expected greater than or equal to 1, got 0"),
         ("augment: plain", "augment: plain, train_subset: 0", "small.yaml:3: data.train_subset: expected greater "),
@@ -266,3 +284,19 @@ def test_an_overlay_speaks_to_a_method_from_outside(recipe, tmp_path: Path, monk
 def test_a_recipe_is_a_mapping(recipe) -> None:  # type: ignore[no-untyped-def]
     keys = "about, name, seeds, first_seed, protocol, methods, runs, scales, execution"
     assert told(recipe("- 1\n")) == [f"small.yaml:1: a recipe is a mapping with the keys {keys}"]
+
+
+def test_a_recipe_without_runs_is_told(recipe) -> None:  # type: ignore[no-untyped-def]
+    text = SMALL.partition("runs:")[0]
+    assert told(recipe(text)) == ["small.yaml:1: the key 'runs' is missing"]
+
+
+def test_a_protocol_may_name_the_method(recipe) -> None:  # type: ignore[no-untyped-def]
+    text = SMALL.replace("protocol:\n", "protocol:\n  method: tks\n").replace("{method: tks}", "{}")
+    assert expand(load_recipe(recipe(text)))[0].spec.method.name == "tks"
+
+
+@pytest.mark.parametrize(("first", "last"), [(0, 1), (2**31 - 2, 2**31 - 1)])
+def test_seeds_reach_from_0_to_the_last_there_is(recipe, first: int, last: int) -> None:  # type: ignore[no-untyped-def]
+    path = recipe(SMALL.replace("runs:\n", f"first_seed: {first}\nseeds: 2\nruns:\n"))
+    assert {run.seed for run in expand(load_recipe(path))} == {first, last}

@@ -170,8 +170,8 @@ def _coverage(page: Report, found: dict[str, Any]) -> None:
 
 
 def _mutation(page: Report, text: str) -> None:
-    found = re.search(r"^(\d+ of \d+ mutants noticed by a test: ([0-9.]+) %.*)$", text, re.MULTILINE)
-    if found:
-        page.promise(float(found[2]) >= MUTANTS)
+    found = re.search(r"^((\d+) of (\d+) mutants noticed by a test: .*?(\d+) not run\.)$", text, re.MULTILINE)
+    if found:  # those that were not run count as not noticed
+        page.promise(100 * int(found[2]) >= MUTANTS * (int(found[3]) + int(found[4])))
         when = text.splitlines()[2]
         page.section("Mutants", None, f"{found[1]} {when} Survivors with their reasons: [mutation.md](mutation.md).")

@@ -90,9 +90,11 @@ def test_coverage_has_a_bar(lines: int, sound: bool) -> None:
     assert "tksbench/low.py 50 %" in text
 
 
-@pytest.mark.parametrize(("score", "sound"), [("80.0", True), ("79.9", False)])
-def test_mutants_have_a_bar(score: str, sound: bool) -> None:
-    line = f"8 of 10 mutants noticed by a test: {score} % (0 of them hung and were stopped)."
+@pytest.mark.parametrize(("noticed", "left", "sound"), [(80, 0, True), (79, 0, False), (80, 1, False), (95, 15, True)])
+def test_mutants_have_a_bar_and_those_not_run_count(noticed: int, left: int, sound: bool) -> None:
+    line = (
+        f"{noticed} of 100 mutants noticed by a test: {noticed} % (0 hung); {100 - noticed} survived; {left} not run."
+    )
     Path("results/mutation.md").write_text(f"# Mutants\n\n2026-01-02, a machine.\n\n{line}\n")
     text, found = report(GOOD)
     assert found is sound

@@ -13,11 +13,11 @@ from typing import TYPE_CHECKING, Any, cast
 
 import torch
 from torch import Tensor, nn
-from torch.autograd.function import once_differentiable
 from torch.nn import functional as F
 
 from tksbench.snn import native
 from tksbench.snn.neuron import SURROGATE_PEAK, SURROGATE_SLOPE, split_time
+from tksbench.snn.once import once_differentiable
 
 if TYPE_CHECKING:
     from collections.abc import Callable

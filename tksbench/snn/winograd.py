@@ -14,9 +14,9 @@ from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
-from torch.autograd.function import once_differentiable
 
 from tksbench.snn import compiler, native
+from tksbench.snn.once import once_differentiable
 
 # Unlike in the neuron nothing has to agree to the last bit with a plain form: let products and sums fuse.
 _FLAGS = ("-ffp-contract=fast",)

@@ -11,10 +11,10 @@ from typing import TYPE_CHECKING, Any
 import torch
 import torch.distributed as dist
 from torch import Tensor, nn
-from torch.autograd.function import once_differentiable
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from tksbench.snn.normlif import SharedBatchNorm2d
+from tksbench.snn.once import once_differentiable
 
 if TYPE_CHECKING:
     from tksbench.train.parallel import OneProcess

@@ -18,6 +18,7 @@ import numpy as np
 import torch
 
 from tksbench.data.registry import info
+from tksbench.recipe.schema import CustomMethod
 from tksbench.report.metrics import summarize
 from tksbench.runs.files import sha256_file, write_bytes, write_json
 from tksbench.train import build
@@ -41,7 +42,7 @@ if TYPE_CHECKING:
     from torch import nn
 
     from tksbench.data.base import Batch, Data
-    from tksbench.recipe import Run
+    from tksbench.recipe import Run, RunSpec
     from tksbench.runs.paths import RunDir
 
 log = logging.getLogger("tksbench.train")
@@ -92,9 +93,7 @@ class Trainer:
         self._pending: list[torch.Tensor] = []
         self._logs = EpochLogs(run_dir)
         self._correct = torch.zeros((), dtype=torch.int64, device=device)
-        # Several processes, or several passes a step, talk to each other and to the host in between.
-        graphed = device.type == "cuda" and parallel.size == 1 and spec.optim.replica_batch is None
-        self._graphed = GraphedStep(self._whole_batch) if graphed else None
+        self._graphed = GraphedStep(self._whole_batch) if may_be_recorded(spec, device, parallel) else None
         self._saved_at = self._shown_at = time.monotonic()
         self._newest_loss: float | None = None
         self._counted_at = self._saved_at
@@ -379,6 +378,14 @@ class Trainer:
         batches = TrainBatches(self.data.train, spec.optim, spec.seed, state.epoch, state.step)
         parts = (batch[part] for batch in batches for part in self.shares.cut(len(batch)))
         return iter(read_batches(self.data.train, parts, self.run.execution.workers, self.device))
+
+
+def may_be_recorded(spec: RunSpec, device: torch.device, parallel: OneProcess) -> bool:
+    """Whether a training step can be replayed as a graph."""
+    # Several processes, or several passes a step, talk to each other and to the host in between. So may a method from
+    # outside, whose Python code a graph would not run again: a counter in it would stand still.
+    alone = parallel.size == 1 and spec.optim.replica_batch is None
+    return device.type == "cuda" and alone and not isinstance(spec.method, CustomMethod)
 
 
 def write_array(path: Path, array: NDArray[Any]) -> None:

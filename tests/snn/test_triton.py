@@ -51,6 +51,29 @@ compare("cpu", ((4, 2, 16, 5, 3), (1, 3, 7, 4, 4), (10, 2, 24, 3, 5), (4, 3, 200
 print("same")
 """
 
+NOT_A_NUMBER = """
+import torch
+from torch import nn
+from tksbench.snn.neuron import LIF, lif
+from tksbench.snn.normlif import norm_lif
+
+torch.manual_seed(0)
+found = {}
+for backend in ("reference", "triton"):
+    current = torch.ones(4, 5)
+    current[1, 2] = torch.nan
+    lif(current.requires_grad_(), backend=backend).sum().backward()
+    norm = nn.BatchNorm2d(3)
+    with torch.no_grad():
+        norm.weight[1] = torch.nan
+    x = torch.ones(4, 3, 2, 2).cumsum(0).contiguous(memory_format=torch.channels_last).requires_grad_()
+    norm_lif(norm, LIF(backend=backend), x, 2).sum().backward()
+    found[backend] = [grad.isnan() for grad in (current.grad, x.grad, norm.weight.grad, norm.bias.grad)]
+assert all(mask.any() for mask in found["reference"])
+assert all(map(torch.equal, found["reference"], found["triton"]))
+print("same")
+"""
+
 STATISTICS = """
 import torch
 from torch import nn
@@ -143,6 +166,11 @@ def test_the_kernels_compile_for_a_gpu_without_contraction(tmp_path: Path) -> No
 @needs_triton
 def test_interpreted_norm_and_neuron_equal_float64(tmp_path: Path) -> None:
     assert python(NORM_INTERPRETED, tmp_path, TRITON_INTERPRET="1") == "same\n"
+
+
+@needs_triton
+def test_interpreted_gradients_are_no_numbers_where_the_reference_says_so(tmp_path: Path) -> None:
+    assert python(NOT_A_NUMBER, tmp_path, TRITON_INTERPRET="1") == "same\n"
 
 
 @needs_triton

@@ -174,7 +174,8 @@ def _charge(  # type: ignore[no-untyped-def]
 @triton.jit
 def _back(upstream, u, later, threshold, peak, slope, decay):  # type: ignore[no-untyped-def]
     """Gradient of the current at one step, from that of its spikes and of the current one step later."""
-    direct = tl.maximum(peak - slope * tl.abs(u - threshold), 0.0) * upstream
+    surrogate = peak - slope * tl.abs(u - threshold)
+    direct = tl.where(surrogate < 0.0, 0.0, surrogate) * upstream  # a maximum would turn NaN into 0, and hide it
     return direct + tl.where(u > threshold, 0.0, later) * decay
 
 

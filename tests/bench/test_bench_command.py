@@ -75,6 +75,19 @@ def test_a_missing_package_is_told_and_its_part_skipped(
     assert f"fake: skipped: {wanted}" in capsys.readouterr().out.splitlines()
 
 
+def test_a_case_is_found_in_whatever_part_has_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    fakes = {}
+    for name in ("first", "second"):
+        made = [Case(f"a case of the {name}", [Candidate("ours", lambda: None)], "ours")]
+        fakes[name] = types.SimpleNamespace(NEEDS=(), cases=lambda options, made=made: iter(made))
+    monkeypatch.setattr(timing, "MAX_CALLS", 1)
+    monkeypatch.setattr(command, "PARTS", fakes)
+    monkeypatch.setattr(command, "load_part", fakes.__getitem__)
+    assert [part["part"] for part in bench(tmp_path, "--case", "the second")["parts"]] == ["second"]  # type: ignore[attr-defined]
+    with pytest.raises(BenchError, match="--case 'third': no case of first, second has this in its name"):
+        command.main(["--case", "third", "--out", str(tmp_path)])
+
+
 def test_what_was_not_measured_again_stays(tmp_path: Path, part: types.SimpleNamespace) -> None:
     old = results.make_part("older", [row(part="older")], full=True, started="then", before=results.conditions())
     about = results.machine()
@@ -188,6 +201,7 @@ def test_synthetic_records_are_valid_and_differ_by_seed(tmp_path: Path) -> None:
 def test_tables_are_made_from_all_synthetic_records(tmp_path: Path) -> None:
     runs = harness.all_runs("mini")
     case = harness._tables(runs, "mini", tmp_path, len(runs), 2 * len(runs))
+    assert not list(tmp_path.iterdir())  # they take a minute, and the case may not be asked for
     assert [candidate.name for candidate in case.candidates] == [f"{len(runs)} records", f"{2 * len(runs)} records"]
     case.candidates[1].run()
     table1 = (tmp_path / str(2 * len(runs)) / "tables" / "table1.md").read_text()
@@ -197,6 +211,12 @@ def test_tables_are_made_from_all_synthetic_records(tmp_path: Path) -> None:
 def test_a_command_that_fails_is_told_in_one_line(tmp_path: Path) -> None:
     with pytest.raises(BenchError, match=r"-m tksbench.tables ended with status 2: .*table9"):
         harness._python(["-m", "tksbench.tables", "table9"], tmp_path)
+
+
+def test_reading_a_record_needs_no_case_before_it(tmp_path: Path) -> None:
+    _, reading = harness._one_record(harness.synthetic_record(harness.all_runs("smoke")[0]), tmp_path)
+    for candidate in reading.candidates:
+        candidate.run()
 
 
 def test_a_record_is_written_and_read(tmp_path: Path) -> None:

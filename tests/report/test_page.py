@@ -137,3 +137,23 @@ def test_ticks_are_round_and_cover_the_values(low: float, high: float) -> None:
     ticks = nice_ticks(low, high, 4)
     assert ticks[0] <= low and ticks[-1] >= high and 2 <= len(ticks) <= 7
     assert all(len(f"{tick:g}") <= 6 for tick in ticks)
+
+
+def test_a_claim_that_is_not_the_papers_is_marked_and_the_mark_explained(world: World) -> None:
+    sides = "a: {run: cifar10/spiking_resnet19/tks}, b: {run: cifar10/spiking_resnet19/baseline}"
+    rest = f"kind: difference, metric: top1, value: null, {sides}, where: somewhere"
+    paper = world.root / "results" / "paper.yaml"
+    own = f"claims:\n  - {{id: own, text: One beats two, {rest}}}\n"
+    plain = paper.read_text()
+    paper.write_text(plain + own)
+    html = page(world)
+    assert "carried over" not in html and "corrected over these alone" not in html
+    more = f"  - {{id: far, text: Also elsewhere, extends: own, {rest}}}\n"
+    more += f"  - {{id: code, text: The sum is better, variant: method.agg, {rest}}}\n"
+    paper.write_text(plain + own + more)
+    html = page(world)
+    for text in ("One beats two <small>", "Also elsewhere + <small>", "The sum is better ++ <small>varies method.agg"):
+        assert text in html
+    assert "+: not in the paper; its claim carried over" in html
+    assert "corrected over these alone" in html
+    assert "The paper’s claim</th>" not in html and "over all claims" not in html

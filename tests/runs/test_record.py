@@ -1,6 +1,8 @@
 from __future__ import annotations
 
 import json
+import os
+import threading
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -90,6 +92,22 @@ def test_nan_makes_no_record(run: Run, parts: Callable[[Run], dict[str, Any]]) -
     broken["metrics"]["last"] = {**broken["metrics"]["last"], "loss": float("nan")}
     with pytest.raises(RecordError, match=r"metrics\.last\.loss"):
         make_record(**broken)
+
+
+def test_a_pipe_or_a_link_to_a_device_is_refused_unread(tmp_path: Path) -> None:
+    pipe, device = tmp_path / "0123456789abcdef.json", tmp_path / "fedcba9876543210.json"
+    os.mkfifo(pipe)
+    device.symlink_to(os.devnull)
+    writer = threading.Thread(target=pipe.write_bytes, args=(b"",))  # without one, reading would never end
+    writer.start()
+    try:
+        for path in (pipe, device):
+            with pytest.raises(RecordError, match="a pipe or a device"):
+                load_record(path)
+    finally:
+        both_ends = os.open(pipe, os.O_RDWR)  # lets the writer go, whether or not it waits yet
+        writer.join()
+        os.close(both_ends)
 
 
 def test_a_missing_record_is_named(tmp_path: Path) -> None:

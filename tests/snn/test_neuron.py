@@ -195,6 +195,14 @@ def test_bad_input_is_named(current: Tensor, options: dict[str, object], message
         lif(current, **options)  # type: ignore[arg-type]
 
 
+@pytest.mark.parametrize("backend", ["fused", pytest.param("native", marks=needs_compiler)])
+def test_a_second_derivative_is_an_error_and_not_0(backend: neuron.Backend) -> None:
+    current = torch.rand(4, 5, requires_grad=True)
+    (slope,) = torch.autograd.grad(lif(current, backend=backend).sum(), current, create_graph=True)
+    with pytest.raises(RuntimeError, match="twice"):
+        (slope.square().sum() + current.sum()).backward()
+
+
 @needs_compiler
 @settings(deadline=None)
 @given(

@@ -163,6 +163,36 @@ def test_a_gradient_of_another_memory_format_is_right(monkeypatch: pytest.Monkey
     assert torch.equal(run(other)["x"], one_after_another(layer, monkeypatch)["x"])
 
 
+def test_a_weight_changed_between_the_passes_is_refused() -> None:
+    layer = make(0, 4, 2, 16, (8, 8), shortcut=False, repeated=False)
+    spikes = norm_lif(layer.norm, LIF(), layer.x.requires_grad_(), 4)
+    with torch.no_grad():
+        layer.norm.weight.mul_(10)
+    with pytest.raises(RuntimeError, match="modified by an inplace operation"):
+        spikes.sum().backward()
+
+
+def test_weights_with_gaps_between_them_are_read_as_they_are() -> None:
+    layer = make(0, 4, 2, 16, (8, 8), shortcut=False, repeated=False)
+    norm, expected = copy.deepcopy(layer.norm), norm_lif(layer.norm, LIF(), layer.x, 4)
+    norm.weight = nn.Parameter(torch.stack((norm.weight.detach(), torch.full((16,), 9.0)), 1)[:, 0])
+    assert torch.equal(norm_lif(norm, LIF(), layer.x, 4), expected)
+
+
+@pytest.mark.parametrize("shape", [(1, 16, 1, 1), (8, 1, 8, 8), (16, 1, 1)])
+def test_a_smaller_shortcut_is_broadcast_as_torch_does(shape: tuple[int, ...]) -> None:
+    layer = make(0, 4, 2, 16, (8, 8), shortcut=False, repeated=False)
+    shortcut = torch.randn(shape)
+    expected = LIF()(copy.deepcopy(layer.norm)(layer.x) + shortcut, 4)
+    assert torch.equal(norm_lif(layer.norm, LIF(), layer.x, 4, shortcut=shortcut), expected)
+
+
+def test_a_batch_that_is_not_whole_steps_is_refused() -> None:
+    layer = make(0, 4, 2, 16, (8, 8), shortcut=False, repeated=False)
+    with pytest.raises(RuntimeError, match="shape"):
+        norm_lif(layer.norm, LIF(), layer.x, 3)
+
+
 def test_hooks_see_their_modules_and_change_nothing() -> None:
     layer = make(0, 4, 2, 16, (8, 8), shortcut=False, repeated=False)
     neurons, norm, seen = LIF(), copy.deepcopy(layer.norm), []

@@ -51,6 +51,48 @@ compare("cpu", ((4, 2, 16, 5, 3), (1, 3, 7, 4, 4), (10, 2, 24, 3, 5), (4, 3, 200
 print("same")
 """
 
+NOT_A_NUMBER = """
+import torch
+from torch import nn
+from tksbench.snn.neuron import LIF, lif
+from tksbench.snn.normlif import norm_lif
+
+torch.manual_seed(0)
+found = {}
+for backend in ("reference", "triton"):
+    current = torch.ones(4, 5)
+    current[1, 2] = torch.nan
+    lif(current.requires_grad_(), backend=backend).sum().backward()
+    norm = nn.BatchNorm2d(3)
+    with torch.no_grad():
+        norm.weight[1] = torch.nan
+    x = torch.ones(4, 3, 2, 2).cumsum(0).contiguous(memory_format=torch.channels_last).requires_grad_()
+    norm_lif(norm, LIF(backend=backend), x, 2).sum().backward()
+    found[backend] = [grad.isnan() for grad in (current.grad, x.grad, norm.weight.grad, norm.bias.grad)]
+assert all(mask.any() for mask in found["reference"])
+assert all(map(torch.equal, found["reference"], found["triton"]))
+print("same")
+"""
+
+STATISTICS = """
+import torch
+from torch import nn
+from tksbench.snn import triton_normlif as kernels
+
+torch.manual_seed(0)
+for rows, channels in ((2**16, 4), (1000, 130), (16, 6)):
+    for first in (0.0, 3.0, 30.0, 1000.0):
+        x = 0.1 * torch.randn(rows, channels) + 0.3
+        x[0] += 0.1 * first
+        norm = nn.BatchNorm2d(channels)
+        mean, invstd, _, _ = kernels.statistics(x, kernels.Layout(1, rows, channels, False), norm)
+        exact = x.double()
+        var = exact.var(0, unbiased=False)
+        assert ((mean - exact.mean(0)) / var.sqrt()).abs().max() < 1e-5, (rows, channels, first)
+        assert (invstd * (var + norm.eps).sqrt() - 1).abs().max() < 1e-5, (rows, channels, first)
+print("same")
+"""
+
 NORM_COMPILED = """
 import triton
 from triton.backends.compiler import GPUTarget
@@ -66,6 +108,13 @@ for kind in ("*fp32", "*bf16"):
     result = {"totals": "*fp32", "result": kind, "beside": kind, **common, "n": "fp32", **numbers}
     for kernel, signature, constants in (
         (kernels._sum, {"x": kind, "sums": "*fp32", **common, "share": "i32"}, tile),
+        (
+            kernels._finish_statistics,
+            dict.fromkeys(("sums", "weight", "bias", "running_mean", "running_var", "out"), "*fp32")
+            | {"splits": "i32", "channels": "i32", "rows": "i32", "share": "i32"}
+            | {"momentum": "fp32", "unbiased": "fp32", "eps": "fp32"},
+            {"SPLITS": 1024, "BC": 4},
+        ),
         (kernels._sum_gradients, x | {"sums": "*fp32", **common, "share": "i32", **numbers}, form),
         (kernels._propagate, x | result, form | {"BESIDE": True}),
     ):
@@ -117,6 +166,16 @@ def test_the_kernels_compile_for_a_gpu_without_contraction(tmp_path: Path) -> No
 @needs_triton
 def test_interpreted_norm_and_neuron_equal_float64(tmp_path: Path) -> None:
     assert python(NORM_INTERPRETED, tmp_path, TRITON_INTERPRET="1") == "same\n"
+
+
+@needs_triton
+def test_interpreted_gradients_are_no_numbers_where_the_reference_says_so(tmp_path: Path) -> None:
+    assert python(NOT_A_NUMBER, tmp_path, TRITON_INTERPRET="1") == "same\n"
+
+
+@needs_triton
+def test_interpreted_statistics_keep_their_digits_where_the_first_row_is_far_off(tmp_path: Path) -> None:
+    assert python(STATISTICS, tmp_path, TRITON_INTERPRET="1") == "same\n"
 
 
 @needs_triton

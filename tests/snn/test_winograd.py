@@ -134,6 +134,32 @@ def test_torch_convolves_what_does_not_fit(case: tuple[Tensor, Tensor, Tensor]) 
         assert torch.equal(conv(x), plain(x, conv.weight))
 
 
+@needs_library
+def test_a_batch_norm_folded_into_it_is_not_forgotten() -> None:
+    x, _, _ = make(16, 128, 128, (16, 16))
+    conv, norm = Conv3x3(128, 128).eval(), nn.BatchNorm2d(128).eval()
+    nn.init.normal_(norm.bias)
+    folded = nn.utils.fusion.fuse_conv_bn_eval(conv, norm)
+    assert winograd.fits(x, folded.weight)
+    torch.testing.assert_close(folded(x), norm(conv(x)), rtol=1e-4, atol=1e-4)
+
+
+@needs_library
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [("stride", (2, 2)), ("padding", (0, 0)), ("dilation", (2, 2)), ("groups", 2), ("padding_mode", "circular")],
+)
+def test_changed_after_it_was_made_it_is_torchs(name: str, value: Any) -> None:
+    x, weight, _ = make(16, 128, 128, (16, 16))
+    channels = 128 // value if name == "groups" else 128
+    changed, torchs = Conv3x3(128, 128), nn.Conv2d(128, 128, 3, padding=1, bias=False)
+    for conv in (changed, torchs):
+        conv.weight = nn.Parameter(weight[:, :channels].contiguous())
+        setattr(conv, name, value)
+        conv._reversed_padding_repeated_twice = [1, 1, 1, 1]
+    assert torch.equal(changed(x), torchs(x))
+
+
 def test_under_autocast_torch_convolves() -> None:
     x, weight, _ = make(16, 128, 128, (16, 16))
     with torch.autocast("cpu", torch.bfloat16):

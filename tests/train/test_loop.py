@@ -11,6 +11,7 @@ import torch
 from tests.train.conftest import MakeRun
 from tksbench.data.base import Data
 from tksbench.recipe import Run
+from tksbench.recipe.schema import CustomMethod
 from tksbench.runs.files import read_jsonl
 from tksbench.runs.paths import RunDir
 from tksbench.runs.record import make_record
@@ -18,7 +19,8 @@ from tksbench.snn.neuron import LIF
 from tksbench.train import health
 from tksbench.train.checkpoint import State, weights_digest
 from tksbench.train.errors import CheckpointError, Diverged, Interrupted
-from tksbench.train.loop import Trainer
+from tksbench.train.loop import Trainer, may_be_recorded
+from tksbench.train.parallel import ALONE
 from tksbench.train.summary import record_parts
 
 CPU = torch.device("cpu")
@@ -229,3 +231,12 @@ def test_an_altered_log_is_noticed_and_an_older_checkpoint_goes_on(
     with pytest.raises(CheckpointError, match=f"{name}: its rows of the first 3 epochs were altered"):
         path.write_bytes(path.read_bytes().replace(b"1", b"2", 1))
         train(run, run_dir, tiny_data)
+
+
+def test_a_step_with_a_method_from_outside_is_never_a_graph(make_run: MakeRun) -> None:
+    """Its Python code may count, or wait for the device."""
+    (run, _), cuda = make_run(), torch.device("cuda")
+    outside = run.spec.model_copy(update={"method": CustomMethod(name="late:per_step")})
+    assert may_be_recorded(run.spec, cuda, ALONE)
+    assert not may_be_recorded(run.spec, CPU, ALONE)
+    assert not may_be_recorded(outside, cuda, ALONE)

@@ -27,6 +27,11 @@ _WIDTH = 80
 _TITLE = "What the paper claims, and what our runs say"
 _NONE = "–"
 _MARK, _VARIANT = "+", "++"
+MARK_NOTES = (
+    f"{_MARK}: not in the paper; its claim carried over to a data set that it does not use.",
+    f"{_VARIANT}: not in the paper; a choice of the authors' code that it does not tell, against the alternative; p "
+    "(Holm) is corrected over these alone.",
+)
 _NOTES = (
     "Ours: the first-named side less the second, in points, mean over n seeds that both have, with the 95 % interval "
     "and the p of a paired t test over seeds. Against a cited number: of one further run of ours. p (Holm): corrected "
@@ -37,9 +42,7 @@ _NOTES = (
     "further pair of ours.",
     "At every single time step: the row is the step that supports the claim least, with that step's interval and p "
     "(times the number of steps where it speaks against the claim).",
-    f"{_MARK}: not in the paper; its claim carried over to a data set that it does not use.",
-    f"{_VARIANT}: not in the paper; a choice of the authors' code that it does not tell, against the alternative; p "
-    "(Holm) is corrected over these alone.",
+    *MARK_NOTES,
 )
 
 
@@ -67,7 +70,7 @@ def markdown(table: ClaimsTable) -> str:
 
     parts = [f"# {_TITLE}"]
     for result in table.results:
-        parts += [f"## {escape_markdown(result.claim.id)}", _wrapped(escape_markdown(_headline(result)))]
+        parts += [f"## {escape_markdown(result.claim.id)}", _wrapped(escape_markdown(headline(result)))]
         parts.append(_wrapped(f"**{escape_markdown(result.verdict)}**{escape_markdown(_remarks(result))}"))
         rows = _rows(result)
         if rows:
@@ -95,7 +98,7 @@ def latex(table: ClaimsTable) -> str:
     for number, result in enumerate(table.results):
         rows = _rows(result) or [("",) * len(HEADERS)]
         lines += [r"    \addlinespace"] * (number > 0)
-        lines.append(rf"    {escape_latex(_headline(result))} & {escape_latex(result.verdict + _size(result))}")
+        lines.append(rf"    {escape_latex(headline(result))} & {escape_latex(result.verdict + _size(result))}")
         lines.append("    " + "".join(f" & {_stacked(column)}" for column in zip(*rows, strict=True)) + r" \\")
     lines += [r"    \bottomrule", r"  \end{longtable}", r"  \par\medskip\noindent"]
     lines += [r"  \begin{minipage}{\linewidth}\raggedright\scriptsize"]
@@ -117,7 +120,7 @@ def show(table: ClaimsTable, console: Console) -> None:
         told = Text.assemble((result.verdict, colour_of(result.verdict)), _remarks(result))
         console.print()
         console.print(Text(result.claim.id, style="bold"))
-        console.print(Padding(Text(_headline(result)), (0, 0, 0, 2), expand=False))
+        console.print(Padding(Text(headline(result)), (0, 0, 0, 2), expand=False))
         console.print(Padding(told, (0, 0, 0, 2), expand=False))
         rows = _rows(result)
         if rows:
@@ -134,7 +137,8 @@ def show(table: ClaimsTable, console: Console) -> None:
     console.print()
 
 
-def _headline(result: ClaimResult) -> str:
+def headline(result: ClaimResult) -> str:
+    """A claim's words, with a mark where they are not the paper's (`MARK_NOTES`)."""
     claim = result.claim
     return claim.text + f" {_MARK}" * (claim.extends is not None) + f" {_VARIANT}" * (claim.variant is not None)
 

@@ -48,7 +48,8 @@ examples:
   python -m tksbench.tables --pack review.tar.gz  published records, specs, logits, pins, checksums, tables
   python -m tksbench.tables --verify review.tar.gz
 
-exit status: 0 done, 1 a table has drifted, a record was refused or a pack differs, 2 bad input"""
+exit status: 0 done (a record that is refused is named, the rest is used), 1 a table has drifted, --check or --publish
+refused a record, or a pack differs, 2 bad input"""
 
 
 class _Sources(NamedTuple):

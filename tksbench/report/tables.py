@@ -149,8 +149,8 @@ _SCALE_NOTES = {
     "paper": "paper: the full protocol",
     "budget": "budget: fewer epochs, all else as the paper, one H100-class GPU",
     "mini": "mini: real data, less of everything: width, image size, epochs, augmentation (crop and flip even "
-    "where the row is starred), teacher weight; a CPU",
-    "smoke": "smoke: narrow network, small images, very few epochs, a small part of the data, a weaker teacher; a CPU",
+    "where the row is starred), teacher weight",
+    "smoke": "smoke: narrow network, small images, very few epochs, a small part of the data, a weaker teacher",
 }
 
 

@@ -8,6 +8,7 @@ import hashlib
 import json
 import math
 import re
+import stat
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
@@ -25,6 +26,10 @@ _SEAL_BYTES = 80  # of what the pattern matches, at the very end
 MAX_BYTES = 20_000_000  # a record is some 50 kB; more is no record
 
 Percent = Annotated[float, Field(ge=0, le=100)]
+_ROUNDING = 1e-6  # means of many numbers may leave their range by this much
+Fraction = Annotated[float, Field(ge=-_ROUNDING, le=1 + _ROUNDING)]
+Loss = Annotated[float, Field(ge=-_ROUNDING)]  # a cross-entropy
+Permille = Annotated[float, Field(ge=-_ROUNDING, le=1000 + 1000 * _ROUNDING)]
 Count = Annotated[int, Field(ge=0)]
 Hours = Annotated[float, Field(ge=0)]
 Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
@@ -47,17 +52,17 @@ class Metrics(_Part):
     epoch: Count
     top1: Percent
     top5: Percent
-    loss: float
-    ece: float
-    aurc_logit: float
-    aurc_softmax: float
+    loss: Loss
+    ece: Fraction
+    aurc_logit: Permille
+    aurc_softmax: Permille
     eaurc_logit: float
     eaurc_softmax: float
     top1_halves: list[Percent]
     top1_prefix: Annotated[list[Percent], Field(min_length=1)]
     top1_step: Annotated[list[Percent], Field(min_length=1)]
     top1_rebinned: list[Percent] | None = None
-    first_step_recall: list[float | None]
+    first_step_recall: list[Percent | None]
 
 
 class Curve(_Part):
@@ -217,7 +222,11 @@ def load_record(path: Path) -> Record:
         RecordError: If it is missing, cut, altered, of another schema, or not named after its run.
     """
     try:
-        if path.stat().st_size > MAX_BYTES:
+        about = path.stat()
+        if not stat.S_ISREG(about.st_mode) and not stat.S_ISDIR(about.st_mode):
+            # A pipe would wait for ever, a link to /dev/zero fill the memory; reading a folder names itself.
+            raise RecordError(f"{path}: a pipe or a device: not a record")
+        if about.st_size > MAX_BYTES:
             raise RecordError(f"{path}: larger than {MAX_BYTES:,} bytes: not a record")
         content = path.read_bytes()
     except OSError as error:

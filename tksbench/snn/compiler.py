@@ -19,6 +19,7 @@ from pathlib import Path
 log = logging.getLogger("tksbench.snn")
 _FLAGS = ("-std=c11", "-O3", "-march=native", "-fno-math-errno", "-fopenmp", "-fPIC")
 _TIMEOUT_S = 120
+_DIGEST = hashlib.sha256().digest_size
 
 
 def load(name: str, flags: tuple[str, ...], purpose: str) -> tuple[ctypes.CDLL | None, str]:
@@ -53,7 +54,7 @@ def _build(source: Path, flags: tuple[str, ...]) -> Path:
         raise FileNotFoundError("no C compiler: install gcc, or name one with CC")
     key = hashlib.sha256("\0".join((*flags, compiler, _processor())).encode() + source.read_bytes()).hexdigest()
     path = _cache() / f"{source.stem}-{key[:16]}.so"
-    if path.exists():
+    if _is_whole(path):
         return path
     path.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix=f".{source.stem}-", dir=path.parent) as folder:
@@ -63,8 +64,20 @@ def _build(source: Path, flags: tuple[str, ...]) -> Path:
             [compiler, "-shared", str(unlinked), "-o", str(linked)],
         ):
             subprocess.run(command, check=True, capture_output=True, text=True, timeout=_TIMEOUT_S)  # noqa: S603
+        built = linked.read_bytes()
+        # A loader does not look behind what the header speaks of.
+        linked.write_bytes(built + hashlib.sha256(built).digest())
         linked.replace(path)
     return path
+
+
+def _is_whole(path: Path) -> bool:
+    """Whether a library is as it was built: a part of one, which a full disk or a crash leaves, kills who loads it."""
+    try:
+        content = path.read_bytes()
+    except FileNotFoundError:
+        return False
+    return hashlib.sha256(content[:-_DIGEST]).digest() == content[-_DIGEST:]
 
 
 def _cache() -> Path:

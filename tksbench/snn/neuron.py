@@ -22,10 +22,10 @@ from typing import Any, Literal, cast, get_args
 
 import torch
 from torch import Tensor, nn
-from torch.autograd.function import once_differentiable
 
 from tksbench.snn import native
 from tksbench.snn.errors import SnnError
+from tksbench.snn.once import once_differentiable
 
 Backend = Literal["auto", "reference", "fused", "native", "triton"]
 BACKENDS: tuple[str, ...] = get_args(Backend)

@@ -13,11 +13,11 @@ from typing import TYPE_CHECKING, Any, cast
 
 import torch
 from torch import Tensor, nn
-from torch.autograd.function import once_differentiable
 from torch.nn import functional as F
 
 from tksbench.snn import native
 from tksbench.snn.neuron import SURROGATE_PEAK, SURROGATE_SLOPE, split_time
+from tksbench.snn.once import once_differentiable
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -76,7 +76,7 @@ def norm_lif(
         shortcut: Is added to the normalised `x`; not with repeats.
         repeats: How often `x` is to be repeated over time; it is normalised once.
     """
-    if _fits(norm, neurons, x):
+    if _fits(norm, neurons, x) and _in_step(x, shortcut, steps, repeats):
         if norm.training and _native(neurons, x, shortcut):
             return _fused(norm, neurons, x, steps, shortcut, repeats)
         if not isinstance(norm, SharedBatchNorm2d) and (kernels := _triton(neurons, x, shortcut, steps)):
@@ -138,8 +138,20 @@ def _fits(norm: nn.BatchNorm2d, neurons: LIF, x: Tensor) -> bool:
         and norm.momentum is not None
         and x.numel() > x.shape[1]  # torch's own message tells of a single value a channel
         and not any(_watched(module) for module in (norm, neurons))
-        and norm.weight.dtype == torch.float32
+        and all(_flat(parameter) for parameter in (norm.weight, norm.bias))
     )
+
+
+def _flat(parameter: Tensor) -> bool:
+    """Whether compiled code can read it as an array: it knows no strides."""
+    return parameter.dtype == torch.float32 and parameter.is_contiguous()
+
+
+def _in_step(x: Tensor, shortcut: Tensor | None, steps: int, repeats: int) -> bool:
+    """Whether the shapes are those of `norm_lif`: compiled code would read beyond the end where torch broadcasts."""
+    if repeats != 1:
+        return repeats == steps and shortcut is None
+    return x.shape[0] % steps == 0 and (shortcut is None or shortcut.shape == x.shape)
 
 
 def _native(neurons: LIF, x: Tensor, shortcut: Tensor | None) -> bool:
@@ -233,14 +245,15 @@ class _NormLIF(torch.autograd.Function):
         affine = native.affine(mean, invstd, weight, bias)
         spikes = torch.empty((steps * batch, *x.shape[1:]), memory_format=torch.channels_last)
         native.norm_forward(x, shortcut, affine, split_time(spikes, steps), tau, threshold)
-        ctx.save_for_backward(x, None if shortcut is None else native.pack(shortcut), mean, invstd, *affine)
+        ctx.save_for_backward(x, None if shortcut is None else native.pack(shortcut), mean, invstd, *affine, weight)
         ctx.steps, ctx.gradient, ctx.tau, ctx.threshold = steps, gradient, tau, threshold
         return spikes
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
-        x, packed, mean, invstd, *affine = ctx.saved_tensors
+        # `gradient` reads the weight again: kept here, so that torch refuses one that has changed since.
+        x, packed, mean, invstd, *affine, _weight = ctx.saved_tensors
         shortcut = None if packed is None else native.unpack(packed)
         grad = grad.contiguous(memory_format=torch.channels_last)
         current = torch.empty_like(grad)

@@ -54,7 +54,8 @@ def _backward(  # type: ignore[no-untyped-def]
         result -= neurons
         u = tl.load(membranes + at, mask=inside, other=0.0)
         grad = tl.load(upstream + at, mask=inside, other=0.0).to(tl.float32)
-        direct = tl.maximum(peak - slope * tl.abs(u - threshold), 0.0) * grad
+        surrogate = peak - slope * tl.abs(u - threshold)
+        direct = tl.where(surrogate < 0.0, 0.0, surrogate) * grad  # a maximum would turn NaN into 0, and hide it
         later = direct + tl.where(u > threshold, 0.0, later) * (1.0 - rate)
         tl.store(result + at, later.to(result.dtype.element_ty), mask=inside)
 

@@ -55,14 +55,22 @@ class Layout(NamedTuple):
 
 @triton.jit  # type: ignore[untyped-decorator]
 def _sum(x, sums, rows, channels, share, BR: tl.constexpr, BC: tl.constexpr):  # type: ignore[no-untyped-def]
-    """Sums of x - x[0] and of its square over one share of the rows; the shift keeps the variance's digits."""
+    """Mean of one share of the rows, and sum of its squared distances from it.
+
+    Sums are of distances from the mean of the share's first tile: from that of a single row, which may lie far off,
+    the variance would lose its digits.
+    """
     channel = tl.program_id(0) * BC + tl.arange(0, BC)
     inside = channel < channels
-    shift = tl.load(x + channel, mask=inside, other=0.0).to(tl.float32)
     total = tl.zeros((BR, BC), dtype=tl.float32)
     squares = tl.zeros((BR, BC), dtype=tl.float32)
     begin = tl.program_id(1) * share
-    for row in range(begin, tl.minimum(begin + share, rows), BR):
+    end = tl.minimum(begin + share, rows)
+    at = begin + tl.arange(0, BR)
+    mask = (at < end)[:, None] & inside[None, :]
+    value = tl.load(x + at.to(tl.int64)[:, None] * channels + channel[None, :], mask=mask, other=0.0)
+    shift = tl.sum(value.to(tl.float32), 0) / tl.minimum(end - begin, BR)
+    for row in range(begin, end, BR):
         at = row + tl.arange(0, BR)
         mask = (at < rows)[:, None] & inside[None, :]
         value = tl.load(x + at.to(tl.int64)[:, None] * channels + channel[None, :], mask=mask, other=0.0)
@@ -70,22 +78,31 @@ def _sum(x, sums, rows, channels, share, BR: tl.constexpr, BC: tl.constexpr):  #
         total += centred
         squares += centred * centred
     place = sums + tl.program_id(1) * 2 * channels + channel
-    tl.store(place, tl.sum(total, 0), mask=inside)
-    tl.store(place + channels, tl.sum(squares, 0), mask=inside)
+    moved = tl.sum(total, 0) / (end - begin)
+    tl.store(place, shift + moved, mask=inside)
+    tl.store(place + channels, tl.sum(squares, 0) - moved * moved * (end - begin), mask=inside)
 
 
 @triton.jit  # type: ignore[untyped-decorator]
 def _finish_statistics(  # type: ignore[no-untyped-def]
-    x, sums, weight, bias, running_mean, running_var, out, splits, channels, n, momentum, unbiased, eps,
+    sums, weight, bias, running_mean, running_var, out, splits, channels, rows, share, momentum, unbiased, eps,
     SPLITS: tl.constexpr, BC: tl.constexpr
 ):  # fmt: skip
-    """Mean, 1/std, scale and shift, [4, C], from the sums of all shares; and the running statistics."""
+    """Mean, 1/std, scale and shift, [4, C], from the means and squares of all shares; and the running statistics."""
     channel = tl.program_id(0) * BC + tl.arange(0, BC)
     inside = channel < channels
-    total, squares = _total(sums, splits, channels, channel, inside, SPLITS)
-    moved = total / n
-    mean = tl.load(x + channel, mask=inside, other=0.0).to(tl.float32) + moved
-    var = tl.maximum(squares / n - moved * moved, 0.0)
+    number = tl.arange(0, SPLITS)
+    at = sums + number[:, None] * 2 * channels + channel[None, :]
+    mask = (number < splits)[:, None] & inside[None, :]
+    counts = tl.where(number < splits, tl.minimum(rows - number * share, share), 0).to(tl.float32)[:, None]
+    shift = tl.load(sums + channel, mask=inside, other=0.0)
+    apart = tl.load(at, mask=mask, other=0.0) - shift[None, :]
+    n = tl.sum(counts, 0)
+    moved = tl.sum(counts * apart, 0) / n
+    mean = shift + moved
+    apart -= moved[None, :]
+    squares = tl.sum(tl.load(at + channels, mask=mask, other=0.0) + counts * apart * apart, 0)
+    var = tl.maximum(squares / n, 0.0)
     invstd = 1.0 / tl.sqrt_rn(var + eps)
     scale = tl.load(weight + channel, mask=inside, other=0.0) * invstd
     tl.store(out + channel, mean, mask=inside)
@@ -157,7 +174,8 @@ def _charge(  # type: ignore[no-untyped-def]
 @triton.jit
 def _back(upstream, u, later, threshold, peak, slope, decay):  # type: ignore[no-untyped-def]
     """Gradient of the current at one step, from that of its spikes and of the current one step later."""
-    direct = tl.maximum(peak - slope * tl.abs(u - threshold), 0.0) * upstream
+    surrogate = peak - slope * tl.abs(u - threshold)
+    direct = tl.where(surrogate < 0.0, 0.0, surrogate) * upstream  # a maximum would turn NaN into 0, and hide it
     return direct + tl.where(u > threshold, 0.0, later) * decay
 
 
@@ -257,7 +275,7 @@ def statistics(x: Tensor, layout: Layout, norm: nn.BatchNorm2d) -> Tensor:
     n = layout.steps * layout.rows  # what the running variance counts
     _sum[triton.cdiv(channels, BC), splits](x, sums, rows, channels, share, BR=BR, BC=BC, num_warps=_WARPS)
     _finish_statistics[triton.cdiv(channels, _FINISH_CHANNELS),](
-        x, sums, norm.weight, norm.bias, norm.running_mean, norm.running_var, fixed, splits, channels, float(rows),
+        sums, norm.weight, norm.bias, norm.running_mean, norm.running_var, fixed, splits, channels, rows, share,
         norm.momentum, n / max(n - 1, 1), norm.eps, SPLITS=triton.next_power_of_2(splits), BC=_FINISH_CHANNELS,
         num_warps=_WARPS,
     )  # fmt: skip

@@ -11,10 +11,10 @@ from typing import TYPE_CHECKING, Any
 import torch
 import torch.distributed as dist
 from torch import Tensor, nn
-from torch.autograd.function import once_differentiable
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from tksbench.snn.normlif import SharedBatchNorm2d
+from tksbench.snn.once import once_differentiable
 
 if TYPE_CHECKING:
     from tksbench.train.parallel import OneProcess
@@ -97,7 +97,7 @@ class _Normalise(torch.autograd.Function):
         norm: GlobalBatchNorm2d,
         total: int,
     ) -> Tensor:
-        ctx.save_for_backward(x, mean, invstd)
+        ctx.save_for_backward(x, mean, invstd, weight)
         ctx.norm, ctx.total = norm, total
         scale = invstd * weight
         return torch.addcmul(_column(bias - mean * scale), x, _column(scale)).to(x.dtype)
@@ -105,7 +105,8 @@ class _Normalise(torch.autograd.Function):
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
-        x, mean, invstd = ctx.saved_tensors
+        # `gradient` reads the weight again: kept, so that torch refuses one that has changed since.
+        x, mean, invstd, _weight = ctx.saved_tensors
         return *ctx.norm.gradient(grad, x, mean, invstd, ctx.total), None, None, None, None
 
 

@@ -43,7 +43,7 @@ if TYPE_CHECKING:
     from torch import nn
 
     from tksbench.data.base import Batch, Data
-    from tksbench.recipe import Run
+    from tksbench.recipe import Run, RunSpec
     from tksbench.runs.paths import RunDir
 
 log = logging.getLogger("tksbench.train")
@@ -94,11 +94,7 @@ class Trainer:
         self._pending: list[torch.Tensor] = []
         self._logs = EpochLogs(run_dir)
         self._correct = torch.zeros((), dtype=torch.int64, device=device)
-        # Several processes, or several passes a step, talk to each other and to the host in between; a method from
-        # outside may do so too.
-        alone = parallel.size == 1 and spec.optim.replica_batch is None and not isinstance(spec.method, CustomMethod)
-        graphed = device.type == "cuda" and alone
-        self._graphed = GraphedStep(self._whole_batch) if graphed else None
+        self._graphed = GraphedStep(self._whole_batch) if may_be_recorded(spec, device, parallel) else None
         self._saved_at = self._shown_at = time.monotonic()
         self._newest_loss: float | None = None
         self._counted_at = self._saved_at
@@ -400,6 +396,14 @@ class Trainer:
 def checksums(manifest: dict[str, str]) -> dict[str, str]:
     """Those of a manifest that are of files: another machine may round frames, which it makes itself, otherwise."""
     return {name: told for name, told in manifest.items() if not name.endswith(" frames")}
+
+
+def may_be_recorded(spec: RunSpec, device: torch.device, parallel: OneProcess) -> bool:
+    """Whether a training step can be replayed as a graph."""
+    # Several processes, or several passes a step, talk to each other and to the host in between. So may a method from
+    # outside, whose Python code a graph would not run again: a counter in it would stand still.
+    alone = parallel.size == 1 and spec.optim.replica_batch is None
+    return device.type == "cuda" and alone and not isinstance(spec.method, CustomMethod)
 
 
 def write_array(path: Path, array: NDArray[Any]) -> None:

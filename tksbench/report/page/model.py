@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from tksbench.report import costs
 from tksbench.report.cells import group_records
+from tksbench.report.claims_table import MARK_NOTES, headline
 from tksbench.report.figure_data import FIGURES, build_figure
 from tksbench.report.page.charts import Bars, bars, bars_axis
 from tksbench.report.page.figures import Figure, lay_out
@@ -129,6 +130,7 @@ class Page:
     paper: Mapping[str, Any]
     summary: Summary
     claims: tuple[Claimed, ...]
+    claim_notes: Sequence[str]
     sheets: tuple[Sheet, ...]
     figures: tuple[Figure, ...]
     trained: tuple[Told, ...]
@@ -173,6 +175,7 @@ def build_page(
         paper=paper.paper,
         summary=_summary(tables, protocols, evidence, wanted, by_group, estimate),
         claims=tuple(map(_claim, claims)),
+        claim_notes=MARK_NOTES,
         sheets=tuple(_sheet(table, told) for table in tables),
         figures=tuple(
             lay_out(build_figure(name, paper, protocols, by_group)) for name in FIGURES if name in paper.figures
@@ -255,8 +258,9 @@ def _claim(result: ClaimResult) -> Claimed:
         remarks.append(f"better at {best.steps_better[0]} of {best.steps_better[1]} steps; drawn is step {best.step}")
     return Claimed(
         own=claim.own,
-        text=claim.text,
-        where=claim.where,
+        text=headline(result),
+        # What a variant varies; the note to its mark says that it is not in the paper.
+        where=claim.where if claim.variant is None else f"varies {claim.variant}",
         verdict=result.verdict,
         kind=kind_of(result.verdict),
         remark="; ".join(remarks),

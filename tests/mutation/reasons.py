@@ -24,7 +24,14 @@ RULES: tuple[tuple[str, str, str, str], ...] = (
     ),  # letters are free; a bool counts as 0 or 1
     (r"recipe/errors\.py", r"get_close_matches", r"", SAME),  # of the nearest words the first is taken
     (r"recipe/schema\.py", r"name not in names|unknown \{kind\}|AfterValidator", r"", IMPORT),
-    (r"recipe/outside\.py", r"name\.partition", r"rpartition", SAME),  # there is one colon
+    (r"recipe/outside\.py", r"name(\.value\))?\.partition", r"rpartition", SAME),  # there is one colon
+    (r"recipe/outside\.py", r"declared\.args\[:2\]", r"\[:3\]", SAME),  # the third can always be given by name
+    (r"recipe/outside\.py", r"zip\(.*kw_defaults, strict", r"strict=(None|False)|kw_defaults, \)", SAME),  # as many
+    (r"recipe/expand\.py", r"assert runs is not None", r" or isinstance", SAME),  # the recipe's outline is checked
+    (r"recipe/expand\.py", r"^return \"\"$", r"XXXX", SAME),  # a name with a part missing is not used
+    (r"recipe/yamltree\.py", r"read_text\(encoding", r"\"UTF-8\"", SAME),  # the same codec
+    (r"runs/record\.py", r"_SEAL\.search", r"content, \)", SAME),  # it fits at the very end alone
+    (r"runs/record\.py", r"_SEAL\.search", r"max\(1,", SAME),  # no record is as short as its seal
     (r".*", r"json\.dumps|model_dump", r"ensure_ascii=None|allow_nan=None|mode=", SAME),
     (r".*", r"model_dump\(mode=\"json\"", r"", SAME),  # specs hold plain values alone
     (r".*", r"file_digest|read_text\(errors|decode\(errors|encode\(", r"(?i)SHA256|errors=", SAME),

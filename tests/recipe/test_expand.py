@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import json
 from pathlib import Path
 
@@ -243,6 +244,7 @@ def test_a_method_without_a_source_file_is_refused(outside, write, name: str) ->
         ("def loss(o, y, gain=1): ...", "gian: 1", "method.kwargs.gian: M has no such parameter; did you mean 'gain'?"),
         ("def loss(o, y, /, *, gain=1): ...", "gian: 1", "did you mean 'gain'?"),
         ("def loss(o, y): ...", "gain: 1", "method.kwargs.gain: M has no such parameter"),
+        ("BOUND = 1\ndef loss(o, y): ...", "gain: 1", "method.kwargs.gain: M has no such parameter"),
         ("def loss(o, y, **more): ...", "y: 1", "method.kwargs.y: M has no such parameter"),
         ("def loss(o, y, gain): ...", "", "M needs a value for 'gain': it has no default; give it in kwargs"),
         ("def loss(o, y, *, a=1, gain): ...", "", "M needs a value for 'gain'"),
@@ -277,10 +279,40 @@ def test_a_call_that_a_method_from_outside_cannot_take_is_told_by_its_file(  # t
         "def loss(o): ...\nfrom elsewhere import *",
         "def __getattr__(name): ...  # loss",
         "class loss: ...",
+        "def loss(o, y, /, gain): ...",
+        "def loss(o, y, gain): ...\ndef other(): ...",
     ],
 )
 def test_what_a_file_does_not_tell_of_a_method_is_left_to_the_trainer(outside, code: str) -> None:  # type: ignore[no-untyped-def]
     assert outside(code, "{kwargs: {gain: 1}}").spec.method.params == {"gain": 1}
+
+
+def test_a_file_without_functions_has_none_to_suggest(outside) -> None:  # type: ignore[no-untyped-def]
+    with pytest.raises(RecipeError, match=r"has no 'loss'$"):
+        outside("")
+
+
+@pytest.mark.parametrize(
+    ("code", "function"),
+    [("class Losses:\n    def one(logits, target): ...", "Losses.one"), ("import os.path", "os.fspath")],
+)
+def test_a_method_may_be_what_something_in_its_module_holds(  # type: ignore[no-untyped-def]
+    write, tmp_path: Path, monkeypatch, code: str, function: str
+) -> None:
+    (tmp_path / "holder_of_mine.py").write_text(code)
+    monkeypatch.syspath_prepend(tmp_path)
+    path = write(SMALL.replace("method: tks}", f'method: "holder_of_mine:{function}"}}'))
+    assert expand(load_recipe(path))[0].spec.method.name == f"holder_of_mine:{function}"
+
+
+def test_a_method_whose_file_cannot_be_read_is_told(write, tmp_path: Path, monkeypatch) -> None:  # type: ignore[no-untyped-def]
+    gone = tmp_path / "gone.py"  # as a file that goes away after it was found
+    monkeypatch.setattr("tksbench.recipe.outside.source_file", lambda name: gone)
+    (told,) = problems(write(SMALL.replace("method: tks}", 'method: "gone:loss"}')))
+    assert told == (
+        f"small.yaml:10: method 'gone:loss': {gone} is no Python that can be read: "
+        f"[Errno 2] No such file or directory: '{gone}'"
+    )
 
 
 def test_first_seed_is_the_recipes_and_survives_json(write) -> None:  # type: ignore[no-untyped-def]
@@ -292,6 +324,36 @@ def test_first_seed_is_the_recipes_and_survives_json(write) -> None:  # type: ig
 @pytest.mark.parametrize("seeds", [2**31, 10_000])
 def test_too_many_seeds_are_refused(write, seeds: int) -> None:  # type: ignore[no-untyped-def]
     assert f"{seeds} seeds" in problems(write(SMALL), seeds=seeds)[0]
+
+
+def test_seeds_beyond_the_last_there_is_are_refused(write) -> None:  # type: ignore[no-untyped-def]
+    text = SMALL.replace("runs:", f"first_seed: {2**31 - 2}\nruns:")
+    assert len(expand(load_recipe(write(text)), seeds=2)) == 6
+    assert problems(write(text), seeds=3)[0].endswith(f"3 seeds from first_seed {2**31 - 2} on go beyond 2**31 - 1")
+
+
+def test_as_many_runs_as_allowed_are_planned_and_no_more(write, monkeypatch) -> None:  # type: ignore[no-untyped-def]
+    # By import_module, as the package calls its function by the same name.
+    monkeypatch.setattr(importlib.import_module("tksbench.recipe.expand"), "_MAX_RUNS", 6)
+    assert len(expand(load_recipe(write(SMALL)), seeds=2)) == 6
+    assert problems(write(SMALL), seeds=3)[0].endswith("3 seeds of 3 runs: more than 6 runs")
+
+
+def test_a_recipe_without_a_name_names_its_runs_by_data_network_and_method(write) -> None:  # type: ignore[no-untyped-def]
+    (_, _, text) = SMALL.partition("\n")
+    assert expand(load_recipe(write(text)))[0].name == "cifar10/spiking_resnet19/tks"
+
+
+def test_a_recipes_own_name_is_that_of_its_runs(write) -> None:  # type: ignore[no-untyped-def]
+    text = SMALL.replace("{data.name}/{model.name}/{method}", "{method}-{model.T}")
+    assert expand(load_recipe(write(text)))[0].name == "tks-4"
+
+
+def test_a_method_that_cannot_be_in_a_name_is_told_at_the_recipes_head(write) -> None:  # type: ignore[no-untyped-def]
+    text = SMALL.partition("\n")[2].replace("  tks_mean:", '  "a b":').replace("{method: tks}", "{method: a b}")
+    assert problems(write(text)) == [
+        "small.yaml:1: name: 'cifar10/spiking_resnet19/a b' may hold letters, digits and _=,.+- between slashes"
+    ]
 
 
 def test_a_network_for_events_takes_images_and_the_reverse(write) -> None:  # type: ignore[no-untyped-def]
@@ -502,3 +564,27 @@ def test_fault_in_the_other_recipe_is_told_with_its_own_place(borrow) -> None:  
     path = borrow(small=SMALL.replace("lr: 1e-3", "lr: fast"))
     with pytest.raises(RecipeError, match=r"small\.yaml:5: optim\.lr: expected a number, got 'fast'"):
         load_recipe(path)
+
+
+def test_a_name_that_is_no_files_is_not_looked_for(borrow) -> None:  # type: ignore[no-untyped-def]
+    path = borrow(BORROWED.replace("{from: small.yaml, grid", "{from: 3, grid"))
+    with pytest.raises(RecipeError) as caught:
+        load_recipe(path)
+    assert str(caught.value) == f"{path}:4: from: expected the file name of a recipe, got 3"
+
+
+def test_every_run_of_a_recipe_without_the_scale_is_told(borrow) -> None:  # type: ignore[no-untyped-def]
+    path = borrow(BORROWED.replace("mini: {}", "smoke: {}"))
+    with pytest.raises(RecipeError) as caught:
+        load_recipe(path)
+    assert [problem.where for problem in caught.value.problems] == [f"{path}:4", f"{path}:5"]
+
+
+def test_every_recipe_that_is_not_there_is_told(borrow) -> None:  # type: ignore[no-untyped-def]
+    text = BORROWED.replace("from: small.yaml, grid", "from: one.yml, grid").replace("from: small", "from: other")
+    with pytest.raises(RecipeError) as caught:
+        load_recipe(borrow(text))
+    assert [problem.message.partition(": no such")[0].rpartition("/")[2] for problem in caught.value.problems] == [
+        "one.yml",
+        "other.yaml",
+    ]

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from tksbench.recipe import expand, group_id, load_recipe, run_and_group_id, run_id
+from tksbench.recipe.identity import COMPONENT_VERSIONS
 
 RECIPE = Path(__file__).parents[2] / "recipes" / "cifar10.yaml"
 
@@ -24,3 +25,19 @@ def test_how_event_files_are_read_is_identity_where_it_is_not_the_default(overri
     plain, said, changed = (expand(recipe, overrides=words)[0] for words in ([], [default], [override]))
     assert plain.id == said.id != changed.id
     assert plain.group == said.group != changed.group
+
+
+@pytest.mark.parametrize(
+    "name", ["train", "neuron", "data/cifar10", "model/spiking_resnet19", "method/baseline", "method/tks"]
+)
+def test_a_component_at_a_new_version_makes_new_runs_of_those_that_hold_it(
+    monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    recipe = load_recipe(RECIPE)
+    before = expand(recipe)
+    monkeypatch.setitem(COMPONENT_VERSIONS, name, 2)
+    after = expand(recipe)
+    holds = [name in ("train", "neuron", f"data/{run.spec.data.name}", f"model/{run.spec.model.name}",
+                      f"method/{run.spec.method.name}") for run in before]  # fmt: skip
+    assert True in holds
+    assert [old.id != new.id for old, new in zip(before, after, strict=True)] == holds

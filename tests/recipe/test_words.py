@@ -254,8 +254,8 @@ def test_a_module_is_not_looked_for_in_one_that_is_no_package(tmp_path: Path, mo
     ],
 )
 @pytest.mark.parametrize("words", [[], ["method.alpha=0.1"]], ids=["plain", "with an overlay"])
-def test_parameters_that_are_no_mapping_are_told(
-    recipe,  # type: ignore[no-untyped-def]
+def test_parameters_that_are_no_mapping_are_told(  # type: ignore[no-untyped-def]
+    recipe,
     old: str,
     new: str,
     line: int,
@@ -266,9 +266,18 @@ def test_parameters_that_are_no_mapping_are_told(
     assert told(recipe(SMALL.replace(old, new)), *words) == [message]
 
 
-def test_an_overlay_of_a_method_that_is_none_is_told_once(recipe) -> None:  # type: ignore[no-untyped-def]
-    text = SMALL.replace("tks: {alpha: 0.3}", "tks: {name: tkz}")
-    assert told(recipe(text), "method.alpha=0.1") == ["small.yaml:7: method: unknown method 'tkz'; did you mean 'tks'?"]
+@pytest.mark.parametrize("key", ["alpha", "zzz"])
+def test_an_overlay_of_a_method_that_is_none_says_no_more(recipe, key: str) -> None:  # type: ignore[no-untyped-def]
+    text = SMALL.replace("tks: {alpha: 0.3}", "tks: {name: tkz}").partition("  - {method: baseline")[0]
+    path = recipe(f"{text}scales:\n  paper: {{method: {{{key}: 1}}}}\n")
+    assert told(path) == ["small.yaml:7: method: unknown method 'tkz'; did you mean 'tks'?"]
+
+
+def test_a_parameter_of_no_possible_kind_is_told_by_its_key_alone(recipe, tmp_path: Path, monkeypatch) -> None:  # type: ignore[no-untyped-def]
+    (tmp_path / "outside_kinds.py").write_text("def loss(logits, target, a=1): ...")
+    monkeypatch.syspath_prepend(tmp_path)
+    text = SMALL.replace("{method: tks}", '{method: "outside_kinds:loss", params: {kwargs: {a: [1]}}}')
+    assert {line.partition(": expected")[0] for line in told(recipe(text))} == {"small.yaml:10: method.kwargs.a"}
 
 
 def test_an_overlay_speaks_to_a_method_from_outside(recipe, tmp_path: Path, monkeypatch) -> None:  # type: ignore[no-untyped-def]

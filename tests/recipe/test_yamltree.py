@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
+from pathlib import Path
+
 import pytest
 
 from tksbench.recipe import RecipeError
-from tksbench.recipe.yamltree import parse
+from tksbench.recipe.yamltree import MAX_NODES, parse, read
 
 
 @pytest.mark.parametrize(
@@ -28,6 +33,10 @@ from tksbench.recipe.yamltree import parse
         ("~", None),
         ("'10'", "10"),
         ('"true"', "true"),
+        ("|-\n  10", "10"),
+        (">-\n  10", "10"),
+        ("9" * 19, 10**19 - 1),
+        ("9" * 20, "9" * 20),
     ],
 )
 def test_scalar(text: str, value: object) -> None:
@@ -71,3 +80,73 @@ def test_deep_nesting_is_refused(text: str) -> None:
 def test_broken_yaml_names_the_line(text: str) -> None:
     with pytest.raises(RecipeError, match=r"x\.yaml:\d+: not valid YAML"):
         parse("ok: 1\n" + text, "x.yaml")
+
+
+def test_a_key_that_is_no_word_is_refused_at_its_line() -> None:
+    with pytest.raises(RecipeError) as caught:
+        parse("a: 1\n? [b]\n: 2\n", "x.yaml")
+    assert str(caught.value) == "x.yaml:2: a key must be a plain word"
+
+
+def test_as_many_values_as_allowed_are_read_and_no_more() -> None:
+    most = MAX_NODES - 1  # beside the list itself
+    assert len(parse(f"[{'x,' * most}]", "x.yaml").plain()) == most
+    with pytest.raises(RecipeError, match=f"more than {MAX_NODES} values"):
+        parse(f"[{'x,' * (most + 1)}]", "x.yaml")
+
+
+@pytest.mark.parametrize(("opening", "closing"), [("[", "]"), ("{a: ", "}")])
+def test_as_deep_a_nest_as_allowed_is_read(opening: str, closing: str) -> None:
+    found = parse(opening * 20 + "7" + closing * 20, "x.yaml").plain()
+    for _ in range(20):
+        (found,) = found.values() if isinstance(found, dict) else found
+    assert found == 7
+
+
+@pytest.mark.parametrize(("opening", "closing"), [("[", "]"), ("{a: ", "}")])
+def test_aliases_nest_no_deeper_than_allowed_either(opening: str, closing: str) -> None:
+    inner = opening * 12 + "7" + closing * 12
+    outer = opening * 12 + "*inner" + closing * 12
+    with pytest.raises(RecipeError, match="nested deeper than 20"):
+        parse(f"a: &inner {inner}\nb: {outer}\n", "x.yaml")
+
+
+def test_a_recipe_is_utf8_whatever_the_locale(tmp_path: Path) -> None:
+    path = tmp_path / "x.yaml"
+    path.write_bytes("about: caf\u00e9".encode())
+    code = "import sys, pathlib; from tksbench.recipe.yamltree import read; "
+    code += "print(ascii(read(pathlib.Path(sys.argv[1])).plain()))"
+    # The plain C locale: without the two settings Python would take UTF-8 instead.
+    plain = {**os.environ, "LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"}
+    done = subprocess.run([sys.executable, "-c", code, str(path)], env=plain, capture_output=True, text=True)
+    assert done.stdout == "{'about': 'caf\\xe9'}\n"
+
+
+@pytest.mark.parametrize(("there", "near"), [([], "none"), (["b.yaml", "a.yaml"], "a.yaml, b.yaml")])
+def test_a_missing_recipe_is_told_with_those_that_are_there(tmp_path: Path, there: list[str], near: str) -> None:
+    for name in there:
+        (tmp_path / name).touch()
+    with pytest.raises(RecipeError) as caught:
+        read(tmp_path / "x.yaml")
+    assert str(caught.value) == f"{tmp_path}/x.yaml: no such file; recipes here: {near}"
+
+
+def test_a_folder_is_told_by_its_name(tmp_path: Path) -> None:
+    with pytest.raises(RecipeError) as caught:
+        read(tmp_path)
+    (problem,) = caught.value.problems
+    assert problem.where == str(tmp_path)
+
+
+def test_a_file_that_is_no_text_is_told_by_its_name(tmp_path: Path) -> None:
+    path = tmp_path / "x.yaml"
+    path.write_bytes(b"\xff")
+    with pytest.raises(RecipeError) as caught:
+        read(path)
+    assert str(caught.value).startswith(f"{path}: cannot be read: 'utf-8' codec can't decode byte 0xff")
+
+
+def test_a_name_that_no_file_can_have_is_shown_without_its_null_byte(tmp_path: Path) -> None:
+    with pytest.raises(RecipeError) as caught:
+        read(tmp_path / "a\0b.yaml")
+    assert str(caught.value) == f"{tmp_path}/a\\0b.yaml: cannot be read: embedded null byte"

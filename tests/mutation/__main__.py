@@ -24,7 +24,18 @@ from tksbench.runs import write_bytes
 from tksbench.runs.provenance import cpu_name, git_state
 
 LACKING = "mutmut is not installed: make env EXTRAS=torture"
-OUTCOMES = {0: "survived", 1: "killed", 3: "killed", 33: "survived", -24: "hung", 24: "hung", 36: "hung", 152: "hung"}
+# -11: a tests' process that crashes has failed as surely as one that says so.
+OUTCOMES = {
+    -11: "killed",
+    0: "survived",
+    1: "killed",
+    3: "killed",
+    33: "survived",
+    -24: "hung",
+    24: "hung",
+    36: "hung",
+    152: "hung",
+}
 BAR = 80.0  # percent
 
 

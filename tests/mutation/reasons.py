@@ -28,7 +28,13 @@ RULES: tuple[tuple[str, str, str, str], ...] = (
     (r"recipe/outside\.py", r"declared\.args\[:2\]", r"\[:3\]", SAME),  # the third can always be given by name
     (r"recipe/outside\.py", r"zip\(.*kw_defaults, strict", r"strict=(None|False)|kw_defaults, \)", SAME),  # as many
     (r"recipe/expand\.py", r"assert runs is not None", r" or isinstance", SAME),  # the recipe's outline is checked
+    (r"recipe/expand\.py", r"scale_node = child\(", r"Node\(None,|, None\)$", SAME),  # asked for its children alone
+    (r"recipe/expand\.py", r"^return Node\(\{key: part", r", None\)$", SAME),  # only ever laid over a node with a place
     (r"recipe/expand\.py", r"^return \"\"$", r"XXXX", SAME),  # a name with a part missing is not used
+    (r"recipe/expand\.py", r"zip\(axes, point", r"strict=(None|False)|point, \)", SAME),  # as many by their making
+    (r"recipe/expand\.py", r"^base = Node\(", r"(?i)\"(xx)?grid(xx)?\"", SAME),  # of a point nobody asks for its grid
+    (r"recipe/yamltree\.py", r"line = .*_?mark", r"or True|else 2", SAME),  # the parser always says where
+    (r"recipe/yamltree\.py", r"yaml\.parse\(", r"text, \)", SAME),  # the same events, more slowly
     (r"recipe/yamltree\.py", r"read_text\(encoding", r"\"UTF-8\"", SAME),  # the same codec
     (r"runs/record\.py", r"_SEAL\.search", r"content, \)", SAME),  # it fits at the very end alone
     (r"runs/record\.py", r"_SEAL\.search", r"max\(1,", SAME),  # no record is as short as its seal

@@ -339,6 +339,28 @@ def test_as_many_runs_as_allowed_are_planned_and_no_more(write, monkeypatch) -> 
     assert problems(write(SMALL), seeds=3)[0].endswith("3 seeds of 3 runs: more than 6 runs")
 
 
+def test_a_recipe_of_more_runs_than_allowed_is_told_where_they_become_too_many(write, monkeypatch) -> None:  # type: ignore[no-untyped-def]
+    path = write(SMALL)
+    limits = importlib.import_module("tksbench.recipe.expand")
+    monkeypatch.setattr(limits, "_MAX_RUNS", 3)
+    assert len(expand(load_recipe(path))) == 3
+    monkeypatch.setattr(limits, "_MAX_RUNS", 2)
+    assert problems(path) == ["small.yaml:11: more than 2 runs"]
+
+
+def test_a_grid_of_more_runs_than_allowed_is_told(write, monkeypatch) -> None:  # type: ignore[no-untyped-def]
+    monkeypatch.setattr(importlib.import_module("tksbench.recipe.expand"), "_MAX_RUNS", 1)
+    assert problems(write(SMALL)) == ["small.yaml:11: grid: more than 1 runs"]
+
+
+def test_what_is_wrong_with_a_run_does_not_hide_what_is_with_the_next(write) -> None:  # type: ignore[no-untyped-def]
+    text = SMALL.replace("{method: tks}", "{method: tks, model: {T: x}}").replace("[1, 2]", "[y]")
+    assert problems(write(text)) == [
+        "small.yaml:10: model.T: expected a whole number, got 'x'",
+        "small.yaml:11: model.T: expected a whole number, got 'y'",
+    ]
+
+
 def test_a_recipe_without_a_name_names_its_runs_by_data_network_and_method(write) -> None:  # type: ignore[no-untyped-def]
     (_, _, text) = SMALL.partition("\n")
     assert expand(load_recipe(write(text)))[0].name == "cifar10/spiking_resnet19/tks"

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from tksbench.recipe import RecipeError
-from tksbench.recipe.yamltree import MAX_NODES, parse, read
+from tksbench.recipe.yamltree import MAX_BYTES, MAX_NODES, parse, read
 
 
 @pytest.mark.parametrize(
@@ -74,6 +74,34 @@ def test_alias_bomb_is_refused() -> None:
 def test_deep_nesting_is_refused(text: str) -> None:
     with pytest.raises(RecipeError, match=r"x\.yaml:1: nested deeper than 20"):
         parse(text, "x.yaml")
+
+
+def test_what_is_nested_too_deep_beside_what_was_closed_is_refused_unfollowed() -> None:
+    text = "a:\n  " + "[" * 12 + "[[]], " + "[" * 8 + "]" * 20
+    with pytest.raises(RecipeError) as caught:
+        parse(text, "x.yaml")
+    assert str(caught.value) == "x.yaml:2: nested deeper than 20"
+
+
+def test_as_long_a_text_as_allowed_is_read_and_no_longer() -> None:
+    assert parse("#" * MAX_BYTES, "x.yaml").plain() == {}
+    with pytest.raises(RecipeError) as caught:
+        parse("#" * (MAX_BYTES + 1), "x.yaml")
+    assert str(caught.value) == "x.yaml:1: larger than 1,000,000 bytes: not a recipe"
+
+
+def test_a_text_that_says_nothing_is_placed_at_its_first_line() -> None:
+    assert parse("# nothing", "x.yaml").where == "x.yaml:1"
+
+
+def test_broken_yaml_is_told_at_the_line_that_is_broken() -> None:
+    with pytest.raises(RecipeError, match=r"^x\.yaml:2: not valid YAML: "):
+        parse("ok: 1\na: b: c\nok: 3\n", "x.yaml")
+
+
+def test_a_control_character_is_told() -> None:
+    with pytest.raises(RecipeError, match=r"^x\.yaml:1: not valid YAML: .*control characters are not allowed$"):
+        parse("ok: \x00\n", "x.yaml")
 
 
 @pytest.mark.parametrize("text", ["a: [1", "a: b: c", "\t- x", "a: 'b"])

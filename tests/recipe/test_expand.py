@@ -66,6 +66,11 @@ def test_method_takes_its_own_entry(write) -> None:  # type: ignore[no-untyped-d
     assert run.spec.method.params["temperature"] == 3.0
 
 
+def test_a_scale_may_set_parameters_of_the_methods(write) -> None:  # type: ignore[no-untyped-def]
+    run = expand(load_recipe(write(SMALL.replace("paper: {}", "paper: {method: {alpha: 0.1}}"))))[0]
+    assert run.spec.method.params["alpha"] == 0.1
+
+
 def test_preset_may_have_a_name_of_its_own(write) -> None:  # type: ignore[no-untyped-def]
     run = expand(load_recipe(write(SMALL.replace("{method: tks}", "{method: tks_mean}"))))[0]
     assert (run.name, run.spec.method.name) == ("cifar10/spiking_resnet19/tks_mean", "tks")

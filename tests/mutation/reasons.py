@@ -29,6 +29,12 @@ RULES: tuple[tuple[str, str, str, str], ...] = (
     (r"recipe/outside\.py", r"zip\(.*kw_defaults, strict", r"strict=(None|False)|kw_defaults, \)", SAME),  # as many
     (r"recipe/expand\.py", r"assert runs is not None", r" or isinstance", SAME),  # the recipe's outline is checked
     (r"recipe/expand\.py", r"scale_node = child\(", r"Node\(None,|, None\)$", SAME),  # asked for its children alone
+    (
+        r"recipe/expand\.py",
+        r"root\.get\(\"execution\"\)",
+        r"Node\(\{\}, None\)",
+        SAME,
+    ),  # its keys have places of their own
     (r"recipe/expand\.py", r"^return Node\(\{key: part", r", None\)$", SAME),  # only ever laid over a node with a place
     (r"recipe/expand\.py", r"^return \"\"$", r"XXXX", SAME),  # a name with a part missing is not used
     (r"recipe/expand\.py", r"zip\(axes, point", r"strict=(None|False)|point, \)", SAME),  # as many by their making

@@ -71,6 +71,10 @@ def test_a_scale_may_set_parameters_of_the_methods(write) -> None:  # type: igno
     assert run.spec.method.params["alpha"] == 0.1
 
 
+def test_a_recipe_may_say_how_its_runs_are_executed(write) -> None:  # type: ignore[no-untyped-def]
+    assert expand(load_recipe(write(SMALL + "execution: {workers: 3}\n")))[0].execution.workers == 3
+
+
 def test_preset_may_have_a_name_of_its_own(write) -> None:  # type: ignore[no-untyped-def]
     run = expand(load_recipe(write(SMALL.replace("{method: tks}", "{method: tks_mean}"))))[0]
     assert (run.name, run.spec.method.name) == ("cifar10/spiking_resnet19/tks_mean", "tks")

@@ -239,6 +239,14 @@ def test_a_recipe_may_state_the_hash_of_the_method_it_means(outside) -> None:  #
         outside("a = 2", f"{{source: '{source}'}}")
 
 
+def test_a_hash_that_is_not_the_files_is_told_where_it_is_stated(outside, write) -> None:  # type: ignore[no-untyped-def]
+    source = outside("a = 1").spec.method.source
+    stated = f"tks: {{name: 'package_of_mine.late:loss', source: {'f' * 16}}}"
+    assert problems(write(SMALL.replace("tks: {alpha: 0.3}", stated))) == [
+        f"small.yaml:7: method.source: {'f' * 16}, but the file's is {source}"
+    ]
+
+
 @pytest.mark.parametrize("name", ["package_of_mine.none:loss", "package_of_mine.late.deeper:loss", "math:exp"])
 def test_a_method_without_a_source_file_is_refused(outside, write, name: str) -> None:  # type: ignore[no-untyped-def]
     outside("a = 1")
@@ -404,6 +412,11 @@ def test_source_auto_follows_the_data_root() -> None:
     absent = expand(recipe, "smoke", has_real=lambda name: False)[0]
     assert (there.spec.data.source, absent.spec.data.source) == ("real", "miniature")
     assert there.id != absent.id
+
+
+def test_source_auto_asks_for_the_data_set_by_name() -> None:
+    recipe = load_recipe(RECIPES / "cifar10.yaml")
+    assert expand(recipe, "smoke", has_real=lambda name: name == "cifar10")[0].spec.data.source == "real"
 
 
 def spec() -> RunSpec:

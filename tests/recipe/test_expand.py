@@ -247,6 +247,13 @@ def test_a_hash_that_is_not_the_files_is_told_where_it_is_stated(outside, write)
     ]
 
 
+def test_a_module_that_is_not_there_is_told_by_its_name(write) -> None:  # type: ignore[no-untyped-def]
+    assert problems(write(SMALL.replace("method: tks}", 'method: "nowhere.at_all:loss"}'))) == [
+        "small.yaml:10: method 'nowhere.at_all:loss': there is no module 'nowhere.at_all' with a source file; "
+        "install it, or use python -m tksbench.launch in the folder that holds it"
+    ]
+
+
 @pytest.mark.parametrize("name", ["package_of_mine.none:loss", "package_of_mine.late.deeper:loss", "math:exp"])
 def test_a_method_without_a_source_file_is_refused(outside, write, name: str) -> None:  # type: ignore[no-untyped-def]
     outside("a = 1")

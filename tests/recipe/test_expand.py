@@ -430,6 +430,11 @@ def spec() -> RunSpec:
     return expand(load_recipe(RECIPES / "cifar10.yaml"))[0].spec
 
 
+def test_a_specification_may_be_made_of_parts_that_are_made() -> None:
+    made = spec()
+    assert RunSpec.model_validate({name: getattr(made, name) for name in RunSpec.model_fields}) == made
+
+
 def test_identity_holds_the_seed_and_the_group_does_not() -> None:
     one, two = spec(), spec().model_copy(update={"seed": 43})
     assert run_id(one) != run_id(two)

@@ -24,6 +24,12 @@ RULES: tuple[tuple[str, str, str, str], ...] = (
     ),  # letters are free; a bool counts as 0 or 1
     (r"recipe/errors\.py", r"get_close_matches", r"", SAME),  # of the nearest words the first is taken
     (r"recipe/schema\.py", r"name not in names|unknown \{kind\}|AfterValidator", r"", IMPORT),
+    (
+        r"recipe/schema\.py",
+        r"^return name if isinstance\(name, str\)",
+        r"or True",
+        TEXT,
+    ),  # either way there is no such tag
     (r"recipe/outside\.py", r"name(\.value\)?)?\.partition", r"rpartition", SAME),  # there is one colon
     (r"recipe/outside\.py", r"declared\.args\[:2\]", r"\[:3\]", SAME),  # the third can always be given by name
     (r"recipe/outside\.py", r"zip\(.*kw_defaults, strict", r"strict=(None|False)|kw_defaults, \)", SAME),  # as many

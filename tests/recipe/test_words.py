@@ -150,6 +150,13 @@ def test_a_run_json_that_is_no_run_says_so(recipe, change: dict[str, Any], messa
     assert str(caught.value) == f"run.json: {message}"
 
 
+def test_a_run_json_whose_method_is_none_says_so(recipe) -> None:  # type: ignore[no-untyped-def]
+    plain = expand(load_recipe(recipe()))[0].to_json()
+    plain["spec"]["method"] = 3
+    with pytest.raises(RecipeError, match=r"^run.json: not a run: 1 validation error for RunSpec$"):
+        Run.from_json(plain)
+
+
 def test_a_missing_part_of_run_json_is_named(recipe) -> None:  # type: ignore[no-untyped-def]
     plain = expand(load_recipe(recipe()))[0].to_json()
     del plain["group"]

@@ -67,6 +67,13 @@ def scontrol(*words: str) -> None:
     subprocess.run(["scontrol", *words], check=True)
 
 
+def resumed() -> bool:
+    """Whether node2 is back; Slurm refuses to resume a node that is so by itself, or is not down yet."""
+    command = ["scontrol", "update", "nodename=node2", "state=resume"]
+    told = subprocess.run(["scontrol", "show", "node", "node2"], check=True, capture_output=True, text=True).stdout
+    return "State=DOWN" not in told or subprocess.run(command, check=False, capture_output=True).returncode == 0
+
+
 def written(ledger: Ledger) -> int:
     """Files about submissions that launchers have written."""
     return sum(path.name in ("intent.json", "script.sh", "job.json") for path in (ledger.root / "slurm").glob("*/*"))
@@ -121,7 +128,7 @@ def test_a_killed_process_and_a_dead_node_are_retried_with_their_reason(
     os.kill(trainer_pids(ledger, run)[-1], signal.SIGKILL)  # of either rank
     until(lambda: sum(row["event"] == "start" for row in read_attempts(ledger.run_dir(run.id))) == 2)
     scontrol("update", "nodename=node2", "state=down", "reason=test")
-    scontrol("update", "nodename=node2", "state=resume")
+    until(resumed)
     until(lambda: settled(ledger))
     reasons = [row["reason"] for row in read_attempts(ledger.run_dir(run.id)) if row["event"] == "end"]
     assert any("killed by SIGKILL" in reason and "on node" in reason for reason in reasons)

@@ -188,10 +188,10 @@ class Faults(Killer):
         return f"{told}; the launcher writes it anew, {self.mended(run_dir)}"
 
     def flipped_record(self) -> str:
-        """A digit of a finished run's record."""
+        """A letter of a finished run's record: still a record, but not the one that was written."""
         run_dir = self.world.prepare("record")
         self.mended(run_dir)
-        run_dir.record.write_bytes(run_dir.record.read_bytes().replace(b'"ece": 0.', b'"ece": 1.', 1))
+        run_dir.record.write_bytes(run_dir.record.read_bytes().replace(b'"Linux ', b'"Linuy ', 1))
         status = Ledger(run_dir.path.parent.parent).status(run_dir.id)
         assert status.state != "done"
         assert "its checksum does not match" in status.reason
@@ -241,13 +241,13 @@ class Faults(Killer):
         return "not published: not the file that the record was made from; put right it is"
 
     def flipped_published_record(self) -> str:
-        """A digit of a published record, beside the sound local one."""
+        """A letter of a published record, beside the sound local one."""
         run_dir = self.world.prepare("published")
         self.mended(run_dir)
         ledger = Ledger(run_dir.path.parent.parent)
         published = ledger.published(run_dir.id)
         published.parent.mkdir()
-        published.write_bytes(run_dir.record.read_bytes().replace(b'"ece": 0.', b'"ece": 1.', 1))
+        published.write_bytes(run_dir.record.read_bytes().replace(b'"Linux ', b'"Linuy ', 1))
         problems: list[str] = []
         assert [record.to_bytes() for record in ledger.records(problems)] == [run_dir.record.read_bytes()]
         (why,) = problems

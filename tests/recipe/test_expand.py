@@ -241,9 +241,9 @@ def test_a_recipe_may_state_the_hash_of_the_method_it_means(outside) -> None:  #
 
 def test_a_hash_that_is_not_the_files_is_told_where_it_is_stated(outside, write) -> None:  # type: ignore[no-untyped-def]
     source = outside("a = 1").spec.method.source
-    stated = f"tks: {{name: 'package_of_mine.late:loss', source: {'f' * 16}}}"
+    stated = f"tks:\n    name: package_of_mine.late:loss\n    source: {'f' * 16}"
     assert problems(write(SMALL.replace("tks: {alpha: 0.3}", stated))) == [
-        f"small.yaml:7: method.source: {'f' * 16}, but the file's is {source}"
+        f"small.yaml:9: method.source: {'f' * 16}, but the file's is {source}"
     ]
 
 

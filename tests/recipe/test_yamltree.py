@@ -142,6 +142,7 @@ def test_aliases_nest_no_deeper_than_allowed_either(opening: str, closing: str) 
 def test_a_recipe_is_utf8_whatever_the_locale(tmp_path: Path) -> None:
     path = tmp_path / "x.yaml"
     path.write_bytes("about: caf\u00e9".encode())
+    assert read(path).plain() == {"about": "caf\u00e9"}
     code = "import sys, pathlib; from tksbench.recipe.yamltree import read; "
     code += "print(ascii(read(pathlib.Path(sys.argv[1])).plain()))"
     # The plain C locale: without the two settings Python would take UTF-8 instead.

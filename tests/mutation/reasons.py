@@ -50,8 +50,9 @@ RULES: tuple[tuple[str, str, str, str], ...] = (
     (r"recipe/yamltree\.py", r"read_text\(encoding", r"\"UTF-8\"", SAME),  # the same codec
     (r"runs/record\.py", r"_SEAL\.search", r"content, \)", SAME),  # it fits at the very end alone
     (r"runs/record\.py", r"_SEAL\.search", r"max\(1,", SAME),  # no record is as short as its seal
-    (r".*", r"json\.dumps|model_dump", r"ensure_ascii=None|allow_nan=None|mode=", SAME),
-    (r".*", r"model_dump\(mode=\"json\"", r"", SAME),  # specs hold plain values alone
+    (r".*", r"json\.dumps", r"ensure_ascii=None|allow_nan=None", SAME),
+    # Specs hold plain values alone.
+    (r".*", r"model_dump\(mode=", r"mode=(None|\"XXjsonXX\"|\"JSON\")|model_dump\((?!mode=)", SAME),
     (r".*", r"file_digest|read_text\(errors|decode\(errors|encode\(", r"(?i)SHA256|errors=", SAME),
     (r"runs/files\.py", r"os\.pread", r"descriptor, 2", SAME),  # one byte is left
     (r"runs/.*", r"from_bytes|to_bytes", r"data, \)|size, \)|\"big\"", SAME),  # big-endian is what is left out

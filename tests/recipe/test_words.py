@@ -302,6 +302,23 @@ def test_a_recipe_is_a_mapping(recipe) -> None:  # type: ignore[no-untyped-def]
     assert told(recipe("- 1\n")) == [f"small.yaml:1: a recipe is a mapping with the keys {keys}"]
 
 
+@pytest.mark.parametrize(
+    ("more", "message"),
+    [
+        ("runs: 3", "runs: expected a list"),
+        ("execution: 3", "execution: expected a mapping"),
+        (
+            "scales: {paper: 3}",
+            "scales.paper: expected a mapping with some of the keys data, model, optim, evaluation, numerics, "
+            "execution, method, only, seeds",
+        ),
+    ],
+)
+def test_a_part_of_the_wrong_kind_is_told_what_it_should_be(recipe, more: str, message: str) -> None:  # type: ignore[no-untyped-def]
+    text = "protocol: {}\n" + more + ("" if more.startswith("runs") else "\nruns: [{method: tks}]") + "\n"
+    assert told(recipe(text)) == [f"small.yaml:2: {message}"]
+
+
 def test_a_recipe_without_runs_is_told(recipe) -> None:  # type: ignore[no-untyped-def]
     text = SMALL.partition("runs:")[0]
     assert told(recipe(text)) == ["small.yaml:1: the key 'runs' is missing"]

@@ -139,7 +139,7 @@ def test_aliases_nest_no_deeper_than_allowed_either(opening: str, closing: str) 
         parse(f"a: &inner {inner}\nb: {outer}\n", "x.yaml")
 
 
-def test_a_recipe_is_utf8_whatever_the_locale(tmp_path: Path) -> None:
+def test_a_recipe_is_utf8_here_and_in_the_plain_locale(tmp_path: Path) -> None:
     path = tmp_path / "x.yaml"
     path.write_bytes("about: caf\u00e9".encode())
     assert read(path).plain() == {"about": "caf\u00e9"}

@@ -108,6 +108,29 @@ def test_a_small_pickle_cannot_take_much_memory_or_time(bomb: str) -> None:
         tracemalloc.stop()
 
 
+def test_many_names_for_one_array_take_the_memory_of_one() -> None:
+    kind = b"cnumpy\ndtype\nU\x02u1K\x00K\x01\x87R"
+    state = b"(K\x01M\x20\x4e\x85" + kind + b"\x89T\x20\x4e\x00\x00" + bytes(20_000) + b"tq\x02"
+    made = b"cnumpy.core.multiarray\n_reconstruct\nq\x03cnumpy\nndarray\nK\x00\x85U\x01b\x87q\x04R"
+    raw = b"\x80\x02}(U\x01k" + made + state + b"b"
+    raw += b"".join(b"U\x04%04dh\x03h\x04Rh\x02b" % number for number in range(1000)) + b"u."
+    tracemalloc.start()
+    try:
+        content = unpickle(raw, Path("shared"))
+        assert len(content) == 1001
+        assert all(array.shape == (20_000,) for array in content.values())
+        assert tracemalloc.get_traced_memory()[1] < 2_000_000
+    finally:
+        tracemalloc.stop()
+
+
+def test_images_of_a_batch_can_be_written_to() -> None:
+    images, _ = cifar.read_batch(
+        "cifar10", python2_pickle({"data": np.zeros((1, 3072), np.uint8), "labels": [0]}), Path()
+    )
+    assert images.flags.writeable
+
+
 @pytest.mark.parametrize("raw", [b"", b"not a pickle", b"\x80\x02}(T\xff\xff", b"\x80\x02]."])
 def test_malformed_pickle_is_one_clear_error(raw: bytes) -> None:
     with pytest.raises(DataError, match=r"^bad: not a CIFAR pickle"):

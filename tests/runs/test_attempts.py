@@ -74,3 +74,8 @@ def test_a_job_is_called_what_squeue_calls_it(
     for name, value in given.items():
         monkeypatch.setenv(name, value)
     assert slurm_job() == told
+
+
+def test_a_reason_with_a_path_that_is_no_text_is_kept(run_dir: RunDir) -> None:
+    attempt_ended(run_dir, "failed", os.fsdecode(b"/data\xff: no such folder"))
+    assert read_attempts(run_dir)[-1]["reason"] == "/data\\udcff: no such folder"

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 from typing import TYPE_CHECKING
@@ -295,3 +296,26 @@ def test_discarding_what_is_gone_is_harmless(ledger: Ledger, run: Run) -> None:
 
 def test_the_logits_of_a_best_epoch_lie_with_the_checkpoints(ledger: Ledger) -> None:
     assert ledger.run_dir("ab").best(7) == ledger.root / "runs" / "ab" / "checkpoints" / "best-epoch00007.npy"
+
+
+@pytest.mark.parametrize(
+    ("sound", "damaged"), [('"epochs": 3', '"epochs": 1e999'), ('"hours": 1.0', '"hours": 1' + "0" * 400)]
+)
+def test_a_head_with_a_number_beyond_all_numbers_is_passed_over(ledger: Ledger, sound: str, damaged: str) -> None:
+    head = {"id": "0" * 16, "group": "0" * 16, "spec": {"optim": {"epochs": 3}}, "cost": {"hours": 1.0, "gpu_hours": 0}}
+    metrics = {"last": {"top1": 1.0}, "best": {"top1": 1.0}}
+    text = json.dumps(head | {"metrics": metrics})
+    path = ledger.published("0" * 16)
+    path.parent.mkdir(parents=True)
+    path.write_text(text)
+    assert len(ledger.all_finished()) == 1
+    assert sound in text
+    path.write_text(text.replace(sound, damaged))
+    assert ledger.all_finished() == []
+
+
+def test_a_pipe_among_the_records_holds_no_plan_up(ledger: Ledger) -> None:
+    path = ledger.published("0" * 16)
+    path.parent.mkdir(parents=True)
+    os.mkfifo(path)
+    assert ledger.all_finished() == []

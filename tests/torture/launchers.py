@@ -76,7 +76,7 @@ def leases(folder: Path) -> list[str]:
         What is not as it should be.
     """
     problems = []
-    for host in ("ahead", "behind-by-hours"):
+    for host in ("hours-ahead", "behind-by-hours"):  # by 16 and by 11: see `pretend`
         run_dir = RunDir(folder / host / "0123456789abcdef")
         with _holder(run_dir, host) as child:
             try:

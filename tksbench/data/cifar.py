@@ -63,7 +63,7 @@ def read_batch(name: str, raw: bytes, path: Path) -> tuple[NDArray[np.uint8], ND
         raise DataError(f"{path}: {key!r} is not a list of {len(images)} labels")
     if not all(isinstance(label, int) and 0 <= label < info(name).num_classes for label in labels):
         raise DataError(f"{path}: {key!r} holds a label outside 0..{info(name).num_classes - 1}")
-    return images.reshape(-1, 3, 32, 32), np.array(labels, dtype=np.int64)
+    return images.reshape(-1, 3, 32, 32).copy(), np.array(labels, dtype=np.int64)
 
 
 def _check(path: Path, raw: bytes, expected: str) -> str:

@@ -50,7 +50,7 @@ class _Stored:
         sound = self.kind == _ARRAY and not fortran and isinstance(kind, _Stored) and kind.kind == _DTYPE
         if not (sound and kind.arguments[0] in (b"u1", b"|u1") and isinstance(raw, bytes)):
             raise pickle.UnpicklingError("holds an array of anything but bytes")
-        return np.frombuffer(raw, np.uint8).reshape(shape).copy()
+        return np.frombuffer(raw, np.uint8).reshape(shape)  # no copy: many names may share the bytes
 
 
 class _ArrayUnpickler(pickle._Unpickler):

@@ -27,6 +27,7 @@ def attempt_started(run_dir: RunDir, epoch: int = 0, step: int = 0) -> None:
 
 def attempt_ended(run_dir: RunDir, outcome: Outcome, reason: str, epoch: int = 0, step: int = 0) -> None:
     """Note how training ended; `reason` is one line that a user reads, for example 'loss is NaN in step 17'."""
+    reason = reason.encode(errors="backslashreplace").decode()  # a path in it may be no text
     row = {"event": "end", "outcome": outcome, "reason": " ".join(reason.split()), **_who()}
     append_jsonl(run_dir.attempts, {**row, "epoch": epoch, "step": step})
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import stat
 import uuid
 from typing import TYPE_CHECKING, Any
 
@@ -61,6 +62,9 @@ def read_json(path: Path) -> Any:
         LedgerError: If it is absent, unreadable or not JSON.
     """
     try:
+        kind = path.stat().st_mode
+        if not stat.S_ISREG(kind) and not stat.S_ISDIR(kind):  # a pipe would wait for ever; a folder names itself
+            raise LedgerError(f"{path}: cannot be read: a pipe or a device")
         return json.loads(path.read_bytes())
     except (OSError, ValueError, RecursionError) as error:
         what = error.strerror if isinstance(error, OSError) else f"not JSON ({error})"

@@ -205,5 +205,5 @@ def _head(plain: Any, published: bool) -> Finished | None:
             best_top1=float(plain["metrics"]["best"]["top1"]),
             published=published,
         )
-    except (KeyError, TypeError, ValueError):
+    except (KeyError, TypeError, ValueError, OverflowError):  # `1e999` epochs, or four hundred digits of hours
         return None

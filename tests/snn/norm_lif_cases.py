@@ -11,6 +11,8 @@ from torch import Tensor, nn
 from tksbench.snn.neuron import LIF
 from tksbench.snn.normlif import norm_lif
 
+ROUNDING = 1e-5  # of a membrane; its threshold is 0.5
+
 
 def compare(device: str, shapes: Iterable[tuple[int, ...]], dtype: torch.dtype = torch.float32) -> None:
     """All forms of the pass at shapes (T, B, C, H, W): the same spikes, gradients and running statistics, twice."""
@@ -29,10 +31,39 @@ def compare(device: str, shapes: Iterable[tuple[int, ...]], dtype: torch.dtype =
             found, again = (passes(*case, "triton", dtype) for _ in range(2))
             where = (T, B, C, H, W, shortcut, repeats)
             assert want.keys() == found.keys()
+            flipped = False
+            for name in ("spikes", "tested spikes"):
+                wrong = (found[name] != want[name]).view(T, B, C, H, W).any(0)
+                near = margin(norm, x, beside, T, repeats, training=name == "spikes") < ROUNDING
+                assert not (wrong & ~near).any(), (where, name, int(wrong.sum()))
+                flipped |= bool(wrong.any()) and name == "spikes"
             for name, value in want.items():
                 assert torch.equal(found[name], again[name]), (where, name, "differs from run to run")
+                if "spikes" in name or (flipped and name in ("x", "shortcut", "weight", "bias")):
+                    continue  # another spike has another gradient
                 error = (found[name] - value).norm() / value.norm().clamp_min(1e-30)
-                assert error <= (0 if "spikes" in name else bound), (where, name, float(error))
+                assert error <= bound, (where, name, float(error))
+
+
+def margin(
+    norm: nn.BatchNorm2d, x: Tensor, shortcut: Tensor | None, steps: int, repeats: int, *, training: bool
+) -> Tensor:
+    """How near each neuron's membrane comes to the threshold over all steps, [B, C, H, W], in float64 on the CPU."""
+    copy = nn.BatchNorm2d(x.shape[1], dtype=torch.float64)
+    copy.load_state_dict(norm.state_dict())
+    with torch.no_grad():
+        # Statistics of the repeated batch, as `norm_lif` promises.
+        current = copy(x.double().repeat(repeats, 1, 1, 1))
+        if not training:
+            current = copy.eval()(x.double().repeat(repeats, 1, 1, 1))
+        current = current if shortcut is None else current + shortcut.double()
+        v = torch.zeros_like(current[: len(current) // steps])
+        nearest = torch.full_like(v, torch.inf)
+        for step in current.view(steps, -1, *x.shape[1:]):
+            u = v + (step - v) / 2.0
+            nearest = torch.minimum(nearest, (u - 0.5).abs())
+            v = torch.where(u > 0.5, 0.0, u)
+    return nearest
 
 
 def passes(
@@ -61,7 +92,7 @@ def passes(
     found |= {"x": leaves[0].grad, "mean": copy.running_mean, "var": copy.running_var}
     if beside is not None:
         found["shortcut"] = beside.grad
-    return {name: value.double() for name, value in found.items() if value is not None}
+    return {name: value.double().cpu() for name, value in found.items() if value is not None}
 
 
 def leaf(x: Tensor) -> Tensor:

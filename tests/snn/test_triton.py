@@ -208,5 +208,12 @@ def test_on_a_gpu_triton_equals_the_reference(dtype: torch.dtype) -> None:
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
 def test_on_a_gpu_norm_and_neuron_equal_float64(dtype: torch.dtype) -> None:
-    shapes = ((4, 2, 16, 5, 3), (1, 3, 7, 4, 4), (10, 2, 24, 3, 5), (16, 5, 200, 8, 4), (4, 3, 512, 8, 8))
+    shapes = (
+        (4, 2, 16, 5, 3),
+        (1, 3, 7, 4, 4),
+        (10, 2, 24, 3, 5),
+        (16, 5, 200, 8, 4),
+        (4, 3, 512, 8, 8),
+        (4, 16, 128, 32, 32),
+    )
     compare("cuda", shapes, dtype)

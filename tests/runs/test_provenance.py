@@ -179,6 +179,7 @@ def test_the_whole_rerun_command(run: Run) -> None:
     third = dataclasses.replace(run, recipe="r.yaml", overrides=("optim.lr=1", "data.name=a b"), seed=44)
     command = "python -m tksbench.launch r.yaml optim.lr=1 'data.name=a b' --scale paper --only " + run.name
     assert rerun_command(third) == command + " --seeds 3"
+    assert rerun_command(third, threads=2) == f"OMP_NUM_THREADS=2 {command} --seeds 3"
 
 
 def test_packages_that_are_not_there_have_no_version(monkeypatch: pytest.MonkeyPatch) -> None:

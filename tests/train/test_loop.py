@@ -194,6 +194,7 @@ def test_record_is_complete(make_run: MakeRun, tiny_data: Data, monkeypatch: pyt
     arrays = {"logits_last.npy", "logits_best.npy", "labels.npy", "features_last.npz"}
     assert set(record.files) == {*arrays, "metrics.jsonl", "losses.jsonl"}
     assert record.provenance.data == {"tiny": "md5:0"}
+    assert record.provenance.command.startswith(f"OMP_NUM_THREADS={torch.get_num_threads()} python -m tksbench.launch ")
     logits = np.load(run_dir.logits_last)
     assert logits.shape == (25, 2, 10)
     assert logits.dtype == np.float32

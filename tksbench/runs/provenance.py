@@ -75,12 +75,17 @@ def collect_provenance(
     }
 
 
-def rerun_command(run: Run) -> str:
-    """The shell command that trains (or shows) this run, among its other seeds."""
+def rerun_command(run: Run, threads: int | None = None) -> str:
+    """The shell command that trains (or shows) this run, among its other seeds.
+
+    Args:
+        run: The run.
+        threads: Threads that a CPU computed with, if it is to give the same bits again: sums over threads round.
+    """
     words = ["python", "-m", "tksbench.launch", run.recipe, *run.overrides, "--scale", run.scale, "--only", run.name]
     if run.seed > run.first_seed:  # seeds are run in order, so reaching this one takes those before it
         words += ["--seeds", str(run.seed - run.first_seed + 1)]
-    return shlex.join(words)
+    return (f"OMP_NUM_THREADS={threads} " if threads else "") + shlex.join(words)
 
 
 def versions() -> dict[str, str]:

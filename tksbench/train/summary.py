@@ -44,6 +44,7 @@ def record_parts(run: Run, run_dir: RunDir, trainer: Trainer) -> dict[str, Any]:
         write_features(trainer),
         *((run_dir.method,) if isinstance(run.spec.method, CustomMethod) else ()),
     )
+    threads = torch.get_num_threads()
     identity = {key: getattr(run, key) for key in ("id", "group", "name", "recipe", "scale", "seed")}
     return {
         **identity,
@@ -62,14 +63,14 @@ def record_parts(run: Run, run_dir: RunDir, trainer: Trainer) -> dict[str, Any]:
         "attempts": log,
         "cost": _cost(trainer),
         "provenance": collect_provenance(
-            command=rerun_command(run),
+            command=rerun_command(run, threads if trainer.device.type == "cpu" else None),
             started=started,
             finished=now(),
             devices=trainer.parallel.device_names(trainer.device),
             processes=trainer.parallel.size,
             nodes=trainer.parallel.nodes,
             data=trainer.data.manifest,
-            threads=torch.get_num_threads(),
+            threads=threads,
         ),
         "weights_sha256": weights_digest(trainer.model),
         "files": {path.name: sha256_file(path) for path in files},

@@ -268,6 +268,9 @@ def test_a_profile_is_checked_with_file_line_and_a_suggestion(tmp_path: Path) ->
     assert told[1].startswith(f"{path}:2: minutes: ")
     assert told[2].startswith(f"{path}:3: qos: ")
     assert "'array' is not an option" in told[3]
+    path.write_text('options: {depend: "afterok:1"}\n')  # as sbatch may be told --dependency
+    with pytest.raises(RecipeError, match="'depend' is not an option"):
+        load_profile(str(path))
 
 
 @pytest.mark.parametrize("name", ["default", "preemptible", "devcluster"])

@@ -297,6 +297,16 @@ def test_leases_that_cannot_be_written_are_named(tmp_path: Path) -> None:
         Lease.acquire(run_dir)
 
 
+def test_a_folder_in_a_leases_place_is_named(run_dir: RunDir) -> None:
+    folder = run_dir.leases / "1.json"
+    folder.mkdir(parents=True)
+    told = f"^{folder}: expected a lease, a small file: Is a directory; remove it$"
+    with pytest.raises(LedgerError, match=told):
+        read_holder(run_dir)
+    with pytest.raises(LedgerError, match=told):
+        Lease.acquire(run_dir)
+
+
 @pytest.mark.parametrize(
     "content",
     [b"", b"{", b"[]", b"{}", b'{"host": "a"}', b"[" * 100_000, b'{"host": "a", "machine": "b", "pid": "x"}'],

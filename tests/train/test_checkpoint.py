@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import pytest
@@ -37,6 +38,14 @@ def test_what_is_read_is_what_was_written(tmp_path: Path) -> None:
     got = checkpoint.tensors_of(model, optimizer)
     assert want.keys() == got.keys()
     assert all(torch.equal(want[name], got[name]) for name in want)
+
+
+def test_a_folder_whose_name_is_no_text_can_be_read_again(tmp_path: Path) -> None:
+    folder = tmp_path / os.fsdecode(b"\xff")
+    save(folder, 2)
+    found = checkpoint.newest(folder, "run")
+    assert found is not None
+    assert found[0].losses == [1.5, 0.1 + 0.2]
 
 
 def test_the_two_newest_are_kept(tmp_path: Path) -> None:

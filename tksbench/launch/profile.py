@@ -48,7 +48,8 @@ def _one_line(text: str) -> str:
 
 def _options(options: dict[str, str]) -> dict[str, str]:
     for name in options:
-        if name in _OWN or not _OPTION.fullmatch(name):
+        # sbatch takes the beginning of an option's name for the whole
+        if any(own.startswith(name) for own in _OWN) or not _OPTION.fullmatch(name):
             raise ValueError(f"'{name}' is not an option of sbatch that a profile may set here")
     return options
 

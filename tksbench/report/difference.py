@@ -35,6 +35,7 @@ class Side:
         spec: What was asked for.
         record: None while the run is not finished.
         losses: The loss of every step, by epoch; None where that log is not at hand.
+        altered: Files of the run that are not what its record was made of.
     """
 
     path: Path
@@ -42,6 +43,7 @@ class Side:
     spec: RunSpec
     record: Record | None
     losses: list[list[float]] | None
+    altered: tuple[str, ...] = ()
 
     def epoch_losses(self) -> list[float] | None:
         """Mean loss of each epoch."""
@@ -108,10 +110,14 @@ def _from_path(path: Path) -> Side:
         return Side(path, title, run.spec, None, _losses(run_dir) or None)
     record = load_record(path)
     run_dir = RunDir(path.parent) if path.name == "record.json" else Ledger(path.parent.parent).run_dir(record.id)
-    stated = record.files.get(run_dir.losses.name)
-    at_hand = run_dir.losses.is_file() and stated in (None, sha256_file(run_dir.losses))
+    altered = tuple(
+        name
+        for name, stated in record.files.items()
+        if (run_dir.path / name).is_file() and sha256_file(run_dir.path / name) != stated
+    )
+    at_hand = run_dir.losses.is_file() and run_dir.losses.name not in altered
     title = f"{record.id}  {record.name}, {record.scale}, seed {record.seed}"
-    return Side(path, title, record.spec, record, _losses(run_dir) if at_hand else None)
+    return Side(path, title, record.spec, record, _losses(run_dir) if at_hand else None, altered)
 
 
 def _losses(run_dir: RunDir) -> list[list[float]]:
@@ -142,6 +148,8 @@ def _head(letter: str, side: Side) -> Iterator[str]:
     yield f"{letter}  {side.title}"
     shown = os.path.relpath(side.path)
     yield f"   {shown if not shown.startswith(os.pardir) else side.path}"
+    if side.altered:
+        yield f"   altered since its record was made, not looked at: {', '.join(side.altered)}"
 
 
 def _section(
@@ -252,8 +260,8 @@ def _loss_section(first: Side, second: Side) -> Section:
 
 
 def _by_epoch(first: Side, second: Side) -> str:
-    lacking = " and ".join(letter for letter, side in (("A", first), ("B", second)) if side.losses is None)
-    return f"; {lacking}: no log of steps here" if lacking else ""
+    lacking = [letter for letter, side in (("A", first), ("B", second)) if side.losses is None]
+    return f"; {' and '.join(lacking)}: no log of steps to go by" if lacking else ""
 
 
 def part(first: Sequence[Sequence[float]], second: Sequence[Sequence[float]]) -> Parting | None:

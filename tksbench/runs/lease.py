@@ -65,7 +65,11 @@ class Holder:
 
 
 def read_holder(run_dir: RunDir) -> Holder | None:
-    """The newest lease of a run, held or released; None if it never had one."""
+    """The newest lease of a run, held or released; None if it never had one.
+
+    Raises:
+        LedgerError: If what lies there cannot be read, as a folder cannot.
+    """
     for number in sorted(_numbers(run_dir), reverse=True):
         with suppress(FileNotFoundError):  # one that could not be written, and was taken back since
             return _read(run_dir, number)
@@ -189,7 +193,13 @@ def _numbers(run_dir: RunDir) -> list[int]:
 
 
 def _read(run_dir: RunDir, number: int) -> Holder:
-    raw = (run_dir.leases / f"{number}.json").read_bytes()
+    path = run_dir.leases / f"{number}.json"
+    try:
+        raw = path.read_bytes()
+    except FileNotFoundError:
+        raise
+    except OSError as error:
+        raise LedgerError(f"{path}: expected a lease, a small file: {error.strerror}; remove it") from error
     try:
         content = json.loads(raw)
         return Holder(

@@ -119,7 +119,7 @@ def read_checkpoint(path: Path, run: str) -> tuple[State, dict[str, Tensor]]:
         CheckpointError: If it is cut, altered or of another run; the message names the file.
     """
     try:
-        with safe_open(path, framework="pt") as file:
+        with path.open("rb") as raw, safe_open(_readable_name(path, raw.fileno()), framework="pt") as file:
             header = file.metadata() or {}
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - no mapping
         words = header["state"]
@@ -131,6 +131,15 @@ def read_checkpoint(path: Path, run: str) -> tuple[State, dict[str, Tensor]]:
     if state.run != run:
         raise CheckpointError(f"{path}: belongs to run {state.run}, not to {run}")
     return state, tensors
+
+
+def _readable_name(path: Path, opened: int) -> str:
+    """A name of the opened file that safetensors takes: it refuses a path that is no UTF-8, which Linux allows."""
+    try:
+        str(path).encode()
+    except UnicodeEncodeError:
+        return f"/dev/fd/{opened}"
+    return str(path)
 
 
 def newest(

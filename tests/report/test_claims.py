@@ -9,6 +9,7 @@ import pytest
 from scipy import stats as scipy_stats
 
 from tksbench.cli import run_command
+from tksbench.report import claims_table
 from tksbench.report.claims import ClaimResult, claims
 from tksbench.report.evidence import gather
 from tksbench.report.groups import candidates
@@ -130,6 +131,9 @@ def test_every_step_is_as_strong_as_its_weakest(world: World) -> None:
     (result,) = judge(world, PER_STEP)
     assert result.best is not None
     assert result.best.steps_better == (2, 2)
+    for render in (claims_table.latex, claims_table.markdown):
+        shown = render(claims_table.ClaimsTable((result,), ""))
+        assert "better at 2 of 2 steps, least at step 1" in shown.replace("\n", " ")
     assert result.best.step == 1  # a smaller and less even difference than at step 2
     by_run = {(one.spec.method.name, one.seed): one for one in gather(world.ledger).published}
     tks, baseline = (

@@ -98,7 +98,7 @@ def latex(table: ClaimsTable) -> str:
     for number, result in enumerate(table.results):
         rows = _rows(result) or [("",) * len(HEADERS)]
         lines += [r"    \addlinespace"] * (number > 0)
-        lines.append(rf"    {escape_latex(headline(result))} & {escape_latex(result.verdict + _size(result))}")
+        lines.append(rf"    {escape_latex(headline(result))} & {escape_latex(result.verdict + _details(result))}")
         lines.append("    " + "".join(f" & {_stacked(column)}" for column in zip(*rows, strict=True)) + r" \\")
     lines += [r"    \bottomrule", r"  \end{longtable}", r"  \par\medskip\noindent"]
     lines += [r"  \begin{minipage}{\linewidth}\raggedright\scriptsize"]
@@ -149,12 +149,16 @@ def _size(result: ClaimResult) -> str:
 
 
 def _remarks(result: ClaimResult) -> str:
-    """What follows the verdict: the stated size, the steps, the place in the paper."""
+    """What follows the verdict: the details and the place in the paper."""
+    return _details(result) + f"; in the paper: {result.claim.where}" * result.claim.own
+
+
+def _details(result: ClaimResult) -> str:
+    """The stated size, the steps at which a claim about each of them holds, and what a variant varies."""
     told, best = _size(result), result.best
     if best and best.steps_better:
         told += f"; better at {best.steps_better[0]} of {best.steps_better[1]} steps, least at step {best.step}"
-    told += f"; varies {result.claim.variant}" * (result.claim.variant is not None)
-    return told + f"; in the paper: {result.claim.where}" * result.claim.own
+    return told + f"; varies {result.claim.variant}" * (result.claim.variant is not None)
 
 
 def _rows(result: ClaimResult) -> list[tuple[str, ...]]:
@@ -163,9 +167,9 @@ def _rows(result: ClaimResult) -> list[tuple[str, ...]]:
 
 
 def _numbers(one: Comparison) -> tuple[str, ...]:
-    interval = f"{one.interval.low:+.2f} to {one.interval.high:+.2f}" if one.interval else _NONE
+    interval = f"{one.interval.low:+z.2f} to {one.interval.high:+z.2f}" if one.interval else _NONE
     mcnemar = max((test.p for test in one.mcnemar), default=None)
-    return f"{one.mean:+.2f}", interval, _p(one.p), _p(one.p_holm), _p(mcnemar), str(one.n)
+    return f"{one.mean:+z.2f}", interval, _p(one.p), _p(one.p_holm), _p(mcnemar), str(one.n)
 
 
 def _p(value: float | None) -> str:

@@ -65,7 +65,7 @@ def _pair_lines(
     records = {record.id: record for record in (*evidence.published, *evidence.local)}
     yield f"{choice} epoch" + (f", step {compared.step} alone" if compared.step else "")
     for seed, (a, b), difference in zip(compared.seeds, compared.runs, compared.differences, strict=True):
-        yield f"  seed {seed}: {difference:+.2f} (run {a} less {f'run {b}' if b else 'the cited number'})"
+        yield f"  seed {seed}: {difference:+z.2f} (run {a} less {f'run {b}' if b else 'the cited number'})"
         if b is None:
             continue
         sides = ((records[a], claim.a), (records[b], claim.b))

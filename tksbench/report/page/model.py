@@ -265,7 +265,7 @@ def _claim(result: ClaimResult) -> Claimed:
         kind=kind_of(result.verdict),
         remark="; ".join(remarks),
         stated=stated,
-        ours=_minus(f"{best.mean:+.2f}") if best else "",
+        ours=_minus(f"{best.mean:+z.2f}") if best else "",
         interval=_minus(f"{best.interval.low:.2f} to {best.interval.high:.2f}") if best and best.interval else "",
         p=_p_value(best.p_holm) if best and best.p_holm is not None else "",
         bars=drawn,

@@ -10,7 +10,7 @@ from benchmarks.memory import resident
 from benchmarks.networks import Step
 from benchmarks.timing import Candidate, Case
 from tksbench.snn.resnet import SpikingResNet19
-from tksbench.train.memory import keep_freed_memory
+from tksbench.train.cpu import keep_freed_memory
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -21,8 +21,8 @@ from benchmarks.timing import Candidate, Case
 from tksbench.snn.losses import baseline
 from tksbench.snn.resnet import SpikingResNet19
 from tksbench.snn.vgg import VGGSNN
+from tksbench.train.cpu import keep_freed_memory
 from tksbench.train.graph import GraphedStep
-from tksbench.train.memory import keep_freed_memory
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

@@ -124,7 +124,7 @@ def _steps(rank: int, batch: int) -> dict[str, Any]:
     from benchmarks.networks import Step
     from tksbench.snn.resnet import SpikingResNet19
     from tksbench.train.batchnorm import synchronise
-    from tksbench.train.memory import keep_freed_memory
+    from tksbench.train.cpu import keep_freed_memory
     from tksbench.train.processes import DATA_PARALLEL
 
     keep_freed_memory()

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import dataclasses
 import os
 import signal
 import subprocess
@@ -12,6 +13,7 @@ import pytest
 
 from tksbench.launch.local import LocalExecutor, Summary
 from tksbench.launch.plan import collect_runs, make_plan
+from tksbench.launch.slots import cores_of
 from tksbench.runs import Lease, attempt_ended, read_holder, read_jsonl
 
 if TYPE_CHECKING:
@@ -58,7 +60,7 @@ def execute(ledger: Ledger, tmp_path: Path) -> Callable[..., tuple[Summary, Log]
             return [sys.executable, str(TRAINER), str(run_dir.path), modes.get(run_dir.id, "train")]
 
         log = Log()
-        executor = LocalExecutor(ledger, gpus, log, command=command, lock_folder=tmp_path / "locks")
+        executor = LocalExecutor(ledger, gpus, log, command=command, lock_folder=tmp_path / "locks", **more)
         return executor.execute(make_plan(runs, ledger)), log
 
     return start
@@ -83,6 +85,37 @@ def test_runs_are_trained_in_order_one_at_a_time_on_the_cpu(
     assert summary.done == runs[:2]
     assert max(len(active) for active in log.running) == 1
     assert all(ledger.status(run.id).state == "done" for run in runs[:2])
+
+
+@pytest.mark.parametrize(
+    ("threads", "cores", "at_once"),
+    [
+        ((1, 1, 1), 2, 2),
+        ((1, 1, 1), 8, 3),
+        ((2, 2, 2), 3, 1),
+        ((9, 1, 1), 2, 2),
+        ((1, None, 1), 2, 1),
+        ((1, 2, 1), 3, 2),
+    ],
+)
+def test_runs_on_the_cpu_train_side_by_side_as_far_as_there_are_cores_for_their_threads(
+    execute: Callable[..., tuple[Summary, Log]],
+    runs: list[Run],
+    monkeypatch: pytest.MonkeyPatch,
+    threads: tuple[int | None, ...],
+    cores: int,
+    at_once: int,
+) -> None:
+    monkeypatch.setenv("FAKE_EPOCH_S", "0.1")
+    mine = [
+        dataclasses.replace(run, execution=run.execution.model_copy(update={"threads": number}))
+        for run, number in zip(runs, threads, strict=False)
+    ]
+    summary, log = execute(mine, cores=cores)
+    assert len(summary.done) == 3
+    assert max(len(active) for active in log.running) == at_once
+    taken = {run.id: cores_of(run.execution, cores) for run in mine}
+    assert max(sum(taken[run] for run, _ in active) for active in log.running) <= cores
 
 
 def test_each_gpu_has_one_run_at_a_time_and_the_job_sees_that_gpu_alone(

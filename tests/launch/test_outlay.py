@@ -76,6 +76,24 @@ def test_without_a_gpu_only_past_runs_on_a_cpu_tell_the_time(
     assert (told[43].wall_hours, told[43].wall_source) == (1.0, "records")
 
 
+@pytest.mark.parametrize(
+    ("words", "done"),
+    [
+        (["execution.threads=2"], [1.0, 1.0, 2.0, 2.0]),
+        (["execution.threads=1"], [1.0, 1.0, 1.0, 1.0]),
+        (["execution.threads=3"], [1.0, 2.0, 3.0, 4.0]),
+        ([], [1.0, 2.0, 3.0, 4.0]),
+    ],
+)
+def test_runs_on_the_cpu_share_its_cores(
+    recipe: str, ledger: Ledger, finish: Callable[[Run, float], None], words: list[str], done: list[float]
+) -> None:
+    for run in collect_runs([recipe], "paper", seeds=3)[4:]:
+        finish(run, 0.0)  # its record says: one hour
+    rows = _planned(ledger, recipe, Machine(0, 1, 4, "four cores", shared=True), *words, seeds=2)
+    assert [outlay.done_after_hours for _, outlay in rows] == pytest.approx(done)
+
+
 def test_a_run_of_unknown_length_leaves_the_end_open(recipe: str, ledger: Ledger) -> None:
     rows = _planned(ledger, recipe, ONE_GPU, "execution.device=cpu")
     assert [outlay.done_after_hours for _, outlay in rows] == [None, None]

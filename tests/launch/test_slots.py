@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tksbench.launch.slots import Slot, find_gpus, lock_slot
+from tksbench.launch.slots import Slot, count_cores, find_gpus, lock_slot
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -39,6 +39,15 @@ def test_a_machine_without_nvidia_smi_has_no_gpus(tmp_path: Path, monkeypatch: p
     monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
     monkeypatch.setenv("PATH", str(tmp_path))
     assert find_gpus() == []
+
+
+@pytest.mark.parametrize(("cores", "gibibytes", "runs"), [(8, 64, 8), (64, 16, 8), (4, 1, 1)])
+def test_runs_on_the_cpu_are_as_many_as_cores_and_memory_allow(
+    cores: int, gibibytes: int, runs: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("os.sched_getaffinity", lambda pid: set(range(cores)))
+    monkeypatch.setattr("os.sysconf", {"SC_PAGE_SIZE": 4096, "SC_PHYS_PAGES": gibibytes << 18}.__getitem__)
+    assert count_cores() == runs
 
 
 def test_a_gpu_is_locked_once(tmp_path: Path) -> None:

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 
 from tests.train.conftest import MakeRun
 from tksbench.data import registry
@@ -39,6 +40,21 @@ def test_job_ends_with_a_record_and_is_not_done_twice(make_run: MakeRun) -> None
     assert run_dir.record.read_bytes() == content
     assert len(read_attempts(run_dir)) == 2
     assert Ledger(run_dir.path.parent.parent).status(run.id).state == "done"
+
+
+def test_a_run_on_a_cpu_computes_with_the_threads_that_it_is_told_and_its_command_says_the_same(
+    make_run: MakeRun, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    before = torch.get_num_threads()
+    try:
+        _, run_dir = make_run("results", "optim.epochs=1", "optim.warmup_epochs=0", f"execution.threads={before + 1}")
+        assert job.run_job(run_dir.path) == job.DONE
+    finally:
+        torch.set_num_threads(before)
+    record = load_record(run_dir.record)
+    assert record.provenance.threads == before + 1
+    assert record.provenance.command.startswith("python -m tksbench.launch ")
+    assert f"execution.threads={before + 1}" in record.provenance.command
 
 
 def test_signal_saves_and_the_next_start_goes_on(make_run: MakeRun, tiny_data: Data) -> None:

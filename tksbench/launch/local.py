@@ -19,7 +19,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, BinaryIO
 
 from tksbench.launch.errors import LaunchError
-from tksbench.launch.slots import Slot, lock_slot
+from tksbench.launch.slots import Slot, cores_of, count_cores, lock_slot
 from tksbench.launch.view import Active, duration, title
 from tksbench.launch.warm import WarmTrainer
 from tksbench.runs import read_holder
@@ -92,6 +92,7 @@ class LocalExecutor:
         view: Is told what happens.
         command: Makes the command line of a run's trainer; None for the real one.
         lock_folder: Where GPU locks lie, see `lock_slot`.
+        cores: Cores that runs on the CPU share; None: see `count_cores`.
     """
 
     def __init__(
@@ -101,9 +102,11 @@ class LocalExecutor:
         view: View,
         command: Callable[[RunDir], list[str]] | None = None,
         lock_folder: Path | None = None,
+        cores: int | None = None,
     ) -> None:
         self._ledger = ledger
-        self._slots = [*(Slot(gpu) for gpu in gpus), Slot()]
+        self._slots = [Slot(gpu) for gpu in gpus]
+        self._cores = count_cores() if cores is None else cores
         self._view = view
         self._command = command
         self._lock_folder = lock_folder
@@ -172,26 +175,35 @@ class LocalExecutor:
             job.process.send_signal(number)
 
     def _start_next(self) -> None:
-        """Start queued runs, in order, wherever a slot that suits them is free."""
+        """Start queued runs wherever a slot that suits them is free, those for GPUs and those for the CPU in order."""
+        full: set[bool] = set()
         for run in list(self._queue):
-            if len(self._jobs) == len(self._slots):
-                return
+            on_gpu = self._on_gpu(run)
+            slots = [] if on_gpu in full else self._free_slots(run)
+            if not slots:
+                full.add(on_gpu)
+                continue
             status = self._ledger.status(run.id)  # another launcher may have been faster
             if status.state in ("done", "running"):
                 self._queue.remove(run)
                 self._settle_elsewhere(run, status)
                 continue
-            for slot in self._free_slots(run):
+            for slot in slots:
                 lock = lock_slot(slot, self._lock_folder)
                 if lock is not None:
                     self._queue.remove(run)
                     self._jobs.append(self._spawn(run, slot, lock))
                     break
 
+    def _on_gpu(self, run: Run) -> bool:
+        return bool(self._slots) and run.execution.device != "cpu"
+
     def _free_slots(self, run: Run) -> list[Slot]:
-        busy = [job.slot for job in self._jobs]
-        on_gpu = run.execution.device != "cpu" and len(self._slots) > 1
-        return [slot for slot in self._slots if slot not in busy and (slot.gpu is not None) == on_gpu]
+        if self._on_gpu(run):
+            busy = [job.slot for job in self._jobs]
+            return [slot for slot in self._slots if slot not in busy]
+        taken = sum(cores_of(job.run.execution, self._cores) for job in self._jobs if job.slot.gpu is None)
+        return [Slot()] if taken + cores_of(run.execution, self._cores) <= self._cores else []
 
     def _spawn(self, run: Run, slot: Slot, lock: int) -> _Job:
         try:

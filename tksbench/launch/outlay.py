@@ -2,20 +2,20 @@
 
 from __future__ import annotations
 
-import heapq
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
 from tksbench.launch.cost import estimate_disk_bytes
 from tksbench.launch.past import Past
 from tksbench.launch.plan import share_left
-from tksbench.launch.slots import count_gpus
+from tksbench.launch.slots import cores_of, count_cores, count_gpus
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from tksbench.launch.plan import CostSource, Item
     from tksbench.launch.profile import SlurmProfile
+    from tksbench.recipe import Run
 
 GPU_WATTS = 700.0  # assumed of each GPU as long as a run has it: an H100 SXM's limit; host and cooling left out
 
@@ -27,14 +27,22 @@ class Machine:
     Attributes:
         gpus: GPUs that one run gets; 0: runs train on CPUs.
         at_once: Runs at a time that use GPUs.
-        at_once_cpu: Runs at a time that use none.
+        at_once_cpu: Runs at a time that use none, if each takes one core.
         name: For people.
+        shared: Whether runs that use no GPU share that number of cores, and take as many as they have threads.
     """
 
     gpus: int
     at_once: int
     at_once_cpu: int
     name: str
+    shared: bool = False
+
+    def places(self, run: Run) -> tuple[int, int]:
+        """How many places there are for runs of this one's kind, and how many of them it takes."""
+        if self.gpus and run.execution.device != "cpu":
+            return self.at_once, 1
+        return self.at_once_cpu, cores_of(run.execution, self.at_once_cpu) if self.shared else 1
 
 
 @dataclass(frozen=True)
@@ -71,10 +79,10 @@ _NOTHING = Outlay(0, 0.0, "none", 0.0, 0.0, "none", 0.0, "none")
 
 
 def this_machine() -> Machine:
-    """The machine that the command runs on: one run on each GPU, one on the CPU."""
+    """The machine that the command runs on: one run on each GPU, and on the CPU what it has cores for."""
     gpus = count_gpus()
     name = f"{gpus} GPU{'s' * (gpus > 1)} here" if gpus else "no GPU here"
-    return Machine(min(gpus, 1), max(gpus, 1), 1, name)
+    return Machine(min(gpus, 1), max(gpus, 1), count_cores(), name, shared=True)
 
 
 def cluster(profile: SlurmProfile) -> Machine:
@@ -101,25 +109,26 @@ def outlays(items: Sequence[Item], machine: Machine, past: Mapping[str, Past]) -
         costs = past.get(item.run.group, Past())
         gpus = 0 if item.run.execution.device == "cpu" else machine.gpus
         wall, wall_source = _wall(item, gpus, costs)
-        queue = queues.setdefault((item.action, gpus > 0), _Queue(machine.at_once if gpus else machine.at_once_cpu))
-        done = queue.add(wall)
+        places, taken = machine.places(item.run)
+        done = queues.setdefault((item.action, gpus > 0), _Queue(places)).add(wall, taken)
         made.append(Outlay(gpus, wall, wall_source, done, *_energy(item, costs), *_disk(item, costs)))
     return made
 
 
 class _Queue:
-    """Runs that share some places, each taken by the next run as soon as it is free."""
+    """Runs that share some places, taken in order by the next run as soon as enough of them are free."""
 
     def __init__(self, places: int) -> None:
         self._free: list[float] | None = [0.0] * places
 
-    def add(self, hours: float | None) -> float | None:
+    def add(self, hours: float | None, taken: int) -> float | None:
         """When the next run is done; None from the first run on whose time is unknown."""
         if hours is None or self._free is None:
             self._free = None
             return None
-        done = self._free[0] + hours
-        heapq.heapreplace(self._free, done)
+        self._free.sort()
+        done = self._free[taken - 1] + hours
+        self._free[:taken] = [done] * taken
         return done
 
 

@@ -1,4 +1,4 @@
-"""Where runs go on this machine: one at a time on each GPU, one at a time on the CPU."""
+"""Where runs go on this machine: one at a time on each GPU, and on the CPU as many as it has cores for."""
 
 from __future__ import annotations
 
@@ -10,8 +10,13 @@ import subprocess
 import tempfile
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from tksbench.recipe import Execution
 
 _NVIDIA_SMI_S = 20  # seconds; the first call after boot loads the driver
+_RUN_BYTES = 2 << 30  # memory set aside for each run on the CPU; one of scale mini takes half of it
 
 
 @dataclass(frozen=True)
@@ -52,6 +57,17 @@ def count_gpus() -> int:
     """How many GPUs `find_gpus` would name, from the driver's device files: nvidia-smi may take seconds."""
     allowed = _allowed()
     return len(list(Path("/dev").glob("nvidia[0-9]*"))) if allowed is None else len(allowed)
+
+
+def count_cores() -> int:
+    """How many runs of one thread each this machine is for: one a core, and no more than there is memory for."""
+    memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    return max(min(len(os.sched_getaffinity(0)), memory // _RUN_BYTES), 1)
+
+
+def cores_of(execution: Execution, cores: int) -> int:
+    """How many of `cores` a run on the CPU takes."""
+    return min(execution.threads or cores, cores)
 
 
 def _allowed() -> list[str] | None:

@@ -229,6 +229,9 @@ class Execution(Model):
     workers: Annotated[int, Field(ge=0, le=256)] = 0  # data-loading processes for each device
     checkpoint_minutes: Annotated[float, Field(ge=0)] = 5.0
     device: Literal["auto", "cpu", "cuda"] = "auto"
+    # That a run on a CPU computes with, which its last bits depend on; as many runs train side by side as there are
+    # cores for. None: all cores (or OMP_NUM_THREADS), one run at a time.
+    threads: Annotated[int, Field(ge=1, le=1024)] | None = None
     # ZeRO's stage, of runs over several processes, with the extra `deepspeed`: they divide the optimizer's state (1),
     # also the gradients (2), also the weights (3). Like their number it changes rounding and nothing else.
     zero: Literal[0, 1, 2, 3] = 0

@@ -80,12 +80,13 @@ def rerun_command(run: Run, threads: int | None = None) -> str:
 
     Args:
         run: The run.
-        threads: Threads that a CPU computed with, if it is to give the same bits again: sums over threads round.
+        threads: Threads that a CPU computed with, which its last bits depend on; of use where the run names none.
     """
     words = ["python", "-m", "tksbench.launch", run.recipe, *run.overrides, "--scale", run.scale, "--only", run.name]
     if run.seed > run.first_seed:  # seeds are run in order, so reaching this one takes those before it
         words += ["--seeds", str(run.seed - run.first_seed + 1)]
-    return (f"OMP_NUM_THREADS={threads} " if threads else "") + shlex.join(words)
+    chosen = f"OMP_NUM_THREADS={threads} " if threads and run.execution.threads is None else ""
+    return chosen + shlex.join(words)
 
 
 def versions() -> dict[str, str]:

@@ -194,14 +194,14 @@ class Job:
     def _prepare(self, guard: Callable[[], None]) -> Trainer:
         # Here and not above: torch takes seconds to import, the lease and the messages before it should not.
         from tksbench.data.registry import load
+        from tksbench.train.cpu import set_up_cpu
         from tksbench.train.loop import Trainer
-        from tksbench.train.memory import keep_freed_memory
 
         spec = self.run.spec
         data = load(spec.data, spec.model.T, spec.seed)
         device = self.parallel.device(self.run.execution)
         if device.type == "cpu":
-            keep_freed_memory()
+            set_up_cpu(self.run.execution)
         trainer = Trainer(self.run, self.dir, data, device, self.stop, guard, self.parallel)
         trainer.resume()
         if self.parallel.lead:

@@ -85,15 +85,15 @@ def measure(run: Run, patience_s: float) -> Probe:
     from tksbench.data.registry import load
     from tksbench.runs import Ledger
     from tksbench.train.build import pick_device
+    from tksbench.train.cpu import set_up_cpu
     from tksbench.train.loop import Trainer
-    from tksbench.train.memory import keep_freed_memory
 
     run = replace(
         run, execution=run.execution.model_copy(update={"zero": 0, "checkpoint_minutes": 1e9, "track": "none"})
     )
     spec, device = run.spec, pick_device(run.execution)
     if device.type == "cpu":
-        keep_freed_memory()  # as the job does that trains the whole run
+        set_up_cpu(run.execution)  # as the job does that trains the whole run
     data = load(spec.data, spec.model.T, spec.seed)
     clock = _Clock(patience_s)
     with TemporaryDirectory(prefix="tksbench-probe-") as folder:

@@ -89,7 +89,7 @@ check: env  ## formatting, lint, types, spelling, drift of the committed tables,
 	$(VENV)/bin/mypy
 	$(VENV)/bin/codespell
 	$(TABLES) --check
-	@PYTHONPATH=. $(PY) .ci/picture.py --check
+	@PYTHONPATH=. $(PY) .ci/shown.py --check
 	@$(PY) .ci/audit.py $(VENV)/bin/uv
 
 .PHONY: coverage

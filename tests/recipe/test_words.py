@@ -46,7 +46,10 @@ def told(path: Path, *words: str) -> list[str]:
         ("data.norm=on", "data.norm: expected 'official' or 'consistent', got 'on'"),
         ("model.width=on", "model.width: expected a number, got 'on'"),
         ("execution.zero=9", "execution.zero: expected 0, 1, 2 or 3, got 9"),
-        ("execution.gpus=9", "execution.gpus: unknown key; known: checkpoint_minutes, device, threads, track, workers, zero"),
+        (
+            "execution.gpus=9",
+            "execution.gpus: unknown key; known: checkpoint_minutes, device, threads, track, workers, zero",
+        ),
         ("model=3", "model: expected keys and values (model.KEY=VALUE), got 3"),
         ("optim.beta=0.5", "optim.beta: unknown key; did you mean 'beta2'?"),
         ("model={T: 2, T: 3}", "T: given twice (first at command line 'model={T: 2, T: 3}':1)"),

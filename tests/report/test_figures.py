@@ -209,9 +209,42 @@ def test_figures_are_equal_to_the_byte_when_drawn_again(events: World) -> None:
     assert before == {path.name: path.read_bytes() for path in folder.iterdir()}
 
 
-def test_check_does_not_take_figures(events: World, capsys: pytest.CaptureFixture[str]) -> None:
-    assert run_command(main, ["figure4", "--check"]) == 2
-    assert "--check compares tables only" in capsys.readouterr().err
+def test_check_finds_figures_that_the_records_do_not_give(events: World, capsys: pytest.CaptureFixture[str]) -> None:
+    events.publish(events.run("mini"), 80.0)
+    assert main(["--check", "figures"]) == 0  # none has been drawn
+    assert capsys.readouterr().out == "nothing to compare\n"
+    main(["figure3a", "figure4"])
+    capsys.readouterr()
+    assert main(["--check", "figures"]) == 0
+    assert capsys.readouterr().out == "2 figures agree with 1 published records\n"
+    folder = events.root / "results" / "figures"
+    good = (folder / "figure4.csv").read_bytes()
+    (folder / "figure4.csv").write_bytes(good.replace(b"80.0", b"90.0"))
+    assert main(["--check", "figures"]) == 1
+    told = capsys.readouterr().err
+    assert told.startswith("drift: results/figures/figure4.csv: is not what the records give; rebuild with: python -m")
+    (folder / "figure4.csv").write_bytes(good)
+    (folder / "figure3a.png").write_bytes((folder / "figure4.png").read_bytes())
+    (folder / "figure4.pdf").unlink()
+    assert main(["--check", "figures"]) == 1
+    told = capsys.readouterr().err
+    assert "figure3a.png: is not drawn from figure3a.csv as it stands" in told
+    assert "figure4.pdf: missing or unreadable" in told
+    assert main(["--check", "figure3b"]) == 0
+
+
+def test_a_figure_with_runs_of_this_machine_is_no_drift_here_and_one_elsewhere(events: World) -> None:
+    events.publish(events.run("mini"), 80.0)
+    local = events.finish(events.run("mini", seed=43), 90.0)
+    main(["figure4"])
+    assert main(["--check", "figure4"]) == 0
+    events.ledger.run_dir(local.id).record.unlink()
+    assert main(["--check", "figure4"]) == 1
+
+
+def test_check_cannot_compare_an_embedding(events: World, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run_command(main, ["figure5", "--check"]) == 2
+    assert "--check cannot compare figure5" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("scale", ["paper", "budget", "mini", "smoke"])

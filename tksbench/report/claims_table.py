@@ -82,6 +82,21 @@ def markdown(table: ClaimsTable) -> str:
     return "\n\n".join(parts) + "\n" + stamp
 
 
+def brief(results: Sequence[ClaimResult]) -> str:
+    """One row of Markdown for each claim that runs speak to, at the epochs that are best on the test set."""
+    from tabulate import tabulate
+
+    rows = []
+    for result in results:
+        if result.best is not None:
+            mean, interval, _, corrected, _, n = _numbers(result.best)
+            row = (headline(result), result.verdict, f"{mean} ({interval})", corrected, n)
+            rows.append([escape_markdown(cell) for cell in row])
+    headers = ("", "verdict", "difference (95 %)", "p (Holm)", "n")
+    align = ("left", "left", "right", "right", "right")
+    return tabulate(rows, headers, tablefmt="pipe", disable_numparse=True, colalign=align)
+
+
 def latex(table: ClaimsTable) -> str:
     """The claims as a LaTeX table: one row each, the two epochs above each other in its cells."""
     heading = [r"    \toprule", "    Claim & Verdict & " + " & ".join(map(_tex_header, HEADERS)) + r" \\"]

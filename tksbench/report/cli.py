@@ -111,7 +111,7 @@ def main(argv: list[str] | None = None) -> int:
     if options.verify:
         return _verify(Path(options.verify), sources)
     if options.check:
-        return _check(tables, options.format, sources)
+        return _check(tables, figures, options.format, sources)
     built = _write_tables(tables, [name for name in options.format if name != "html"], sources)
     _write_figures(figures, sources)
     if "html" in options.format:
@@ -125,7 +125,7 @@ def _parse(words: Sequence[str]) -> argparse.Namespace:
         "names",
         nargs="*",
         metavar="NAME",
-        help="table1, costs, claims, figure4, ..., tables, figures; all tables if none is named",
+        help="table1, costs, claims, figure4, ..., tables, figures; all tables if none is named (--check: figures too)",
     )
     parser.add_argument(
         "--format",
@@ -133,7 +133,9 @@ def _parse(words: Sequence[str]) -> argparse.Namespace:
         metavar="md,tex,html",
         help="files to write or check; html: the page of everything",
     )
-    parser.add_argument("--check", action="store_true", help="compare results/tables with the records; write nothing")
+    parser.add_argument(
+        "--check", action="store_true", help="compare tables, and figures that are there, with the records"
+    )
     parser.add_argument(
         "--why",
         metavar="CELL",
@@ -161,21 +163,23 @@ def _parse(words: Sequence[str]) -> argparse.Namespace:
     return options
 
 
-def _names(options: argparse.Namespace, paper: Paper) -> tuple[list[str], list[str]]:
+def _names(options: argparse.Namespace, paper: Paper) -> list[list[str]]:
     """Tables and figures that the command line names; all tables if it names nothing."""
     from tksbench.recipe import suggest
+    from tksbench.report.figure_data import FIGURES
     from tksbench.report.figures import NAMES
 
-    groups = {"tables": _table_names(paper), "figures": [name for name in NAMES if name in paper.figures]}
+    possible = FIGURES if options.check else NAMES
+    groups = {"tables": _table_names(paper), "figures": [name for name in possible if name in paper.figures]}
     known = {*groups["tables"], *groups["figures"], *groups}
     for name in options.names:
+        if name in NAMES and name not in possible:
+            raise ReportError(f"--check cannot compare {name}: it is made of the runs' features, which no record holds")
         if name not in known:
             raise ReportError(f"no table or figure '{name}'; {suggest(name, known)}")
-    wanted = [one for name in options.names or ["tables"] for one in groups.get(name, [name])]
-    figures = [name for name in wanted if name in groups["figures"]]
-    if figures and options.check:
-        raise ReportError(f"--check compares tables only, not {figures[0]}")
-    return [name for name in wanted if name in groups["tables"]], figures
+    unnamed = ["tables", "figures"] if options.check else ["tables"]
+    wanted = [one for name in options.names or unnamed for one in groups.get(name, [name])]
+    return [[name for name in wanted if name in group] for group in groups.values()]
 
 
 def _table_names(paper: Paper) -> list[str]:
@@ -319,16 +323,35 @@ def _folder(sources: _Sources, name: str) -> Path:
     return folder
 
 
-def _check(names: Sequence[str], formats: Sequence[str], sources: _Sources) -> int:
-    """Compare the table files with what the records give; problems go to standard error."""
+def _check(names: Sequence[str], figures: Sequence[str], formats: Sequence[str], sources: _Sources) -> int:
+    """Compare the files of tables and figures with what the records give; problems go to standard error."""
     drifts = [drift for name in names for suffix in formats for drift in _drift(name, suffix, sources)]
+    drifts += [drift for name in figures for drift in _figure_drift(name, sources)]
     records = sources.ledger.root / "records"
     drifts += [problem for problem in sources.evidence.problems if str(records) in problem]
     for drift in drifts:
         sys.stderr.write(f"drift: {drift}\n")
     if not drifts:
-        sys.stdout.write(f"{len(names)} tables agree with {len(sources.evidence.published)} published records\n")
+        drawn = [name for name in figures if (sources.ledger.root / "figures" / f"{name}.csv").exists()]
+        counts = ((len(names), "table"), (len(drawn), "figure"))
+        told = " and ".join(f"{n} {word}{'s' * (n != 1)}" for n, word in counts if n)
+        published = f"{len(sources.evidence.published)} published records"
+        sys.stdout.write(f"{told} agree with {published}\n" if told else "nothing to compare\n")
     return FAILED if drifts else 0
+
+
+def _figure_drift(name: str, sources: _Sources) -> list[str]:
+    from tksbench.report.cells import group_records
+    from tksbench.report.figure_data import build_figure
+    from tksbench.report.figures import figure_drift
+
+    found = sources.evidence
+    made = [
+        build_figure(name, sources.paper, sources.protocols, group_records(records))
+        for records in (found.published, (*found.published, *found.local))
+    ]
+    problem = figure_drift(made, sources.ledger.root / "figures")
+    return [f"{problem}; {_REBUILD} {name}"] if problem else []
 
 
 def _drift(name: str, suffix: str, sources: _Sources) -> list[str]:

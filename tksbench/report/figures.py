@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import math
+from hashlib import sha256
 from typing import TYPE_CHECKING, Any
 
 from tksbench.report import figure_data, figure_tsne
@@ -13,7 +14,7 @@ from tksbench.report.groups import ReportError
 from tksbench.runs import write_bytes
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
     from pathlib import Path
 
     from matplotlib.axes import Axes
@@ -70,19 +71,46 @@ def write_figure(figure: Figure | Scatter, folder: Path) -> list[str]:
     from matplotlib.figure import Figure as Canvas
 
     contents = {"csv": to_csv(figure)}
+    drawn = sha256(contents["csv"]).hexdigest()
     with rc_context({"font.size": 9, "pdf.fonttype": 42, "axes.spines.top": False, "axes.spines.right": False}):
         canvas = Canvas(layout="constrained")
         if isinstance(figure, Figure):
             draw_panels(canvas, figure)
         else:
             figure_tsne.draw(canvas, figure)
-        for suffix, metadata in (("pdf", {"CreationDate": None}), ("png", {"Software": None})):
+        for suffix, metadata in (
+            ("pdf", {"CreationDate": None, "Keywords": drawn}),
+            ("png", {"Software": None, "Description": drawn}),
+        ):
             buffer = io.BytesIO()  # without date and version the same numbers give the same bytes
             canvas.savefig(buffer, format=suffix, dpi=_PNG_DPI, metadata=metadata)
             contents[suffix] = buffer.getvalue()
     for suffix, content in contents.items():
         write_bytes(folder / f"{figure.name}.{suffix}", content)
     return [f"{figure.name}.{suffix}" for suffix in ("pdf", "png", "csv")]
+
+
+def figure_drift(figures: Sequence[Figure], folder: Path) -> str:
+    """What is wrong with a figure's files in a folder: "" if they show one of `figures`, or are not there at all.
+
+    Args:
+        figures: The figure, from the published records and from those of this machine as well.
+        folder: Where `write_figure` has laid its files.
+    """
+    name = figures[0].name
+    csv_file = folder / f"{name}.csv"
+    if not csv_file.exists():
+        return ""
+    try:
+        told = csv_file.read_bytes()
+        if told not in [to_csv(figure) for figure in figures]:
+            return f"{csv_file}: is not what the records give"
+        for path in (csv_file.with_suffix(".pdf"), csv_file.with_suffix(".png")):
+            if sha256(told).hexdigest().encode() not in path.read_bytes():
+                return f"{path}: is not drawn from {csv_file.name} as it stands"
+    except OSError as error:
+        return f"{error.filename}: missing or unreadable"
+    return ""
 
 
 def to_csv(figure: Figure | Scatter) -> bytes:

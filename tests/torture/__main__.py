@@ -35,7 +35,9 @@ class State:
         """Keep a result, and say it."""
         self.done.setdefault(part, {})[key] = result
         when = {"date": str(datetime.now(UTC).date()), "commit": git_state().get("commit") or "unknown"}
-        self.done.setdefault("at", {})[part] = when
+        times = self.done.setdefault("at", {}).setdefault(part, [])
+        if not times or times[-1]["commit"] != when["commit"]:
+            times.append(when)
         write_json(self.path, self.done)
         sys.stdout.write(f"{part} {key}: {result}\n")
         sys.stdout.flush()

@@ -18,6 +18,7 @@ FUZZ, COVERAGE, MUTATION = Path("build/fuzz.json"), Path("build/coverage.json"),
 INPUTS, LINES, MUTANTS = 100_000, 90.0, 80.0  # what they must reach
 ROUNDS = 200
 LAUNCHERS, RUNS = 8, 20
+Times = list[dict[str, str]] | None
 
 
 class Report:
@@ -33,11 +34,12 @@ class Report:
         self.lines[-1] += " takes over; `make test` runs the same drivers in short."
         self.sound = True
 
-    def section(self, title: str, at: dict[str, str] | None, *lines: str) -> None:
-        """Add a section; `at` tells the commit of the run, where that is not the report's."""
+    def section(self, title: str, at: Times, *lines: str) -> None:
+        """Add a section; `at` tells when and at which commits it was run, where that is known."""
         self.lines += ["", f"## {title}", ""]
         if at:
-            self.lines += [f"Run on {at['date']} at commit {at['commit'][:12]}.", ""]
+            told = ", ".join(f"on {time['date']} at commit {time['commit'][:12]}" for time in at)
+            self.lines += [f"Run {told}.", ""]
         self.lines += lines
 
     def promise(self, kept: bool) -> None:
@@ -66,6 +68,11 @@ def report(done: dict[str, Any]) -> tuple[str, bool]:
     if MUTATION.exists():
         _mutation(page, MUTATION.read_text())
     lacking = [f"make torture ({part})" for part in ("kill", "launchers", "faults") if not done.get(part)]
+    if 0 < len(done.get("kill", {})) < ROUNDS:
+        lacking.append(f"{ROUNDS - len(done['kill'])} of {ROUNDS} rounds of kills")
+    if done.get("faults"):
+        skipped = [name for name in faults.ALL if done["faults"].get(name, ["", "skipped"])[1].startswith("skipped")]
+        lacking += [f"the fault {name}" for name in skipped]
     commands = (("fuzz", FUZZ), ("coverage", COVERAGE), ("mutation", MUTATION))
     lacking += [f"make {name}" for name, path in commands if not path.exists()]
     if lacking:
@@ -73,7 +80,7 @@ def report(done: dict[str, Any]) -> tuple[str, bool]:
     return page.text(), page.sound
 
 
-def _kill(page: Report, rounds: list[dict[str, Any]], at: dict[str, str] | None) -> None:
+def _kill(page: Report, rounds: list[dict[str, Any]], at: Times) -> None:
     equal = sum(not row["problems"] for row in rounds)
     kills = Counter(place for row in rounds for place in row["kills"])
     page.promise(equal == len(rounds))
@@ -91,7 +98,7 @@ def _kill(page: Report, rounds: list[dict[str, Any]], at: dict[str, str] | None)
     )
 
 
-def _launchers(page: Report, done: dict[str, list[str]], at: dict[str, str] | None) -> None:
+def _launchers(page: Report, done: dict[str, list[str]], at: Times) -> None:
     told = {
         "compete": (
             f"{LAUNCHERS} launchers x {RUNS} runs, one launcher killed, four hosts with clocks hours off, no locks",
@@ -110,7 +117,7 @@ def _launchers(page: Report, done: dict[str, list[str]], at: dict[str, str] | No
     )
 
 
-def _faults(page: Report, done: dict[str, list[str]], at: dict[str, str] | None) -> None:
+def _faults(page: Report, done: dict[str, list[str]], at: Times) -> None:
     page.promise(not any(outcome.startswith("BROKEN") for _, outcome in done.values()))
     groups = (("Disks", faults.DISK), ("Flipped bits", faults.BITS), ("Numbers", faults.NUMBERS))
     for title, names in groups:

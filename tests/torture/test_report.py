@@ -16,7 +16,7 @@ GOOD: dict[str, Any] = {
     "launchers": {"compete": [], "leases": []},
     "faults": {name: [name, "named"] for name in faults.ALL},
 }
-AT = {"kill": {"date": "2026-01-02", "commit": "f" * 40}}
+AT = {"kill": [{"date": "2026-01-02", "commit": "f" * 40}, {"date": "2026-01-03", "commit": "e" * 40}]}
 
 
 @pytest.fixture(autouse=True)
@@ -45,8 +45,9 @@ def test_good_figures_are_told_as_such() -> None:
     assert "1 of 1 rounds equal" in text
     assert "3 kills with -9" in text
     assert "| training | 2 |" in text
-    assert "Run on 2026-01-02 at commit ffffffffffff." in text
+    assert "Run on 2026-01-02 at commit ffffffffffff, on 2026-01-03 at commit eeeeeeeeeeee." in text
     assert "make fuzz, make coverage, make mutation." in text
+    assert "199 of 200 rounds of kills, make fuzz" in text
 
 
 @pytest.mark.parametrize(
@@ -66,6 +67,15 @@ def test_what_is_broken_is_told(change: dict[str, Any], told: str) -> None:
 
 def test_what_was_not_run_is_told() -> None:
     assert "make torture (kill), make torture (launchers), make torture (faults)" in report({})[0]
+
+
+def test_faults_that_were_skipped_are_told_as_not_run() -> None:
+    first, second, *rest = faults.ALL
+    done = {name: [name, "named"] for name in rest} | {first: [first, "skipped: needs root"]}
+    assert (
+        f"199 of 200 rounds of kills, the fault {first}, the fault {second}, make fuzz"
+        in report(GOOD | {"faults": done})[0]
+    )
 
 
 def test_enough_inputs_without_an_escape_are_good() -> None:

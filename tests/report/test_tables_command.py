@@ -272,11 +272,15 @@ def test_the_optimism_of_one_scale_is_not_averaged_with_that_of_another(world: W
     assert f": 0.00 at scale smoke, {gain:.2f} at scale mini (" in world.read("table3.md")
 
 
-def test_check_fails_on_a_doctored_record_that_no_table_holds(world: World) -> None:
+def test_check_names_a_record_that_no_table_holds_and_fails_if_it_is_doctored(
+    world: World, capsys: pytest.CaptureFixture[str]
+) -> None:
     run = expand(load_recipe("recipes/cifar10.yaml"), "mini", overrides=["optim.epochs=7"])[0]
     record = world.publish(run, 70.0)
     main([])
+    capsys.readouterr()
     assert main(["--check"]) == 0
+    assert capsys.readouterr().out.endswith(f"in none of them, as no recipe asks for such runs now: {run.id}\n")
     _edit(world.ledger.published(record.id), lambda plain: plain["metrics"]["best"].update(top1=99.0))
     assert main(["--check"]) == 1
 

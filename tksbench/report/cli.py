@@ -337,6 +337,10 @@ def _check(names: Sequence[str], figures: Sequence[str], formats: Sequence[str],
         told = " and ".join(f"{n} {word}{'s' * (n != 1)}" for n, word in counts if n)
         published = f"{len(sources.evidence.published)} published records"
         sys.stdout.write(f"{told} agree with {published}\n" if told else "nothing to compare\n")
+        asked = {one.group for many in sources.protocols.values() for one in many}
+        unasked = [record.id for record in sources.evidence.published if record.group not in asked]
+        if unasked:
+            sys.stdout.write(f"in none of them, as no recipe asks for such runs now: {', '.join(unasked)}\n")
     return FAILED if drifts else 0
 
 

@@ -27,6 +27,7 @@ COMMANDS = {
     "launch": ("tksbench.launch.__main__", "train what a recipe asks for and is not trained yet"),
     "tables": ("tksbench.tables", "tables, figures and verdicts from the logged runs"),
     "diff": ("tksbench.diff", "two runs side by side, and the first step at which they part"),
+    "rerun": ("tksbench.rerun", "train a record's run once more, and compare to the bit"),
     "report": ("tksbench.report.__main__", "all of it as one web page that needs no network"),
     "doctor": ("tksbench.doctor.__main__", "whether this machine or cluster can train, and what to do if not"),
     "data": ("tksbench.data.__main__", "prepare or verify a data set, or write its miniature"),

@@ -1,0 +1,138 @@
+"""`python -m tksbench.rerun`: train a record's run once more, and compare."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from tksbench.cli import BAD_INPUT, INTERRUPTED, CommandParser
+
+if TYPE_CHECKING:
+    import argparse
+    from collections.abc import Sequence
+
+    from tksbench.recipe import Run
+    from tksbench.runs import Ledger
+    from tksbench.runs.record import Record
+
+_ABOUT = """\
+Train the run of a record once more, from the spec that the record holds and
+with as many threads as it had on a CPU, and compare the two to the bit. The
+record and its results folder are left as they are. After Ctrl-C the same
+command goes on."""
+_EXAMPLES = """\
+examples:
+  python -m tksbench.rerun d5df             what a record's id begins with
+  python -m tksbench.rerun ../elsewhere/records/062ee01857a5e143.json
+
+exit status: 0 equal to the bit, 1 not, or the run failed, 2 bad input or
+missing data, 130 interrupted"""
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Obey a command line.
+
+    Args:
+        argv: Arguments without the program's name; None takes the process's own.
+
+    Returns:
+        The exit status.
+
+    Raises:
+        TksbenchError: The record cannot be found or read, or its data are not there.
+    """
+    options = _parse(sys.argv[1:] if argv is None else argv)
+    from tksbench.report.difference import compare, find_side
+    from tksbench.report.groups import ReportError
+    from tksbench.runs import Ledger
+
+    first = find_side(Ledger(), options.record)
+    if first.record is None:
+        raise ReportError(f"{first.path}: not finished; only what has a record can be made again")
+    again = Ledger(options.into)
+    run = run_of(first.record)
+    for difference in _told_apart(first.record):
+        sys.stdout.write(f"note: {difference}\n")
+    status = _train(run, again)
+    if status:
+        return status
+    text, equal = compare(first, find_side(again, str(again.run_dir(run.id).path)))
+    sys.stdout.write(text)
+    return 0 if equal else 1
+
+
+def run_of(record: Record) -> Run:
+    """The run that a record is of, to be executed as it was: on a GPU, or on a CPU with as many threads.
+
+    Raises:
+        RecipeError: The record's spec does not hash to its id.
+    """
+    from tksbench.recipe import Execution, Run
+
+    on_gpu = record.cost.gpu_hours > 0
+    execution = Execution(
+        device="cuda" if on_gpu else "cpu", threads=None if on_gpu else record.provenance.threads, workers=4 * on_gpu
+    )
+    kept = record.model_dump(mode="json", include={"id", "group", "name", "recipe", "scale", "spec", "overrides"})
+    return Run.from_json(kept | {"execution": execution.model_dump(mode="json")})
+
+
+def _told_apart(record: Record) -> list[str]:
+    """What is known beforehand to change the last bits."""
+    from tksbench.runs.provenance import git_state, versions
+
+    proof, here = record.provenance, git_state()
+    found = []
+    if proof.processes > 1:
+        found.append(f"the record was trained by {proof.processes} processes, this will be by one")
+    if proof.commit != here["commit"] or here["dirty"]:
+        found.append(f"the record is of commit {(proof.commit or 'unknown')[:12]}, this is another state of the code")
+    torch = versions().get("torch")
+    if proof.versions.get("torch") != torch:
+        found.append(f"the record is of torch {proof.versions.get('torch')}, this is {torch}")
+    return found
+
+
+def _train(run: Run, ledger: Ledger) -> int:
+    """Train what is not trained yet; returns an exit status, 0 if there is a record now."""
+    from rich.console import Console
+
+    from tksbench.launch.errors import LaunchError
+    from tksbench.launch.local import LocalExecutor
+    from tksbench.launch.plan import make_plan
+    from tksbench.launch.slots import find_gpus
+    from tksbench.launch.view import make_view
+
+    items = make_plan([run], ledger)
+    gpus = find_gpus() if run.execution.device == "cuda" else []
+    blocked = [item.reason for item in items if item.action == "blocked"]
+    if run.execution.device == "cuda" and not gpus:
+        blocked.append("the record is of a GPU, and there is none here")
+    if blocked:
+        raise LaunchError(f"{run.name} seed {run.seed}: {blocked[0]}")
+    view = make_view(Console(highlight=False))
+    try:
+        summary = LocalExecutor(ledger, gpus, view).execute(items)
+    finally:
+        view.close()
+    if summary.failed:
+        return 1
+    if summary.stopped or summary.interrupted:
+        return INTERRUPTED
+    return BAD_INPUT if summary.refused else 0
+
+
+def _parse(words: Sequence[str]) -> argparse.Namespace:
+    parser = CommandParser("python -m tksbench.rerun", _ABOUT, _EXAMPLES)
+    parser.add_argument("record", metavar="RUN", help="what a run's id begins with, a record, or a run's folder")
+    parser.add_argument(
+        "--into", type=Path, default=Path("build/rerun"), metavar="FOLDER", help="results folder (default %(default)s)"
+    )
+    return parser.parse_args(words)
+
+
+if __name__ == "__main__":
+    from tksbench.cli import run_script
+
+    run_script(main)

@@ -77,7 +77,7 @@ def main() -> int:
     pages = {path: path.read_text(encoding="utf-8") for path in CLAIMS.values()}
     wanted = {path: filled(pages[path], name, blocks[name]) for name, path in CLAIMS.items()}
     drifted = [path for path in wanted if wanted[path] != pages[path]]
-    if words(PICTURE.read_text(encoding="utf-8")) != words(picture):
+    if not PICTURE.exists() or words(PICTURE.read_text(encoding="utf-8")) != words(picture):
         drifted.append(PICTURE)
     if "--check" in sys.argv[1:]:
         for path in drifted:

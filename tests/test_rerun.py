@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -11,8 +12,10 @@ from tests.records import make
 from tksbench import rerun
 from tksbench.cli import BAD_INPUT, run_command
 from tksbench.launch.__main__ import main as launch
+from tksbench.launch.local import Summary
 from tksbench.recipe import expand, load_recipe
-from tksbench.runs import Ledger
+from tksbench.report.groups import ReportError
+from tksbench.runs import Ledger, provenance
 from tksbench.runs.record import load_record, save_record
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -35,24 +38,94 @@ def ledger(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Ledger:
     return Ledger()
 
 
+@pytest.fixture
+def state(monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
+    """What the code's own state is taken for."""
+    told: dict[str, Any] = {"commit": "c0ffee00c0ffee", "dirty": True, "diff": "+x"}
+    monkeypatch.setattr(provenance, "git_state", lambda: told)
+    return told
+
+
 def test_a_run_made_again_is_equal_and_one_that_is_not_is_told(
-    ledger: Ledger, capsys: pytest.CaptureFixture[str]
+    ledger: Ledger, state: dict[str, Any], capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert launch(["r.yaml", "--scale", "smoke", "--seeds", "2"]) == 0
     second = next(one for one in ledger.run_dirs() if load_record(one.record).seed == 43)
     before = second.record.read_bytes()
     capsys.readouterr()
+    state.update(commit="c0ffee00c0ffee", dirty=False)
     assert rerun.main([second.id[:6]]) == 0
-    assert capsys.readouterr().out.endswith("\nequal to the bit\n")
-    assert [one.id for one in Ledger(Path("build/rerun")).run_dirs()] == [second.id]  # its seed alone
+    out = capsys.readouterr().out
+    assert out.endswith("\nequal to the bit\n")
+    assert "this is another state of the code" in out
+    (place,) = Path("build/rerun").iterdir()
+    assert place.name.startswith("c0ffee00c0ff-")
+    assert [one.id for one in Ledger(place).run_dirs()] == [second.id]  # its seed alone
     assert second.record.read_bytes() == before
+    with pytest.raises(ReportError, match="lies where the run would be made again"):
+        rerun.main([str((place / "runs" / second.id).absolute())])
 
     other = Path(f"{second.id}.json")
     save_record(other, load_record(second.record).model_copy(update={"weights_sha256": "0" * 64}))
-    assert rerun.main([str(other.absolute())]) == 1  # trained already, compared only
+    assert rerun.main([str(other.absolute())]) == 1
     out = capsys.readouterr().out
+    assert "made again at this commit before, not trained now" in out
     assert "started on CPU" not in out
     assert out.endswith("different: weights\n")
+
+
+def test_what_another_state_of_the_code_has_trained_is_no_proof(ledger: Ledger, state: dict[str, Any]) -> None:
+    run = expand(load_recipe("r.yaml"), "smoke")[0]
+    into = Path("again")
+    state.update(commit="c0ffee00c0ffee", dirty=False)
+    clean = rerun._place(into, run).prepare(run)
+    clean.log.touch()
+    assert rerun._place(into, run).run_dir(run.id).log.exists()  # goes on
+    state.update(commit="beef00beef00")
+    assert not rerun._place(into, run).run_dir(run.id).path.exists()
+    for changed in ({"dirty": True}, {"commit": None, "dirty": None}):
+        state.update(changed)
+        rerun._place(into, run).prepare(run).log.touch()
+        assert not rerun._place(into, run).run_dir(run.id).path.exists()  # begins anew
+    assert clean.log.exists()
+
+
+def test_what_is_known_to_differ_is_told(ledger: Ledger, state: dict[str, Any]) -> None:
+    run = expand(load_recipe("r.yaml"), "smoke")[0]
+    here = provenance.versions()
+    proof: dict[str, Any] = {"commit": "c0ffee00c0ffee", "versions": {"torch": here["torch"], "numpy": "1.0"}}
+    record = make(run, 40.0, 0.0)
+    record = record.model_copy(
+        update={
+            "provenance": record.provenance.model_copy(update=proof | {"processes": 2}),
+            "cost": record.cost.model_copy(update={"device": "Z80"}),
+        }
+    )
+    state.update(commit="c0ffee00c0ffee", dirty=False)
+    assert rerun._told_apart(record) == [
+        "the record was trained by 2 processes, this will be by one",
+        f"the record is of Z80, this is {provenance.cpu_name()}",
+        f"the record is of numpy 1.0 (here {here['numpy']})",
+    ]
+    state.update(dirty=True)
+    assert "the record is of commit c0ffee00c0ff, this is another state of the code" in rerun._told_apart(record)
+
+
+@pytest.mark.parametrize(
+    ("summary", "status"),
+    [
+        (Summary(), 0),
+        (Summary(failed=[None]), 1),  # type: ignore[list-item]
+        (Summary(refused=[None]), 2),  # type: ignore[list-item]
+        (Summary(interrupted=[None]), 130),  # type: ignore[list-item]
+        (Summary(stopped=True), 130),
+    ],
+)
+def test_the_exit_status_says_how_it_ended(
+    ledger: Ledger, monkeypatch: pytest.MonkeyPatch, summary: Summary, status: int
+) -> None:
+    monkeypatch.setattr("tksbench.launch.local.LocalExecutor.execute", lambda self, items: summary)
+    assert rerun._train(expand(load_recipe("r.yaml"), "smoke")[0], ledger) == status
 
 
 def test_it_is_executed_as_it_was(ledger: Ledger) -> None:
@@ -63,7 +136,7 @@ def test_it_is_executed_as_it_was(ledger: Ledger) -> None:
     assert (again.id, again.seed, again.spec) == (run.id, 43, run.spec)
     assert (again.execution.device, again.execution.threads) == ("cpu", 3)
     again = rerun.run_of(make(run, 40.0, 0.5))
-    assert (again.execution.device, again.execution.threads) == ("cuda", None)
+    assert (again.execution.device, again.execution.threads, again.execution.workers) == ("cuda", None, 4)
 
 
 def test_what_cannot_be_made_again_is_one_message(

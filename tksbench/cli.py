@@ -8,6 +8,7 @@ from __future__ import annotations
 import argparse
 import difflib
 import importlib
+import io
 import os
 import sys
 from typing import TYPE_CHECKING, NoReturn
@@ -96,6 +97,9 @@ def run_command(command: CommandMain, argv: list[str] | None = None) -> int:
 
 def run_script(command: CommandMain) -> NoReturn:
     """Runs a command as `python -m` does: with the process's arguments, leaving with its exit status."""
+    for stream in (sys.stdout, sys.stderr):  # a path may be no text; some locales would have it stop the command
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
     try:
         code = run_command(command)
         sys.stdout.flush()

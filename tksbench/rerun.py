@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import shutil
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -20,7 +22,7 @@ _ABOUT = """\
 Train the run of a record once more, from the spec that the record holds and
 with as many threads as it had on a CPU, and compare the two to the bit. The
 record and its results folder are left as they are. After Ctrl-C the same
-command goes on."""
+command goes on; with uncommitted changes of the code it begins anew."""
 _EXAMPLES = """\
 examples:
   python -m tksbench.rerun d5df             what a record's id begins with
@@ -50,14 +52,19 @@ def main(argv: list[str] | None = None) -> int:
     first = find_side(Ledger(), options.record)
     if first.record is None:
         raise ReportError(f"{first.path}: not finished; only what has a record can be made again")
-    again = Ledger(options.into)
     run = run_of(first.record)
+    again = _place(options.into, run)
+    made = again.run_dir(run.id)
+    if made.record.resolve() == first.path.resolve():
+        raise ReportError(f"{first.path}: lies where the run would be made again; choose another folder with --into")
     for difference in _told_apart(first.record):
         sys.stdout.write(f"note: {difference}\n")
+    if made.record.exists():
+        sys.stdout.write(f"note: made again at this commit before, not trained now; to train: rm -r {made.path}\n")
     status = _train(run, again)
     if status:
         return status
-    text, equal = compare(first, find_side(again, str(again.run_dir(run.id).path)))
+    text, equal = compare(first, find_side(again, str(made.path)))
     sys.stdout.write(text)
     return 0 if equal else 1
 
@@ -78,19 +85,46 @@ def run_of(record: Record) -> Run:
     return Run.from_json(kept | {"execution": execution.model_dump(mode="json")})
 
 
-def _told_apart(record: Record) -> list[str]:
-    """What is known beforehand to change the last bits."""
+def _place(into: Path, run: Run) -> Ledger:
+    """The results folder of this state of the code: what another one has trained proves nothing of it.
+
+    A run is begun anew unless code and packages are known to be those that it was begun with.
+    """
+    from tksbench.runs import Ledger, LedgerError
     from tksbench.runs.provenance import git_state, versions
 
-    proof, here = record.provenance, git_state()
+    here = git_state()
+    known = here["commit"] is not None and not here["dirty"]
+    packages = hashlib.sha256(repr(sorted(versions().items())).encode()).hexdigest()
+    ledger = Ledger(into / (f"{here['commit'][:12]}-{packages[:6]}" if known else "uncommitted"))
+    if not known:
+        try:
+            shutil.rmtree(ledger.run_dir(run.id).path)
+        except FileNotFoundError:
+            pass
+        except OSError as error:
+            raise LedgerError(f"{error.filename}: cannot be removed: {error.strerror}") from error
+    return ledger
+
+
+def _told_apart(record: Record) -> list[str]:
+    """What is known beforehand to change the last bits."""
+    from tksbench.runs.provenance import cpu_name, git_state, versions
+
+    proof, here, packages = record.provenance, git_state(), versions()
     found = []
     if proof.processes > 1:
         found.append(f"the record was trained by {proof.processes} processes, this will be by one")
+    if record.cost.gpu_hours == 0 and record.cost.device != cpu_name():
+        found.append(f"the record is of {record.cost.device}, this is {cpu_name()}")
     if proof.commit != here["commit"] or here["dirty"]:
         found.append(f"the record is of commit {(proof.commit or 'unknown')[:12]}, this is another state of the code")
-    torch = versions().get("torch")
-    if proof.versions.get("torch") != torch:
-        found.append(f"the record is of torch {proof.versions.get('torch')}, this is {torch}")
+    others = [
+        name for name in sorted(packages.keys() & proof.versions.keys()) if packages[name] != proof.versions[name]
+    ]
+    if others:
+        told = ", ".join(f"{name} {proof.versions[name]} (here {packages[name]})" for name in others)
+        found.append(f"the record is of {told}")
     return found
 
 

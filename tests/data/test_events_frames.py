@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import pickle
 import subprocess
 import sys
+import threading
+import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -306,8 +309,38 @@ def test_a_build_that_fails_leaves_nothing_behind(tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == []
 
 
-def test_two_builds_at_once_leave_one_sound_cache(tmp_path: Path) -> None:
+def test_who_comes_while_it_is_built_waits_and_builds_nothing(tmp_path: Path) -> None:
+    path, begun, found = tmp_path / "cache" / "frames.npy", threading.Event(), []
+
+    def watched() -> Iterator[np.ndarray]:
+        begun.set()
+        time.sleep(0.2)
+        assert not found
+        yield from rows(1.0)
+
+    def unwanted() -> Iterator[np.ndarray]:
+        raise AssertionError("built twice")
+        yield
+
+    def second() -> None:
+        begun.wait(10)
+        found.append(open_or_build(path, unwanted(), (3, 2, 2), np.float32))
+
+    other = threading.Thread(target=second)
+    other.start()
+    digest = open_or_build(path, watched(), (3, 2, 2), np.float32)
+    other.join(10)
+    assert found == [digest]
+    assert [file.name for file in path.parent.iterdir()] == ["frames.npy"]
+
+
+def test_two_builds_at_once_leave_one_sound_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = tmp_path / "frames.npy"
+
+    def without_locks(*_: object) -> None:  # as some file systems are
+        raise OSError(errno.ENOLCK, "no locks")
+
+    monkeypatch.setattr("fcntl.flock", without_locks)
 
     def interrupted() -> Iterator[np.ndarray]:  # while this build runs, another one starts and ends
         for row in rows(1.0):

@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 import time
+import types
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -116,6 +117,38 @@ def test_runs_on_the_cpu_train_side_by_side_as_far_as_there_are_cores_for_their_
     assert max(len(active) for active in log.running) == at_once
     taken = {run.id: cores_of(run.execution, cores) for run in mine}
     assert max(sum(taken[run] for run, _ in active) for active in log.running) <= cores
+
+
+def test_runs_on_gpus_take_no_core_from_those_on_the_cpu(
+    execute: Callable[..., tuple[Summary, Log]], runs: list[Run], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("FAKE_EPOCH_S", "0.1")
+    on_cpu = runs[0].execution.model_copy(update={"device": "cpu"})
+    mine = [
+        dataclasses.replace(run, execution=on_cpu if index % 2 else run.execution) for index, run in enumerate(runs[:3])
+    ]
+    summary, log = execute(mine, gpus=["0"], cores=1)
+    assert len(summary.done) == 3
+    assert max(len(active) for active in log.running) == 2
+    assert {where for active in log.running for run, where in active if run == mine[1].id} == {"CPU"}
+
+
+def test_a_second_ctrl_c_passes_over_a_run_that_has_just_left(ledger: Ledger, monkeypatch: pytest.MonkeyPatch) -> None:
+    killed = []
+
+    def killpg(pid: int, number: int) -> None:
+        killed.append(pid)
+        if pid == 1:
+            raise ProcessLookupError
+
+    monkeypatch.setattr("os.killpg", killpg)
+    executor = LocalExecutor(ledger, (), Log())
+    for pid in (1, 2):
+        job: Any = types.SimpleNamespace(process=types.SimpleNamespace(pid=pid))
+        executor._jobs.append(job)
+    executor._signals, executor._forwarded = 2, 1
+    executor._pass_signals_on()
+    assert killed == [1, 2]
 
 
 def test_each_gpu_has_one_run_at_a_time_and_the_job_sees_that_gpu_alone(

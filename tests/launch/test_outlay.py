@@ -105,5 +105,7 @@ def test_this_machine_is_what_cuda_may_see(
     visible: str, gpus: int, at_once: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", visible)
+    monkeypatch.setattr("tksbench.launch.outlay.count_cores", lambda: 6)
     machine = this_machine()
-    assert (machine.gpus, machine.at_once) == (gpus, at_once)
+    assert (machine.gpus, machine.at_once, machine.at_once_cpu, machine.shared) == (gpus, at_once, 6, True)
+    assert machine.name == (f"{at_once} GPU{'s' * (at_once > 1)} here" if gpus else "6 cores, no GPU here")

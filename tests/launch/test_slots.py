@@ -8,7 +8,9 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tksbench.launch.slots import Slot, count_cores, find_gpus, lock_slot
+from tksbench.launch import slots
+from tksbench.launch.slots import Slot, cores_of, count_cores, find_gpus, lock_slot
+from tksbench.recipe import Execution
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -46,8 +48,47 @@ def test_runs_on_the_cpu_are_as_many_as_cores_and_memory_allow(
     cores: int, gibibytes: int, runs: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("os.sched_getaffinity", lambda pid: set(range(cores)))
-    monkeypatch.setattr("os.sysconf", {"SC_PAGE_SIZE": 4096, "SC_PHYS_PAGES": gibibytes << 18}.__getitem__)
+    monkeypatch.setattr(slots, "_free_bytes", lambda: gibibytes * 2.0**30)
+    monkeypatch.setattr(slots, "_control_groups", list)
     assert count_cores() == runs
+
+
+@pytest.mark.parametrize(
+    ("files", "runs"),
+    [
+        ({"a/cpu.max": "400000 100000\n"}, 4),
+        ({"memory.max": "6442450944\n", "a/memory.max": "max\n"}, 3),
+        ({"a/cpu.max": "max 100000\n", "a/memory.max": "max\n", "cpu.max": "50000 100000\n"}, 1),
+        ({}, 64),
+    ],
+)
+def test_a_container_or_a_job_has_what_its_control_groups_allow(
+    files: dict[str, str], runs: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "a").mkdir()
+    for name, content in files.items():
+        (tmp_path / name).write_text(content)
+    monkeypatch.setattr("os.sched_getaffinity", lambda pid: set(range(64)))
+    monkeypatch.setattr(slots, "_free_bytes", lambda: 2.0**40)
+    monkeypatch.setattr(slots, "_control_groups", lambda: [tmp_path / "a", tmp_path])
+    assert count_cores() == runs
+
+
+def test_control_groups_and_free_memory_are_those_of_this_process(monkeypatch: pytest.MonkeyPatch) -> None:
+    told = {"/proc/self/cgroup": "1:cpu:/x\n0::/a/b\n", "/proc/meminfo": "MemFree: 1 kB\nMemAvailable:  2048 kB\n"}
+    monkeypatch.setattr(slots, "_word", lambda path: told[str(path)])
+    assert [str(group) for group in slots._control_groups()] == [
+        "/sys/fs/cgroup/a/b",
+        "/sys/fs/cgroup/a",
+        "/sys/fs/cgroup",
+    ]
+    assert slots._free_bytes() == 2 << 20
+
+
+def test_a_run_takes_its_threads_and_the_processes_that_load_its_data() -> None:
+    assert cores_of(Execution(threads=1, workers=2), 8) == 3
+    assert cores_of(Execution(threads=4, workers=8), 8) == 8
+    assert cores_of(Execution(workers=2), 8) == 8
 
 
 def test_a_gpu_is_locked_once(tmp_path: Path) -> None:

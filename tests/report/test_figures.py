@@ -216,27 +216,38 @@ def test_check_finds_figures_that_the_records_do_not_give(events: World, capsys:
     main(["figure3a", "figure4"])
     capsys.readouterr()
     assert main(["--check", "figures"]) == 0
-    assert capsys.readouterr().out == "2 figures agree with 1 published records\n"
+    assert capsys.readouterr().out == "2 figures agree with 1 published record\n"
+    assert main(["--check", "figure4"]) == 0
+    assert capsys.readouterr().out == "1 figure agrees with 1 published record\n"
     folder = events.root / "results" / "figures"
     good = (folder / "figure4.csv").read_bytes()
     (folder / "figure4.csv").write_bytes(good.replace(b"80.0", b"90.0"))
     assert main(["--check", "figures"]) == 1
-    told = capsys.readouterr().err
-    assert told.startswith("drift: results/figures/figure4.csv: is not what the records give; rebuild with: python -m")
+    assert "figure4.pdf: is not drawn from figure4.csv as it stands; rebuild with: python -m" in capsys.readouterr().err
     (folder / "figure4.csv").write_bytes(good)
     (folder / "figure3a.png").write_bytes((folder / "figure4.png").read_bytes())
-    (folder / "figure4.pdf").unlink()
+    (folder / "figure4.csv").unlink()
     assert main(["--check", "figures"]) == 1
     told = capsys.readouterr().err
     assert "figure3a.png: is not drawn from figure3a.csv as it stands" in told
-    assert "figure4.pdf: missing or unreadable" in told
-    assert main(["--check", "figure3b"]) == 0
+    assert "figure4.csv: missing or unreadable" in told
+    assert main(["--check", "figure3b"]) == 1
+    assert "figure3b.csv: missing" in capsys.readouterr().err
 
 
-def test_a_figure_with_runs_of_this_machine_is_no_drift_here_and_one_elsewhere(events: World) -> None:
+def test_check_finds_a_figure_without_a_published_record(events: World, capsys: pytest.CaptureFixture[str]) -> None:
+    main(["figure4"])
+    events.publish(events.run("mini"), 80.0)
+    assert main(["--check", "figures"]) == 1
+    assert capsys.readouterr().err.startswith("drift: results/figures/figure4.csv: is not what the records give")
+
+
+def test_figures_of_local_runs_drift_when_these_are_gone_and_not_when_others_come(events: World) -> None:
     events.publish(events.run("mini"), 80.0)
     local = events.finish(events.run("mini", seed=43), 90.0)
     main(["figure4"])
+    assert main(["--check", "figure4"]) == 0
+    events.finish(events.run("mini", seed=44), 70.0)
     assert main(["--check", "figure4"]) == 0
     events.ledger.run_dir(local.id).record.unlink()
     assert main(["--check", "figure4"]) == 1

@@ -297,10 +297,17 @@ def test_leases_that_cannot_be_written_are_named(tmp_path: Path) -> None:
         Lease.acquire(run_dir)
 
 
+def test_leases_that_are_no_folder_are_named(run_dir: RunDir) -> None:
+    run_dir.path.mkdir(parents=True, exist_ok=True)
+    run_dir.leases.touch()
+    with pytest.raises(LedgerError, match=f"^{run_dir.leases}: cannot be used: Not a directory$"):
+        read_holder(run_dir)
+
+
 def test_a_folder_in_a_leases_place_is_named(run_dir: RunDir) -> None:
     folder = run_dir.leases / "1.json"
     folder.mkdir(parents=True)
-    told = f"^{folder}: expected a lease, a small file: Is a directory; remove it$"
+    told = f"^{folder}: expected a lease, a small file, and is a folder; remove it$"
     with pytest.raises(LedgerError, match=told):
         read_holder(run_dir)
     with pytest.raises(LedgerError, match=told):

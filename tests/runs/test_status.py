@@ -101,6 +101,13 @@ def test_figures_of_a_run_with_a_damaged_record(half_done: RunDir) -> None:
     assert told(half_done) == state("interrupted", "its record is damaged") | FIGURES | {"eta_s": None, "holder": None}
 
 
+def test_a_run_whose_lease_cannot_be_read_has_failed_and_says_why(half_done: RunDir) -> None:
+    (half_done.leases / "9.json").mkdir(parents=True)
+    status = read_status(half_done)
+    assert (status.state, status.epoch) == ("failed", 2)
+    assert status.reason.endswith("9.json: expected a lease, a small file, and is a folder; remove it")
+
+
 def test_before_the_first_test_the_live_view_has_the_accuracy(run_dir: RunDir) -> None:
     write_json(run_dir.progress, PROGRESS | {"epoch": 0})
     status = read_status(run_dir)

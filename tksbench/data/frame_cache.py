@@ -1,17 +1,20 @@
 """Frames of a whole data set in one memory-mapped file, keyed by everything that shapes them.
 
 The file is an ordinary .npy with 64 more bytes at its end: the SHA-256 of the recordings that it was made from, and
-that of all before it. It is written under a name of its own and moved into place, so that two processes may build it
-at once.
+that of all before it. It is written under a name of its own and moved into place, by one process at a time where
+the folder can be locked, and harmlessly by several where not.
 """
 
 from __future__ import annotations
 
+import fcntl
 import hashlib
 import io
 import json
+import logging
 import math
 import os
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -21,10 +24,11 @@ from tksbench.data.errors import DataError
 from tksbench.data.files import new_scratch
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
     from numpy.typing import NDArray
 
+log = logging.getLogger("tksbench.data")
 CACHE_VERSION = 2
 _DIGEST_BYTES = 32
 
@@ -79,6 +83,12 @@ def open_or_build(
     digest = sound_digest(path) if _is_of(path, header, size) else None
     if digest is not None:
         return digest
+    with _turn(path.parent):
+        digest = sound_digest(path) if _is_of(path, header, size) else None  # somebody else's work meanwhile
+        return digest or _build(path, lambda file: _write(file, rows, header, np.dtype(dtype), sources))
+
+
+def _build(path: Path, write: Callable[[Path], str]) -> str:
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         building = new_scratch(path.parent, path.stem)
@@ -89,13 +99,37 @@ def open_or_build(
             "set TKSBENCH_CACHE to a folder you own"
         ) from error
     try:
-        digest = _write(building, rows, header, np.dtype(dtype), sources)
+        digest = write(building)
         building.replace(path)
     except OSError as error:
         raise DataError(f"{path}: the frame cache cannot be written: {error.strerror}") from error
     finally:
         building.unlink(missing_ok=True)
     return digest
+
+
+@contextmanager
+def _turn(folder: Path) -> Iterator[None]:
+    """One process at a time builds in a folder: runs that start side by side need the same frames.
+
+    Where the folder cannot be made or locked, each builds its own copy, which is slower and as right.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    except OSError:
+        yield
+        return
+    try:
+        with suppress(OSError):
+            try:
+                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                log.info("another process builds frames in %s: waiting for it", folder)
+                fcntl.flock(descriptor, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(descriptor)
 
 
 def open_frames(path: Path) -> NDArray[Any]:

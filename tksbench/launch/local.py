@@ -15,6 +15,7 @@ import subprocess
 import sys
 import time
 from collections import Counter, deque
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, BinaryIO
 
@@ -22,7 +23,7 @@ from tksbench.launch.errors import LaunchError
 from tksbench.launch.slots import Slot, cores_of, count_cores, lock_slot
 from tksbench.launch.view import Active, duration, title
 from tksbench.launch.warm import WarmTrainer
-from tksbench.runs import read_holder
+from tksbench.runs import LedgerError, read_holder
 from tksbench.runs.lease import BEAT_S
 
 if TYPE_CHECKING:
@@ -168,7 +169,8 @@ class LocalExecutor:
         elif self._signals > self._forwarded:
             self._forwarded += 1
             for job in self._jobs:
-                os.killpg(job.process.pid, signal.SIGKILL)  # its data-loading processes too
+                with suppress(ProcessLookupError):  # one that has just left
+                    os.killpg(job.process.pid, signal.SIGKILL)  # its data-loading processes too
 
     def _send(self, number: int) -> None:
         for job in self._jobs:
@@ -208,7 +210,10 @@ class LocalExecutor:
     def _spawn(self, run: Run, slot: Slot, lock: int) -> _Job:
         try:
             run_dir = self._ledger.prepare(run)
-            log = run_dir.log.open("a+b")  # kept open: a run that is refused takes its directory with it
+            try:
+                log = run_dir.log.open("a+b")  # kept open: a run that is refused takes its directory with it
+            except OSError as error:
+                raise LedgerError(f"{run_dir.log}: cannot be written: {error.strerror}") from error
             log_start = log.seek(0, os.SEEK_END)
             try:
                 process = self._trainer(run_dir, log, slot, lock)

@@ -81,8 +81,9 @@ _NOTHING = Outlay(0, 0.0, "none", 0.0, 0.0, "none", 0.0, "none")
 def this_machine() -> Machine:
     """The machine that the command runs on: one run on each GPU, and on the CPU what it has cores for."""
     gpus = count_gpus()
-    name = f"{gpus} GPU{'s' * (gpus > 1)} here" if gpus else "no GPU here"
-    return Machine(min(gpus, 1), max(gpus, 1), count_cores(), name, shared=True)
+    cores = count_cores()
+    name = f"{gpus} GPU{'s' * (gpus > 1)} here" if gpus else f"{cores} core{'s' * (cores > 1)}, no GPU here"
+    return Machine(min(gpus, 1), max(gpus, 1), cores, name, shared=True)
 
 
 def cluster(profile: SlurmProfile) -> Machine:

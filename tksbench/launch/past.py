@@ -20,7 +20,7 @@ class Past:
 
     Attributes:
         gpu_hours: Of those that used a GPU.
-        cpu_hours: Wall time of those that used none.
+        cpu_hours: Wall time of those that used none, whatever the number of their threads.
         gpu_kwh: Energy of those that used a GPU and measured it.
         disk_bytes: Size of those directories that are here.
         source: Where hours come from.

@@ -12,6 +12,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from tksbench.launch.slots import cores_of
+
 if TYPE_CHECKING:
     from tksbench.launch.profile import SlurmProfile
     from tksbench.recipe import Run
@@ -43,7 +45,8 @@ class Resources:
 def resources_for(run: Run, profile: SlurmProfile) -> Resources:
     """Resources of a run under a profile; a run that asks for a CPU gets no GPU."""
     gpus = 0 if run.execution.device == "cpu" else profile.gpus_per_node
-    return Resources(profile.nodes, profile.tasks(gpus), gpus, profile.cpus_per_task)
+    cpus = profile.cpus_per_task if gpus else cores_of(run.execution, profile.cpus_per_task)
+    return Resources(profile.nodes, profile.tasks(gpus), gpus, cpus)
 
 
 def make_script(profile: SlurmProfile, resources: Resources, name: str, count: int, folder: Path) -> str:

@@ -16,7 +16,8 @@ if TYPE_CHECKING:
     from tksbench.recipe import Execution
 
 _NVIDIA_SMI_S = 20  # seconds; the first call after boot loads the driver
-_RUN_BYTES = 2 << 30  # memory set aside for each run on the CPU; one of scale mini takes half of it
+_RUN_BYTES = 2 << 30  # memory set aside for each run on the CPU; of scale mini they take 0.6 to 1.6 GiB
+_CGROUPS = Path("/sys/fs/cgroup")
 
 
 @dataclass(frozen=True)
@@ -60,14 +61,50 @@ def count_gpus() -> int:
 
 
 def count_cores() -> int:
-    """How many runs of one thread each this machine is for: one a core, and no more than there is memory for."""
-    memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
-    return max(min(len(os.sched_getaffinity(0)), memory // _RUN_BYTES), 1)
+    """How many runs of one thread each this machine is for: one a core, and no more than there is memory for now.
+
+    Of cores and memory it counts what the process is allowed, by its affinity and its control groups (a container's,
+    a Slurm step's).
+    """
+    cores, memory = float(len(os.sched_getaffinity(0))), _free_bytes()
+    for group in _control_groups():
+        quota, _, period = _word(group / "cpu.max").partition(" ")
+        if quota.isdecimal() and period.isdecimal():
+            cores = min(cores, int(quota) / int(period))
+        limit = _word(group / "memory.max")
+        if limit.isdecimal():
+            memory = min(memory, int(limit))
+    return max(int(min(cores, memory / _RUN_BYTES)), 1)
+
+
+def _free_bytes() -> float:
+    """Memory that is free or can be freed, as Linux tells it; without end elsewhere."""
+    for line in _word(Path("/proc/meminfo")).splitlines():
+        name, _, rest = line.partition(":")
+        if name == "MemAvailable":
+            return int(rest.split()[0]) * 1024.0
+    return float("inf")
+
+
+def _control_groups() -> list[Path]:
+    """The folders of this process's control group (version 2) and of those above it; none elsewhere."""
+    for line in _word(Path("/proc/self/cgroup")).splitlines():
+        if line.startswith("0::/"):
+            own = _CGROUPS / line.removeprefix("0::/")
+            return [own, *(above for above in own.parents if above.is_relative_to(_CGROUPS))]
+    return []
+
+
+def _word(path: Path) -> str:
+    try:
+        return path.read_text(encoding="utf-8", errors="replace").strip()
+    except OSError:
+        return ""
 
 
 def cores_of(execution: Execution, cores: int) -> int:
-    """How many of `cores` a run on the CPU takes."""
-    return min(execution.threads or cores, cores)
+    """How many of `cores` a run on the CPU takes: its threads, and the processes that load its data."""
+    return cores if execution.threads is None else min(execution.threads + execution.workers, cores)
 
 
 def _allowed() -> list[str] | None:

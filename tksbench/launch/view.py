@@ -85,7 +85,10 @@ class PlainView:
 
 
 class LiveView:
-    """A table of what is being trained, redrawn in place; events scroll by above it."""
+    """A table of what is being trained, redrawn in place; events scroll by above it.
+
+    The sum stands first, since a table of many runs is cut where the terminal ends.
+    """
 
     def __init__(self, console: Console) -> None:
         self._live = Live(console=console, auto_refresh=False, transient=True)
@@ -103,7 +106,7 @@ class LiveView:
             return
         self._drawn = time.monotonic()
         summary = ", ".join(f"{number} {word}" for word, number in counts.items() if number)
-        self._live.update(Group(live_table(active), Text(summary, style="bold")), refresh=True)
+        self._live.update(Group(Text(summary, style="bold"), live_table(active)), refresh=True)
 
     def close(self) -> None:
         """Take the table away."""

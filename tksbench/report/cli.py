@@ -2,6 +2,7 @@
 
 Tables are built from the published records (results/records) and from this machine's finished runs. A file that holds
 anything unpublished says so in a comment at its end or head: the ids of those runs and the states of unfinished ones.
+Drawings hold the same in their metadata, with the checksum of the numbers beside them.
 `--check` builds each file again from all published records and just what that comment names, and compares to the byte.
 So a hand-edited number, a published record that is missing from a table, or a local run that is gone all show as
 drift, while a run that is trained here later does not; and a table that is committed without its records is caught
@@ -15,6 +16,7 @@ import contextlib
 import functools
 import gc
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -28,6 +30,8 @@ if TYPE_CHECKING:
     from tksbench.report.claims_table import ClaimsTable
     from tksbench.report.costs import Costs
     from tksbench.report.evidence import Evidence
+    from tksbench.report.figure_data import Figure
+    from tksbench.report.figure_tsne import Scatter
     from tksbench.report.groups import Candidate
     from tksbench.report.paper import Paper
     from tksbench.report.tables import Table
@@ -48,8 +52,8 @@ examples:
   python -m tksbench.tables --pack review.tar.gz  published records, specs, logits, pins, checksums, tables
   python -m tksbench.tables --verify review.tar.gz
 
-exit status: 0 done (a record that is refused is named, the rest is used), 1 a table has drifted, --check or --publish
-refused a record, or a pack differs, 2 bad input"""
+exit status: 0 done (a record that is refused is named, the rest is used), 1 a table or figure has drifted, --check or
+--publish refused a record, or a pack differs, 2 bad input"""
 
 
 class _Sources(NamedTuple):
@@ -111,7 +115,7 @@ def main(argv: list[str] | None = None) -> int:
     if options.verify:
         return _verify(Path(options.verify), sources)
     if options.check:
-        return _check(tables, figures, options.format, sources)
+        return _check(tables, figures, options, sources)
     built = _write_tables(tables, [name for name in options.format if name != "html"], sources)
     _write_figures(figures, sources)
     if "html" in options.format:
@@ -178,7 +182,7 @@ def _names(options: argparse.Namespace, paper: Paper) -> list[list[str]]:
         if name not in known:
             raise ReportError(f"no table or figure '{name}'; {suggest(name, known)}")
     unnamed = ["tables", "figures"] if options.check else ["tables"]
-    wanted = [one for name in options.names or unnamed for one in groups.get(name, [name])]
+    wanted = dict.fromkeys(one for name in options.names or unnamed for one in groups.get(name, [name]))
     return [[name for name in wanted if name in group] for group in groups.values()]
 
 
@@ -295,15 +299,13 @@ def _write_page(built: Sequence[Table | Costs | ClaimsTable], sources: _Sources)
 def _write_figures(names: Sequence[str], sources: _Sources) -> None:
     if not names:
         return
-    from tksbench.report.cells import group_records
-    from tksbench.report.figures import describe, make_figure, write_figure
+    from tksbench.report.figures import describe, write_figure
 
-    by_group = group_records((*sources.evidence.published, *sources.evidence.local))
     folder = _folder(sources, "figures")
     lacking = False
     for name in names:  # one after another, since an embedding at full scale takes a minute
-        figure = make_figure(name, sources.paper, sources.protocols, by_group, sources.ledger)
-        files = write_figure(figure, folder)
+        figure = _figure(name, sources, sources.evidence)
+        files = write_figure(figure, folder, _local_runs(figure, sources))
         lacking |= any(panel.missing for panel in figure.panels)
         lines = [f"{folder / files[0]}, .png, .csv", *(f"  {line}" for line in describe(figure))]
         sys.stdout.write("\n".join(lines) + "\n")
@@ -323,20 +325,20 @@ def _folder(sources: _Sources, name: str) -> Path:
     return folder
 
 
-def _check(names: Sequence[str], figures: Sequence[str], formats: Sequence[str], sources: _Sources) -> int:
+def _check(names: Sequence[str], figures: Sequence[str], options: argparse.Namespace, sources: _Sources) -> int:
     """Compare the files of tables and figures with what the records give; problems go to standard error."""
-    drifts = [drift for name in names for suffix in formats for drift in _drift(name, suffix, sources)]
-    drifts += [drift for name in figures for drift in _figure_drift(name, sources)]
+    drifts = [drift for name in names for suffix in options.format for drift in _drift(name, suffix, sources)]
+    drifts += [drift for name in figures for drift in _figure_drift(name, name in options.names, sources)]
     records = sources.ledger.root / "records"
     drifts += [problem for problem in sources.evidence.problems if str(records) in problem]
     for drift in drifts:
         sys.stderr.write(f"drift: {drift}\n")
     if not drifts:
         drawn = [name for name in figures if (sources.ledger.root / "figures" / f"{name}.csv").exists()]
-        counts = ((len(names), "table"), (len(drawn), "figure"))
-        told = " and ".join(f"{n} {word}{'s' * (n != 1)}" for n, word in counts if n)
-        published = f"{len(sources.evidence.published)} published records"
-        sys.stdout.write(f"{told} agree with {published}\n" if told else "nothing to compare\n")
+        parts = [f"{n} {word}{'s' * (n > 1)}" for n, word in ((len(names), "table"), (len(drawn), "figure")) if n]
+        agree = "agrees" if len(names) + len(drawn) == 1 else "agree"
+        published = f"{(n := len(sources.evidence.published))} published record{'s' * (n != 1)}"
+        sys.stdout.write(f"{' and '.join(parts)} {agree} with {published}\n" if parts else "nothing to compare\n")
         asked = {one.group for many in sources.protocols.values() for one in many}
         unasked = [record.id for record in sources.evidence.published if record.group not in asked]
         if unasked:
@@ -344,18 +346,43 @@ def _check(names: Sequence[str], figures: Sequence[str], formats: Sequence[str],
     return FAILED if drifts else 0
 
 
-def _figure_drift(name: str, sources: _Sources) -> list[str]:
-    from tksbench.report.cells import group_records
-    from tksbench.report.figure_data import build_figure
-    from tksbench.report.figures import figure_drift
+def _figure_drift(name: str, asked: bool, sources: _Sources) -> list[str]:
+    """What is wrong with a figure's files, if there are any, or if the command line names the figure."""
+    from tksbench.report.figures import made_from, to_csv
 
-    found = sources.evidence
-    made = [
-        build_figure(name, sources.paper, sources.protocols, group_records(records))
-        for records in (found.published, (*found.published, *found.local))
-    ]
-    problem = figure_drift(made, sources.ledger.root / "figures")
-    return [f"{problem}; {_REBUILD} {name}"] if problem else []
+    path = sources.ledger.root / "figures" / f"{name}.csv"
+    try:
+        stamp = made_from(name, path.parent)
+        if stamp is None:
+            return [f"{path}: missing; {_REBUILD} {name}"] if asked else []
+        evidence, gone = sources.evidence.restamped(stamp)
+    except ReportError as error:
+        return [f"{error}; {_REBUILD} {name}"]
+    except (ValueError, TypeError, KeyError):
+        return [f"{path}: what its drawings say of local runs is damaged; {_REBUILD} {name}"]
+    if gone:
+        return [f"{path}: holds run {gone[0]}, which is neither published nor on this machine; {_REBUILD} {name}"]
+    figure = _figure(name, sources, evidence)
+    return [] if to_csv(figure) == path.read_bytes() else [f"{path}: is not what the records give; {_REBUILD} {name}"]
+
+
+def _local_runs(figure: Figure | Scatter, sources: _Sources) -> str:
+    """The stamp of the runs that are not published, if a figure that `--check` compares shows any."""
+    from tksbench.report.figure_data import FIGURES
+    from tksbench.report.figures import to_csv
+
+    if figure.name not in FIGURES or not sources.evidence.local:
+        return ""
+    published = _figure(figure.name, sources, sources.evidence.only_published())
+    return "" if to_csv(published) == to_csv(figure) else replace(sources.evidence, states={}).stamp()
+
+
+def _figure(name: str, sources: _Sources, evidence: Evidence) -> Figure | Scatter:
+    from tksbench.report.cells import group_records
+    from tksbench.report.figures import make_figure
+
+    by_group = group_records((*evidence.published, *evidence.local))
+    return make_figure(name, sources.paper, sources.protocols, by_group, sources.ledger)
 
 
 def _drift(name: str, suffix: str, sources: _Sources) -> list[str]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import math
+import re
 from hashlib import sha256
 from typing import TYPE_CHECKING, Any
 
@@ -14,7 +15,7 @@ from tksbench.report.groups import ReportError
 from tksbench.runs import write_bytes
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterator
     from pathlib import Path
 
     from matplotlib.axes import Axes
@@ -36,6 +37,7 @@ _STYLES: dict[str, dict[str, Any]] = {
 }
 _PANEL_INCHES = (4.6, 3.6)
 _PNG_DPI = 160
+_MADE_FROM = re.compile(rb"csv ([0-9a-f]{64}) local ((?:[0-9a-f]{2})*)\.")
 _THIN = 0.8  # points: the second protocol
 _COLUMNS = ("panel", "source", "series", "protocol", "scale", "x", "mean", "sd", "n")
 _SCATTER_COLUMNS = ("panel", "scale", "seed", "x", "y", "label")
@@ -61,8 +63,13 @@ def make_figure(name: str, paper: Paper, protocols: Protocols, by_group: Groups,
     return build_figure(name, paper, protocols, by_group)
 
 
-def write_figure(figure: Figure | Scatter, folder: Path) -> list[str]:
+def write_figure(figure: Figure | Scatter, folder: Path, stamp: str = "") -> list[str]:
     """Draw a figure and lay it, and its numbers, in a folder.
+
+    Args:
+        figure: From `make_figure`.
+        folder: Where to.
+        stamp: What the drawings say of evidence that is not published, `Evidence.stamp`.
 
     Returns:
         The file names: `<name>.pdf`, `.png`, `.csv`.
@@ -71,7 +78,7 @@ def write_figure(figure: Figure | Scatter, folder: Path) -> list[str]:
     from matplotlib.figure import Figure as Canvas
 
     contents = {"csv": to_csv(figure)}
-    drawn = sha256(contents["csv"]).hexdigest()
+    made_from = f"csv {sha256(contents['csv']).hexdigest()} local {stamp.encode().hex()}."
     with rc_context({"font.size": 9, "pdf.fonttype": 42, "axes.spines.top": False, "axes.spines.right": False}):
         canvas = Canvas(layout="constrained")
         if isinstance(figure, Figure):
@@ -79,8 +86,8 @@ def write_figure(figure: Figure | Scatter, folder: Path) -> list[str]:
         else:
             figure_tsne.draw(canvas, figure)
         for suffix, metadata in (
-            ("pdf", {"CreationDate": None, "Keywords": drawn}),
-            ("png", {"Software": None, "Description": drawn}),
+            ("pdf", {"CreationDate": None, "Keywords": made_from}),
+            ("png", {"Software": None, "Description": made_from}),
         ):
             buffer = io.BytesIO()  # without date and version the same numbers give the same bytes
             canvas.savefig(buffer, format=suffix, dpi=_PNG_DPI, metadata=metadata)
@@ -90,27 +97,27 @@ def write_figure(figure: Figure | Scatter, folder: Path) -> list[str]:
     return [f"{figure.name}.{suffix}" for suffix in ("pdf", "png", "csv")]
 
 
-def figure_drift(figures: Sequence[Figure], folder: Path) -> str:
-    """What is wrong with a figure's files in a folder: "" if they show one of `figures`, or are not there at all.
+def made_from(name: str, folder: Path) -> str | None:
+    """What `write_figure` was told of evidence that is not published; None where none of its files is there.
 
-    Args:
-        figures: The figure, from the published records and from those of this machine as well.
-        folder: Where `write_figure` has laid its files.
+    Raises:
+        ReportError: A file is missing, or the drawings are not of the numbers beside them.
     """
-    name = figures[0].name
-    csv_file = folder / f"{name}.csv"
-    if not csv_file.exists():
-        return ""
+    paths = [folder / f"{name}.{suffix}" for suffix in ("csv", "pdf", "png")]
+    if not any(path.exists() for path in paths):
+        return None
     try:
-        told = csv_file.read_bytes()
-        if told not in [to_csv(figure) for figure in figures]:
-            return f"{csv_file}: is not what the records give"
-        for path in (csv_file.with_suffix(".pdf"), csv_file.with_suffix(".png")):
-            if sha256(told).hexdigest().encode() not in path.read_bytes():
-                return f"{path}: is not drawn from {csv_file.name} as it stands"
+        numbers, *drawings = [path.read_bytes() for path in paths]
     except OSError as error:
-        return f"{error.filename}: missing or unreadable"
-    return ""
+        raise ReportError(f"{error.filename}: missing or unreadable") from None
+    told = [_MADE_FROM.search(drawing) for drawing in drawings]
+    for path, found in zip(paths[1:], told, strict=True):
+        if found is None or found[1].decode() != sha256(numbers).hexdigest():
+            raise ReportError(f"{path}: is not drawn from {name}.csv as it stands")
+    stamps = {found[2] for found in told if found}
+    if len(stamps) > 1:
+        raise ReportError(f"{paths[1]}: is not drawn from the same runs as {name}.png")
+    return bytes.fromhex(stamps.pop().decode()).decode(errors="replace")
 
 
 def to_csv(figure: Figure | Scatter) -> bytes:

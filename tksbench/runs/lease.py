@@ -190,6 +190,8 @@ def _numbers(run_dir: RunDir) -> list[int]:
         return [int(path.stem) for path in run_dir.leases.iterdir() if path.stem.isdecimal()]
     except FileNotFoundError:
         return []
+    except OSError as error:
+        raise LedgerError(f"{run_dir.leases}: cannot be used: {error.strerror}") from error
 
 
 def _read(run_dir: RunDir, number: int) -> Holder:
@@ -198,8 +200,10 @@ def _read(run_dir: RunDir, number: int) -> Holder:
         raw = path.read_bytes()
     except FileNotFoundError:
         raise
+    except IsADirectoryError:
+        raise LedgerError(f"{path}: expected a lease, a small file, and is a folder; remove it") from None
     except OSError as error:
-        raise LedgerError(f"{path}: expected a lease, a small file: {error.strerror}; remove it") from error
+        raise LedgerError(f"{path}: the lease cannot be read: {error.strerror}") from error
     try:
         content = json.loads(raw)
         return Holder(

@@ -59,7 +59,10 @@ class Status:
 def read_status(run_dir: RunDir) -> Status:
     """Status of a run that has no valid record yet."""
     figures = _figures(run_dir)
-    holder = read_holder(run_dir)
+    try:
+        holder = read_holder(run_dir)
+    except LedgerError as error:  # nobody can train it, and the others are to be shown
+        return Status(run_dir.id, "failed", str(error), **figures)
     if holder and holder.alive is not False:
         return Status(run_dir.id, "running", f"held by {holder}", **figures, holder=str(holder))
     figures["eta_s"] = None

@@ -266,7 +266,7 @@ def _claim(result: ClaimResult) -> Claimed:
         remark="; ".join(remarks),
         stated=stated,
         ours=_minus(f"{best.mean:+z.2f}") if best else "",
-        interval=_minus(f"{best.interval.low:.2f} to {best.interval.high:.2f}") if best and best.interval else "",
+        interval=_minus(f"{best.interval.low:+z.2f} to {best.interval.high:+z.2f}") if best and best.interval else "",
         p=_p_value(best.p_holm) if best and best.p_holm is not None else "",
         bars=drawn,
     )

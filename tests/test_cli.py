@@ -65,11 +65,16 @@ def test_help_names_every_command(argv: list[str], capsys: pytest.CaptureFixture
 
 
 @pytest.mark.parametrize("name", cli.COMMANDS)
-def test_every_command_answers_help(name: str, capsys: pytest.CaptureFixture[str]) -> None:
+def test_every_command_answers_help_on_80_columns(
+    name: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", "80")
     with pytest.raises(SystemExit) as stop:
         cli.main([name, "--help"])
     assert stop.value.code == 0
-    assert "usage:" in capsys.readouterr().out
+    out = capsys.readouterr().out
+    assert "usage:" in out
+    assert [line for line in out.splitlines() if len(line) > 80] == []
 
 
 def test_the_dispatcher_imports_no_heavy_library() -> None:

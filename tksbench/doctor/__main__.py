@@ -21,14 +21,16 @@ _STYLES = {"ok": "green", "warning": "yellow", "FAILED": "bold red"}
 _NAME_WIDTH = 11
 
 _ABOUT = """\
-Look whether this machine, or with --slurm a compute node of the cluster, can train, and say what to do
-where it cannot. Takes about a minute; leaves nothing behind; no check can hang."""
+Look whether this machine, or with --slurm a compute node of the cluster, can
+train, and say what to do where it cannot. Takes about a minute; leaves nothing
+behind; no check can hang."""
 _EXAMPLES = """\
 examples:
   python -m tksbench.doctor
   python -m tksbench.doctor --slurm slurm/default.yaml
 
-exit status: 0 nothing failed (there may be warnings), 1 something failed, 2 bad input"""
+exit status: 0 nothing failed (there may be warnings), 1 something failed,
+2 bad input"""
 
 _SLOW = "starting Python hangs: is the file system that holds it slow or gone (df, mount)?"
 _TORCH = "importing torch or starting CUDA hangs: is the file system of this Python slow, the GPU driver healthy?"

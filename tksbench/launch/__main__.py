@@ -27,21 +27,24 @@ if TYPE_CHECKING:
 FAILED, BAD_INPUT, INTERRUPTED = 1, 2, 130
 
 _ABOUT = """\
-Train what the recipes ask for and is not trained yet. A finished run is never trained twice; after
-Ctrl-C, a crash or kill -9 the same command goes on from the last checkpoint. Several launchers may
-work on one results folder at once."""
+Train what the recipes ask for and is not trained yet. A finished run is never
+trained twice; after Ctrl-C, a crash or kill -9 the same command goes on from
+the last checkpoint. Several launchers may work on one results folder at once;
+two on one machine share its GPUs, and take all cores of its CPU each."""
 _EXAMPLES = """\
 examples:
   python -m tksbench.launch recipes/cifar10.yaml --plan
   python -m tksbench.launch recipes/cifar10.yaml --scale mini --only '*/tks'
   python -m tksbench.launch recipes/*.yaml --scale budget --seeds 3 --budget 20
-  python -m tksbench.launch recipes/cifar10.yaml optim.epochs=100 method.detach=true
+  python -m tksbench.launch recipes/cifar10.yaml optim.epochs=100
   python -m tksbench.launch recipes/cifar10.yaml execution.track=tensorboard
   python -m tksbench.launch recipes/imagenet.yaml --slurm slurm/default.yaml
   python -m tksbench.launch --status --watch
 
-TKSBENCH_DATA names the data root (else data/), TKSBENCH_RESULTS the results (else results/).
-exit status: 0 done, 1 a run failed, 2 bad input or missing data, 130 interrupted"""
+TKSBENCH_DATA names the data root (else data/), TKSBENCH_RESULTS the results
+(else results/).
+exit status: 0 done, 1 a run failed, 2 bad input or missing data,
+130 interrupted"""
 
 
 def main(argv: list[str] | None = None) -> int:

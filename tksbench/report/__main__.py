@@ -6,13 +6,16 @@ import sys
 
 from tksbench.cli import CommandParser
 
-_ABOUT = "Write results/report.html: all tables, figures and runs on one page that needs no network."
+_ABOUT = """\
+Write results/report.html: all tables, figures and runs on one page that needs
+no network."""
 _EXAMPLES = """\
 examples:
   python -m tksbench.report
-  python -m tksbench.tables --format md,tex,html     the same page, and the table files
+  python -m tksbench.tables --format md,tex,html   the same, and the table files
 
-Tables and figures on the page show published records and this machine's own finished runs.
+Tables and figures on the page show published records and this machine's own
+finished runs.
 
 exit status: 0 done, 2 bad input"""
 

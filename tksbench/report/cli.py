@@ -41,19 +41,25 @@ FAILED = 1
 _TEXTS = ("md", "tex")
 _FORMATS = (*_TEXTS, "html")
 _REBUILD = "rebuild with: python -m tksbench.tables"
-_ABOUT = "Build the paper's tables from the logged runs: the paper's number, ours, both error bars, a verdict."
+_ABOUT = """\
+Build the paper's tables from the logged runs: the paper's number, ours, both
+error bars, a verdict."""
 _EXAMPLES = """\
 examples:
-  python -m tksbench.tables                       all tables, printed and written to results/tables
+  python -m tksbench.tables             all tables, to results/tables
   python -m tksbench.tables table1 --format tex
-  python -m tksbench.tables figures               PDF, PNG and CSV in results/figures
+  python -m tksbench.tables figures     PDF, PNG and CSV in results/figures
   python -m tksbench.tables --why table1/cifar10/resnet19/tks
-  python -m tksbench.tables --publish             records of finished runs to results/records, tables to commit
-  python -m tksbench.tables --pack review.tar.gz  published records, specs, logits, pins, checksums, tables
+  python -m tksbench.tables --publish   records of finished runs to
+                                        results/records, tables to commit
+  python -m tksbench.tables --pack review.tar.gz
+                                        published records, specs, logits, pins,
+                                        checksums, tables
   python -m tksbench.tables --verify review.tar.gz
 
-exit status: 0 done (a record that is refused is named, the rest is used), 1 a table or figure has drifted, --check or
---publish refused a record, or a pack differs, 2 bad input"""
+exit status: 0 done (a record that is refused is named, the rest is used), 1 a
+table or figure has drifted, --check or --publish refused a record, or a pack
+differs, 2 bad input"""
 
 
 class _Sources(NamedTuple):

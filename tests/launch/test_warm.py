@@ -38,6 +38,13 @@ def test_it_ends_as_the_command_does_and_writes_to_the_log(tmp_path: Path) -> No
     assert "run.json" in told
 
 
+def test_what_it_says_of_a_path_that_is_no_text_is_in_the_log(tmp_path: Path) -> None:
+    run_dir, log = tmp_path / os.fsdecode(b"\xff") / "runs" / "0123456789abcdef", tmp_path / "log.txt"
+    run_dir.mkdir(parents=True)
+    assert WarmTrainer(run_dir, log, dict(os.environ)).wait() == 2
+    assert "\\udcff/runs/0123456789abcdef/run.json" in log.read_text()
+
+
 def test_its_environment_is_the_one_given_and_a_signal_reaches_it(tmp_path: Path) -> None:
     script = tmp_path / "hold.py"
     script.write_text(HOLD)

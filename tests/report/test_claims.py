@@ -16,6 +16,7 @@ from tksbench.report.groups import candidates
 from tksbench.report.paper import load_paper
 from tksbench.report.stats import holm
 from tksbench.runs import Lease, attempt_started, write_json
+from tksbench.runs.record import save_record
 from tksbench.tables import main
 
 if TYPE_CHECKING:
@@ -118,6 +119,25 @@ def test_a_drop_of_stated_size_is_judged_at_paper_scale_only(world: World) -> No
     publish(world, "paper", (80.0, 80.0, 80.0))  # the first step is right on three quarters of these: 20 points fewer
     assert judge(world, DROP)[0].verdict == "holds (n=3)"
     assert judge(world, DROP.replace("value: 20", "value: 45"))[0].verdict == "does not hold (n=3)"
+
+
+def test_pairs_of_different_machines_are_told(world: World) -> None:
+    publish(world, "mini", (60.0, 70.0, 80.0), (50.0, 60.5, 70.0))
+    assert "different machines" not in claims_table.markdown(claims_table.ClaimsTable((judge(world, CLAIM)[0],), ""))
+    for seed, cost, proof in (
+        (42, {"device": "GPU"}, {}),
+        (43, {"gpu_hours": 0.0}, {"threads": 2}),
+        (44, {}, {"threads": 2}),
+    ):
+        record = world.record(world.run("mini", "tks", seed), 60.0)
+        costs = record.cost.model_copy(update=cost)
+        changed = {"cost": costs, "provenance": record.provenance.model_copy(update=proof)}
+        save_record(world.ledger.published(record.id), record.model_copy(update=changed))
+    (result,) = judge(world, CLAIM)
+    assert result.best is not None
+    assert result.best.apart == (42, 43)  # threads change nothing on a GPU
+    shown = claims_table.markdown(claims_table.ClaimsTable((result,), "")).replace("\n", " ")
+    assert "the two runs of seed 42, 43 are of different machines" in shown
 
 
 def test_a_claim_on_more_steps_than_the_network_has_is_not_comparable(world: World) -> None:

@@ -58,6 +58,7 @@ class Comparison:
         step: Of a per_step claim: the step (from 1) that supports it least.
         steps_better: Of a per_step claim: at how many steps a is better on average, and of how many.
         further: 95 % prediction interval of one further pair's difference, which the paper's is; None below two seeds.
+        apart: Seeds whose two runs were trained on different kinds of machine, so that rounding is in their difference.
     """
 
     seeds: tuple[int, ...]
@@ -71,6 +72,7 @@ class Comparison:
     step: int | None
     steps_better: tuple[int, int] | None
     further: Interval | None
+    apart: tuple[int, ...] = ()
 
     @property
     def n(self) -> int:
@@ -197,7 +199,13 @@ def _comparison(
         step=None,
         steps_better=None,
         further=prediction_interval(differences) if len(differences) > 1 else None,
+        apart=tuple(a.seed for a, b in pairs if b and _machine(a) != _machine(b)),
     )
+
+
+def _machine(record: Record) -> tuple[str, int | None]:
+    """What decides how a run's sums are rounded: the kind of device, and on a CPU the number of threads."""
+    return record.cost.device, None if record.cost.gpu_hours else record.provenance.threads
 
 
 def _resolution(pairs: Pairs) -> float:

@@ -173,6 +173,8 @@ def _details(result: ClaimResult) -> str:
     told, best = _size(result), result.best
     if best and best.steps_better:
         told += f"; better at {best.steps_better[0]} of {best.steps_better[1]} steps, least at step {best.step}"
+    if best and best.apart:
+        told += f"; the two runs of seed {', '.join(map(str, best.apart))} are of different machines"
     return told + f"; varies {result.claim.variant}" * (result.claim.variant is not None)
 
 

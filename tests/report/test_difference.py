@@ -82,7 +82,7 @@ def test_records_alone_are_compared_by_epoch_and_a_log_that_is_not_theirs_is_not
     assert main([first.id, second.id]) == 1
     out = capsys.readouterr().out
     assert "seed                   A 42   B 43" in out
-    assert "loss        equal over 2 epochs; B: no log of steps to go by" in out
+    assert "loss        equal over 2 epochs; B: no log of steps" in out
     assert out.count("altered") == 1
     assert "   altered since its record was made, not looked at: losses.jsonl\n" in out
     assert "right in one alone, of 200: " in out

@@ -261,7 +261,7 @@ def _loss_section(first: Side, second: Side) -> Section:
 
 def _by_epoch(first: Side, second: Side) -> str:
     lacking = [letter for letter, side in (("A", first), ("B", second)) if side.losses is None]
-    return f"; {' and '.join(lacking)}: no log of steps to go by" if lacking else ""
+    return f"; {' and '.join(lacking)}: no log of steps" if lacking else ""
 
 
 def part(first: Sequence[Sequence[float]], second: Sequence[Sequence[float]]) -> Parting | None:

@@ -11,6 +11,7 @@ import io
 import re
 import sys
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from rich.console import Console
 
@@ -24,13 +25,16 @@ from tksbench.report.tables import Table, build_table
 from tksbench.report.terminal import show
 from tksbench.runs import Ledger
 
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
 ROOT = Path(__file__).resolve().parents[1]
 PICTURE = ROOT / "docs" / "table1.svg"
 CLAIMS = {"claims": ROOT / "README.md", "variants": ROOT / "docs" / "fidelity.md"}
 
 
-def make() -> tuple[Table, dict[str, str]]:
-    """Table 1, and by the name of its place each block of claims, from the published records alone."""
+def make() -> tuple[Table, dict[str, str], Sequence[str]]:
+    """Table 1, by the name of its place each block of claims, and what is wrong with the published records."""
     ledger = Ledger(ROOT / "results")
     protocols = candidates(sorted((ROOT / "recipes").glob("*.yaml")))
     evidence = gather(ledger, protocols).only_published()
@@ -41,7 +45,7 @@ def make() -> tuple[Table, dict[str, str]]:
         name: brief([result for result in results if (result.claim.variant is not None) == (name == "variants")])
         for name in CLAIMS
     }
-    return table, blocks
+    return table, blocks, evidence.problems
 
 
 def draw(table: Table) -> str:
@@ -72,11 +76,18 @@ def filled(page: str, name: str, block: str) -> str:
 
 def main() -> int:
     """Write, or compare."""
-    table, blocks = make()
+    table, blocks, problems = make()
+    if problems:  # what is left of the records must not pass for all of them
+        sys.stderr.writelines(f"refused: {problem}\n" for problem in problems)
+        return 1
     picture = draw(table)
     pages = {path: path.read_text(encoding="utf-8") for path in CLAIMS.values()}
     wanted = {path: filled(pages[path], name, blocks[name]) for name, path in CLAIMS.items()}
     drifted = [path for path in wanted if wanted[path] != pages[path]]
+    for figure in re.findall(r"!\[[^\]]*\]\(([^)]+)\)", pages[ROOT / "README.md"]):
+        if not (ROOT / figure).exists():
+            sys.stderr.write(f"missing: {figure}, which README.md shows\n")
+            return 1
     if not PICTURE.exists() or words(PICTURE.read_text(encoding="utf-8")) != words(picture):
         drifted.append(PICTURE)
     if "--check" in sys.argv[1:]:

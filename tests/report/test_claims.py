@@ -138,6 +138,8 @@ def test_pairs_of_different_machines_are_told(world: World) -> None:
     assert result.best.apart == (42, 43)  # threads change nothing on a GPU
     shown = claims_table.markdown(claims_table.ClaimsTable((result,), "")).replace("\n", " ")
     assert "the two runs of seed 42, 43 are of different machines" in shown
+    assert [seeds for _, seeds in result.best.machines] == [(42,), (43,), (44,)]
+    assert "; seed 42 on GPU (torch 2.15.0), seed 43 on CPU, 2 threads (torch 2.15.0), seed 44 on CPU (torch" in shown
 
 
 def test_a_claim_on_more_steps_than_the_network_has_is_not_comparable(world: World) -> None:
@@ -250,7 +252,9 @@ def test_why_tells_the_pairs_and_tests_single_steps_where_the_logits_are(
     # the runs of `World.record`: of the 20 samples that only TKS has right, those that are right at the first step
     order = np.random.default_rng(42).permutation(200)
     only = np.count_nonzero((order >= 100) & (order < 120) & (np.arange(200) % 4 > 0))
-    assert f"best epoch, step 1 alone\n  seed 42: {only / 2:+.2f} (run " in out
+    assert "best epoch, step 1 alone\n  difference +" in out
+    assert ", n = 3; p " in out
+    assert f"  seed 42, 43, 44: on CPU (torch 2.15.0)\n  seed 42: {only / 2:+.2f} (run " in out
     assert f"McNemar: {only} samples right in the first only, 0 in the second" in out
     assert f"python -m tksbench.launch recipes/cifar10.yaml --scale mini --only {TKS} --seeds 3" in out
     for path in world.root.glob("results/runs/*/logits_best.npy"):

@@ -59,6 +59,7 @@ class Comparison:
         steps_better: Of a per_step claim: at how many steps a is better on average, and of how many.
         further: 95 % prediction interval of one further pair's difference, which the paper's is; None below two seeds.
         apart: Seeds whose two runs were trained on different kinds of machine, so that rounding is in their difference.
+        machines: Kinds of machine that trained side a, each with its seeds.
     """
 
     seeds: tuple[int, ...]
@@ -73,6 +74,7 @@ class Comparison:
     steps_better: tuple[int, int] | None
     further: Interval | None
     apart: tuple[int, ...] = ()
+    machines: tuple[tuple[str, tuple[int, ...]], ...] = ()
 
     @property
     def n(self) -> int:
@@ -187,6 +189,9 @@ def _compare_steps(pairs: Pairs, choice: Choice) -> Comparison | None:
 def _comparison(
     pairs: Pairs, differences: Sequence[float], result: PairedDifference | None, mcnemar: Iterable[McNemar] = ()
 ) -> Comparison:
+    by_machine: dict[str, list[int]] = {}
+    for record, _ in pairs:
+        by_machine.setdefault(_machine(record), []).append(record.seed)
     return Comparison(
         seeds=tuple(record.seed for record, _ in pairs),
         runs=tuple((a.id, b.id if b else None) for a, b in pairs),
@@ -200,12 +205,16 @@ def _comparison(
         steps_better=None,
         further=prediction_interval(differences) if len(differences) > 1 else None,
         apart=tuple(a.seed for a, b in pairs if b and _machine(a) != _machine(b)),
+        machines=tuple((machine, tuple(seeds)) for machine, seeds in by_machine.items()),
     )
 
 
-def _machine(record: Record) -> tuple[str, int | None]:
-    """What decides how a run's sums are rounded: the kind of device, and on a CPU the number of threads."""
-    return record.cost.device, None if record.cost.gpu_hours else record.provenance.threads
+def _machine(record: Record) -> str:
+    """What decides how a run's sums are rounded: the kind of device, on a CPU the number of threads, and torch."""
+    proof = record.provenance
+    count = 0 if record.cost.gpu_hours else proof.threads or 0
+    threads = f", {count} thread{'s' * (count > 1)}" * (count > 0)
+    return f"{record.cost.device}{threads} (torch {proof.versions.get('torch', 'unknown')})"
 
 
 def _resolution(pairs: Pairs) -> float:

@@ -89,7 +89,7 @@ def brief(results: Sequence[ClaimResult]) -> str:
     rows = []
     for result in results:
         if result.best is not None:
-            mean, interval, _, corrected, _, n = _numbers(result.best)
+            mean, interval, _, corrected, _, n = numbers(result.best)
             row = (headline(result), result.verdict, f"{mean} ({interval})", corrected, n)
             rows.append([escape_markdown(cell) for cell in row])
     headers = ("", "verdict", "difference (95 %)", "p (Holm)", "n")
@@ -175,15 +175,19 @@ def _details(result: ClaimResult) -> str:
         told += f"; better at {best.steps_better[0]} of {best.steps_better[1]} steps, least at step {best.step}"
     if best and best.apart:
         told += f"; the two runs of seed {', '.join(map(str, best.apart))} are of different machines"
+    if best and len(best.machines) > 1:
+        each = (f"seed {', '.join(map(str, seeds))} on {machine}" for machine, seeds in best.machines)
+        told += f"; {', '.join(each)}"
     return told + f"; varies {result.claim.variant}" * (result.claim.variant is not None)
 
 
 def _rows(result: ClaimResult) -> list[tuple[str, ...]]:
     compared = (("best", result.best), ("last", result.last))
-    return [(choice, *_numbers(one)) for choice, one in compared if one]
+    return [(choice, *numbers(one)) for choice, one in compared if one]
 
 
-def _numbers(one: Comparison) -> tuple[str, ...]:
+def numbers(one: Comparison) -> tuple[str, ...]:
+    """Difference, interval, p, p after Holm's correction, McNemar's p, n: in the order of `HEADERS`, as text."""
     interval = f"{one.interval.low:+z.2f} to {one.interval.high:+z.2f}" if one.interval else _NONE
     mcnemar = max((test.p for test in one.mcnemar), default=None)
     return f"{one.mean:+z.2f}", interval, _p(one.p), _p(one.p_holm), _p(mcnemar), str(one.n)

@@ -213,7 +213,9 @@ def _sampling(panel: Panel, kind: str) -> str:
     if not samples:
         return ""
     margin = 100 * 1.96 * math.sqrt(0.25 / samples)  # 95 %, normal, at its widest: an accuracy of one half
-    return f"{samples:,} test samples{'' if kind == 'line' else ' a class'}: 95 % interval up to ±{margin:.2g} points"
+    if kind == "line":
+        return f"{samples:,} test samples: 95 % interval up to ±{margin:.2g} points"
+    return f"a class of {samples:,} test samples, the mean: 95 % interval up to ±{margin:.2g} points"
 
 
 def _absent(axes: Axes, label: str, kind: str) -> None:

@@ -9,6 +9,7 @@ import numpy as np
 
 from tksbench.launch.cost import estimate_gpu_hours
 from tksbench.report.claims import claims
+from tksbench.report.claims_table import numbers
 from tksbench.report.metrics import correct, mean_logits
 from tksbench.report.stats import mcnemar_exact
 from tksbench.runs import sha256_file
@@ -64,6 +65,10 @@ def _pair_lines(
 ) -> Iterator[str]:
     records = {record.id: record for record in (*evidence.published, *evidence.local)}
     yield f"{choice} epoch" + (f", step {compared.step} alone" if compared.step else "")
+    mean, interval, p, corrected, _, n = numbers(compared)
+    yield f"  difference {mean} (95 %: {interval}), n = {n}; p {p}, after Holm's correction {corrected}"
+    for machine, seeds in compared.machines:
+        yield f"  seed {', '.join(map(str, seeds))}: on {machine}"
     for seed, (a, b), difference in zip(compared.seeds, compared.runs, compared.differences, strict=True):
         yield f"  seed {seed}: {difference:+z.2f} (run {a} less {f'run {b}' if b else 'the cited number'})"
         if b is None:

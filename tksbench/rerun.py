@@ -166,7 +166,11 @@ def _parse(words: Sequence[str]) -> argparse.Namespace:
     parser = CommandParser("python -m tksbench.rerun", _ABOUT, _EXAMPLES)
     parser.add_argument("record", metavar="RUN", help="what a run's id begins with, a record, or a run's folder")
     parser.add_argument(
-        "--into", type=Path, default=Path("build/rerun"), metavar="FOLDER", help="results folder (default %(default)s)"
+        "--into",
+        type=Path,
+        default=Path("build/rerun"),
+        metavar="FOLDER",
+        help="gets a results folder for each state of the code (default %(default)s)",
     )
     return parser.parse_args(words)
 

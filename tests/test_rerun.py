@@ -102,13 +102,13 @@ def test_what_is_known_to_differ_is_told(ledger: Ledger, state: dict[str, Any]) 
         }
     )
     state.update(commit="c0ffee00c0ffee", dirty=False)
-    assert rerun._told_apart(record) == [
+    assert provenance.told_apart(record) == [
         "the record was trained by 2 processes, this will be by one",
         f"the record is of Z80, this is {provenance.cpu_name()}",
         f"the record is of numpy 1.0 (here {here['numpy']})",
     ]
     state.update(dirty=True)
-    assert "the record is of commit c0ffee00c0ff, this is another state of the code" in rerun._told_apart(record)
+    assert "the record is of commit c0ffee00c0ff, this is another state of the code" in provenance.told_apart(record)
 
 
 @pytest.mark.parametrize(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import shutil
 import sys
 from pathlib import Path
@@ -48,6 +47,7 @@ def main(argv: list[str] | None = None) -> int:
     from tksbench.report.difference import compare, find_side
     from tksbench.report.groups import ReportError
     from tksbench.runs import Ledger
+    from tksbench.runs.provenance import told_apart
 
     first = find_side(Ledger(), options.record)
     if first.record is None:
@@ -57,7 +57,7 @@ def main(argv: list[str] | None = None) -> int:
     made = again.run_dir(run.id)
     if made.record.resolve() == first.path.resolve():
         raise ReportError(f"{first.path}: lies where the run would be made again; choose another folder with --into")
-    for difference in _told_apart(first.record):
+    for difference in told_apart(first.record):
         sys.stdout.write(f"note: {difference}\n")
     if made.record.exists():
         sys.stdout.write(f"note: made again at this commit before, not trained now; to train: rm -r {made.path}\n")
@@ -91,13 +91,11 @@ def _place(into: Path, run: Run) -> Ledger:
     A run is begun anew unless code and packages are known to be those that it was begun with.
     """
     from tksbench.runs import Ledger, LedgerError
-    from tksbench.runs.provenance import git_state, versions
+    from tksbench.runs.provenance import state_name
 
-    here = git_state()
-    known = here["commit"] is not None and not here["dirty"]
-    packages = hashlib.sha256(repr(sorted(versions().items())).encode()).hexdigest()
-    ledger = Ledger(into / (f"{here['commit'][:12]}-{packages[:6]}" if known else "uncommitted"))
-    if not known:
+    name = state_name()
+    ledger = Ledger(into / (name or "uncommitted"))
+    if name is None:
         try:
             shutil.rmtree(ledger.run_dir(run.id).path)
         except FileNotFoundError:
@@ -105,27 +103,6 @@ def _place(into: Path, run: Run) -> Ledger:
         except OSError as error:
             raise LedgerError(f"{error.filename}: cannot be removed: {error.strerror}") from error
     return ledger
-
-
-def _told_apart(record: Record) -> list[str]:
-    """What is known beforehand to change the last bits."""
-    from tksbench.runs.provenance import cpu_name, git_state, versions
-
-    proof, here, packages = record.provenance, git_state(), versions()
-    found = []
-    if proof.processes > 1:
-        found.append(f"the record was trained by {proof.processes} processes, this will be by one")
-    if record.cost.gpu_hours == 0 and record.cost.device != cpu_name():
-        found.append(f"the record is of {record.cost.device}, this is {cpu_name()}")
-    if proof.commit != here["commit"] or here["dirty"]:
-        found.append(f"the record is of commit {(proof.commit or 'unknown')[:12]}, this is another state of the code")
-    others = [
-        name for name in sorted(packages.keys() & proof.versions.keys()) if packages[name] != proof.versions[name]
-    ]
-    if others:
-        told = ", ".join(f"{name} {proof.versions[name]} (here {packages[name]})" for name in others)
-        found.append(f"the record is of {told}")
-    return found
 
 
 def _train(run: Run, ledger: Ledger) -> int:

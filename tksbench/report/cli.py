@@ -1,13 +1,7 @@
 """`python -m tksbench.tables`: the command line of the tables.
 
-Tables are built from the published records (results/records) and from this machine's finished runs. A file that holds
-anything unpublished says so in a comment at its end or head: the ids of those runs and the states of unfinished ones.
-Drawings hold the same in their metadata, with the checksum of the numbers beside them.
-`--check` builds each file again from all published records and just what that comment names, and compares to the byte.
-So a hand-edited number, a published record that is missing from a table, or a local run that is gone all show as
-drift, while a run that is trained here later does not; and a table that is committed without its records is caught
-wherever those are missing. `--publish` publishes what is finished and then builds from published records alone: its
-tables are the ones to commit.
+Tables are built from the published records (results/records) and from this machine's finished runs. `--publish`
+publishes what is finished and then builds from published records alone: its tables are the ones to commit.
 """
 
 from __future__ import annotations
@@ -16,31 +10,23 @@ import contextlib
 import functools
 import gc
 import sys
-from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
 from tksbench.cli import CommandParser
+from tksbench.report.catalog import TEXTS, Sources, all_tables, build_figure, build_table, rendered, table_names
 from tksbench.report.groups import ReportError, candidates
 
 if TYPE_CHECKING:
     import argparse
     from collections.abc import Iterator, Sequence
 
-    from tksbench.report.claims_table import ClaimsTable
-    from tksbench.report.costs import Costs
-    from tksbench.report.evidence import Evidence
-    from tksbench.report.figure_data import Figure
-    from tksbench.report.figure_tsne import Scatter
-    from tksbench.report.groups import Candidate
+    from tksbench.report.catalog import AnyTable
     from tksbench.report.paper import Paper
-    from tksbench.report.tables import Table
     from tksbench.runs import Ledger
 
 FAILED = 1
-_TEXTS = ("md", "tex")
-_FORMATS = (*_TEXTS, "html")
-_REBUILD = "rebuild with: python -m tksbench.tables"
+_FORMATS = (*TEXTS, "html")
 _ABOUT = """\
 Build the paper's tables from the logged runs: the paper's number, ours, both
 error bars, a verdict."""
@@ -60,13 +46,6 @@ examples:
 exit status: 0 done (a record that is refused is named, the rest is used), 1 a
 table or figure has drifted, --check or --publish refused a record, or a pack
 differs, 2 bad input"""
-
-
-class _Sources(NamedTuple):
-    paper: Paper
-    protocols: dict[str, list[Candidate]]
-    evidence: Evidence
-    ledger: Ledger
 
 
 @contextlib.contextmanager
@@ -108,7 +87,7 @@ def main(argv: list[str] | None = None) -> int:
     from tksbench.report.evidence import gather
 
     evidence = gather(ledger, protocols)
-    sources = _Sources(paper, protocols, evidence.only_published() if options.publish else evidence, ledger)
+    sources = Sources(paper, protocols, evidence.only_published() if options.publish else evidence, ledger)
     for problem in dict.fromkeys((*sources.evidence.problems, *refused)):
         sys.stderr.write(f"refused: {problem}\n")
     if options.why:
@@ -180,7 +159,7 @@ def _names(options: argparse.Namespace, paper: Paper) -> list[list[str]]:
     from tksbench.report.figures import NAMES
 
     possible = FIGURES if options.check else NAMES
-    groups = {"tables": _table_names(paper), "figures": [name for name in possible if name in paper.figures]}
+    groups = {"tables": table_names(paper), "figures": [name for name in possible if name in paper.figures]}
     known = {*groups["tables"], *groups["figures"], *groups}
     for name in options.names:
         if name in NAMES and name not in possible:
@@ -190,13 +169,6 @@ def _names(options: argparse.Namespace, paper: Paper) -> list[list[str]]:
     unnamed = ["tables", "figures"] if options.check else ["tables"]
     wanted = dict.fromkeys(one for name in options.names or unnamed for one in groups.get(name, [name]))
     return [[name for name in wanted if name in group] for group in groups.values()]
-
-
-def _table_names(paper: Paper) -> list[str]:
-    from tksbench.report.claims_table import NAME as CLAIMS
-    from tksbench.report.costs import NAME as COSTS
-
-    return [*paper.tables, COSTS, *([CLAIMS] if paper.claims else [])]
 
 
 def _recipes() -> list[Path]:
@@ -214,38 +186,10 @@ def _publish(ledger: Ledger) -> list[str]:
     return done.refused
 
 
-def _build(name: str, sources: _Sources, evidence: Evidence) -> Table | Costs | ClaimsTable:
-    from tksbench.launch.cost import estimate_gpu_hours
-    from tksbench.report import claims_table, costs
-    from tksbench.report.tables import build_table
-
-    if name == costs.NAME:
-        return costs.build_costs(sources.protocols, evidence)
-    if name == claims_table.NAME:
-        return claims_table.build_claims(sources.paper, sources.protocols, evidence, estimate_gpu_hours)
-    return build_table(name, sources.paper, sources.protocols, evidence, estimate_gpu_hours)
-
-
-def _rendered(table: Table | Costs | ClaimsTable, suffix: str) -> str:
-    from tksbench.report import claims_table, costs
-    from tksbench.report.markup import RENDERINGS
-
-    if isinstance(table, costs.Costs):
-        return {"md": costs.markdown, "tex": costs.latex}[suffix](table)
-    if isinstance(table, claims_table.ClaimsTable):
-        return {"md": claims_table.markdown, "tex": claims_table.latex}[suffix](table)
-    return RENDERINGS[suffix](table)
-
-
-def _all_tables(sources: _Sources, evidence: Evidence) -> dict[str, bytes]:
-    built = {name: _build(name, sources, evidence) for name in _table_names(sources.paper)}
-    return {f"{name}.{suffix}": _rendered(built[name], suffix).encode() for name in built for suffix in _TEXTS}
-
-
-def _pack(path: Path, sources: _Sources) -> int:
+def _pack(path: Path, sources: Sources) -> int:
     from tksbench.report.pack import pack
 
-    done = pack(path, sources.ledger, sources.evidence, lambda evidence: _all_tables(sources, evidence))
+    done = pack(path, sources.ledger, sources.evidence, lambda evidence: all_tables(sources, evidence))
     lines = [f"{path}: {done.records} records, {path.stat().st_size / 1e6:.1f} MB", f"SHA-256 {done.sha256}"]
     if done.without:
         lines.append(f"{len(done.without)} of the records without logits, for the reasons in its README.txt")
@@ -255,10 +199,10 @@ def _pack(path: Path, sources: _Sources) -> int:
     return 0
 
 
-def _verify(path: Path, sources: _Sources) -> int:
+def _verify(path: Path, sources: Sources) -> int:
     from tksbench.report.pack import verify
 
-    render = functools.partial(_all_tables, sources)
+    render = functools.partial(all_tables, sources)
     told, differs = verify(path, sources.ledger.root, render, sources.protocols)
     for line in differs:
         sys.stderr.write(f"differs: {line}\n")
@@ -266,7 +210,7 @@ def _verify(path: Path, sources: _Sources) -> int:
     return FAILED if differs else 0
 
 
-def _write_tables(names: Sequence[str], formats: Sequence[str], sources: _Sources) -> list[Table | Costs | ClaimsTable]:
+def _write_tables(names: Sequence[str], formats: Sequence[str], sources: Sources) -> list[AnyTable]:
     """Write and print tables; nothing without a format. Returns them."""
     from rich.console import Console
 
@@ -276,11 +220,11 @@ def _write_tables(names: Sequence[str], formats: Sequence[str], sources: _Source
 
     if not names or not formats:
         return []
-    tables = [_build(name, sources, sources.evidence) for name in names]
+    tables = [build_table(name, sources, sources.evidence) for name in names]
     folder = _folder(sources, "tables")
     for table in tables:  # all files before the first line of output, whose reader may leave early
         for suffix in formats:
-            write_bytes(folder / f"{table.name}.{suffix}", _rendered(table, suffix).encode())
+            write_bytes(folder / f"{table.name}.{suffix}", rendered(table, suffix).encode())
     console = Console(highlight=False)
     for table in tables:
         if isinstance(table, costs.Costs):
@@ -294,7 +238,7 @@ def _write_tables(names: Sequence[str], formats: Sequence[str], sources: _Source
     return tables
 
 
-def _write_page(built: Sequence[Table | Costs | ClaimsTable], sources: _Sources) -> None:
+def _write_page(built: Sequence[AnyTable], sources: Sources) -> None:
     """Write the page; `built` are tables that need not be built again."""
     from tksbench.report.page.write import write_page
 
@@ -302,16 +246,17 @@ def _write_page(built: Sequence[Table | Costs | ClaimsTable], sources: _Sources)
     sys.stdout.write(f"written to {path}\n")
 
 
-def _write_figures(names: Sequence[str], sources: _Sources) -> None:
+def _write_figures(names: Sequence[str], sources: Sources) -> None:
     if not names:
         return
+    from tksbench.report.drift import local_runs
     from tksbench.report.figures import describe, write_figure
 
     folder = _folder(sources, "figures")
     lacking = False
     for name in names:  # one after another, since an embedding at full scale takes a minute
-        figure = _figure(name, sources, sources.evidence)
-        files = write_figure(figure, folder, _local_runs(figure, sources))
+        figure = build_figure(name, sources, sources.evidence)
+        files = write_figure(figure, folder, local_runs(figure, sources))
         lacking |= any(panel.missing for panel in figure.panels)
         lines = [f"{folder / files[0]}, .png, .csv", *(f"  {line}" for line in describe(figure))]
         sys.stdout.write("\n".join(lines) + "\n")
@@ -320,7 +265,7 @@ def _write_figures(names: Sequence[str], sources: _Sources) -> None:
         sys.stdout.write("make figures trains what is missing (make figures SCALE=paper at full scale)\n")
 
 
-def _folder(sources: _Sources, name: str) -> Path:
+def _folder(sources: Sources, name: str) -> Path:
     from tksbench.runs import LedgerError
 
     folder = sources.ledger.root / name
@@ -331,11 +276,14 @@ def _folder(sources: _Sources, name: str) -> Path:
     return folder
 
 
-def _check(names: Sequence[str], figures: Sequence[str], options: argparse.Namespace, sources: _Sources) -> int:
+def _check(names: Sequence[str], figures: Sequence[str], options: argparse.Namespace, sources: Sources) -> int:
     """Compare the files of tables and figures with what the records give; problems go to standard error."""
-    drifts = [drift for name in names for suffix in options.format for drift in _drift(name, suffix, sources)]
-    drifts += [drift for name in figures for drift in _figure_drift(name, name in options.names, sources)]
+    from tksbench.report.drift import figure_drift, table_drift
+
+    found = [table_drift(name, suffix, sources) for name in names for suffix in options.format]
+    found += [figure_drift(name, sources, wanted=name in options.names) for name in figures]
     records = sources.ledger.root / "records"
+    drifts = [drift for drift in found if drift]
     drifts += [problem for problem in sources.evidence.problems if str(records) in problem]
     for drift in drifts:
         sys.stderr.write(f"drift: {drift}\n")
@@ -350,64 +298,3 @@ def _check(names: Sequence[str], figures: Sequence[str], options: argparse.Names
         if unasked:
             sys.stdout.write(f"in none of them, as no recipe asks for such runs now: {', '.join(unasked)}\n")
     return FAILED if drifts else 0
-
-
-def _figure_drift(name: str, asked: bool, sources: _Sources) -> list[str]:
-    """What is wrong with a figure's files, if there are any, or if the command line names the figure."""
-    from tksbench.report.figures import made_from, to_csv
-
-    path = sources.ledger.root / "figures" / f"{name}.csv"
-    try:
-        stamp = made_from(name, path.parent)
-        if stamp is None:
-            return [f"{path}: missing; {_REBUILD} {name}"] if asked else []
-        evidence, gone = sources.evidence.restamped(stamp)
-    except ReportError as error:
-        return [f"{error}; {_REBUILD} {name}"]
-    except (ValueError, TypeError, KeyError):
-        return [f"{path}: what its drawings say of local runs is damaged; {_REBUILD} {name}"]
-    if gone:
-        return [f"{path}: holds run {gone[0]}, which is neither published nor on this machine; {_REBUILD} {name}"]
-    figure = _figure(name, sources, evidence)
-    return [] if to_csv(figure) == path.read_bytes() else [f"{path}: is not what the records give; {_REBUILD} {name}"]
-
-
-def _local_runs(figure: Figure | Scatter, sources: _Sources) -> str:
-    """The stamp of the runs that are not published, if a figure that `--check` compares shows any."""
-    from tksbench.report.figure_data import FIGURES
-    from tksbench.report.figures import to_csv
-
-    if figure.name not in FIGURES or not sources.evidence.local:
-        return ""
-    published = _figure(figure.name, sources, sources.evidence.only_published())
-    return "" if to_csv(published) == to_csv(figure) else replace(sources.evidence, states={}).stamp()
-
-
-def _figure(name: str, sources: _Sources, evidence: Evidence) -> Figure | Scatter:
-    from tksbench.report.cells import group_records
-    from tksbench.report.figures import make_figure
-
-    by_group = group_records((*evidence.published, *evidence.local))
-    return make_figure(name, sources.paper, sources.protocols, by_group, sources.ledger)
-
-
-def _drift(name: str, suffix: str, sources: _Sources) -> list[str]:
-    from tksbench.report.markup import stamp_of
-
-    path = sources.ledger.root / "tables" / f"{name}.{suffix}"
-    try:
-        text = path.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError):
-        return [f"{path}: missing or unreadable; {_REBUILD} {name}"]
-    try:
-        evidence, gone = sources.evidence.restamped(stamp_of(text))
-    except (ValueError, TypeError, KeyError):
-        return [f"{path}: its comment on local runs is damaged; {_REBUILD} {name}"]
-    if gone:
-        return [f"{path}: holds run {gone[0]}, which is neither published nor on this machine; {_REBUILD} {name}"]
-    built = _rendered(_build(name, sources, evidence), suffix)
-    if built == text:
-        return []
-    old, new = text.splitlines(), built.splitlines()
-    line = next((i for i, (a, b) in enumerate(zip(old, new, strict=False)) if a != b), min(len(old), len(new)))
-    return [f"{path}:{line + 1}: is not what the records give; {_REBUILD} {name}"]

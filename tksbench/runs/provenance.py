@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import platform
 import shlex
 import subprocess
@@ -15,6 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from tksbench.recipe import Run
+    from tksbench.runs.record import Record
 
 PACKAGES = (
     "accelerate",
@@ -97,6 +99,34 @@ def versions() -> dict[str, str]:
             found[name] = metadata.version(name)
         except metadata.PackageNotFoundError:
             continue
+    return found
+
+
+def state_name() -> str | None:
+    """A name of folders for this commit with these packages; None if the code has changes or no commit."""
+    here = git_state()
+    if here["commit"] is None or here["dirty"]:
+        return None
+    packages = hashlib.sha256(repr(sorted(versions().items())).encode()).hexdigest()
+    return f"{here['commit'][:12]}-{packages[:6]}"
+
+
+def told_apart(record: Record) -> list[str]:
+    """What is known to change the last bits of a record's run if it is trained here, a line each."""
+    proof, here, packages = record.provenance, git_state(), versions()
+    found = []
+    if proof.processes > 1:
+        found.append(f"the record was trained by {proof.processes} processes, this will be by one")
+    if record.cost.gpu_hours == 0 and record.cost.device != cpu_name():
+        found.append(f"the record is of {record.cost.device}, this is {cpu_name()}")
+    if proof.commit != here["commit"] or here["dirty"]:
+        found.append(f"the record is of commit {(proof.commit or 'unknown')[:12]}, this is another state of the code")
+    others = [
+        name for name in sorted(packages.keys() & proof.versions.keys()) if packages[name] != proof.versions[name]
+    ]
+    if others:
+        told = ", ".join(f"{name} {proof.versions[name]} (here {packages[name]})" for name in others)
+        found.append(f"the record is of {told}")
     return found
 
 

@@ -1,0 +1,96 @@
+"""Every table and figure by its name: which ones there are, and how one is built from given evidence."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, NamedTuple
+
+if TYPE_CHECKING:
+    from tksbench.report.claims_table import ClaimsTable
+    from tksbench.report.costs import Costs
+    from tksbench.report.evidence import Evidence
+    from tksbench.report.figure_data import Figure
+    from tksbench.report.figure_tsne import Scatter
+    from tksbench.report.groups import Candidate
+    from tksbench.report.paper import Paper
+    from tksbench.report.tables import Table
+    from tksbench.runs import Ledger
+
+    AnyTable = Table | Costs | ClaimsTable
+
+TEXTS = ("md", "tex")
+
+
+class Sources(NamedTuple):
+    """What tables and figures are built from.
+
+    Attributes:
+        paper: The paper's numbers, with rows of added methods.
+        protocols: From `groups.candidates`.
+        evidence: Records and states at hand.
+        ledger: The results folder.
+    """
+
+    paper: Paper
+    protocols: dict[str, list[Candidate]]
+    evidence: Evidence
+    ledger: Ledger
+
+
+def table_names(paper: Paper) -> list[str]:
+    """The paper's tables, costs, and claims if the paper makes any."""
+    from tksbench.report.claims_table import NAME as CLAIMS
+    from tksbench.report.costs import NAME as COSTS
+
+    return [*paper.tables, COSTS, *([CLAIMS] if paper.claims else [])]
+
+
+def build_table(name: str, sources: Sources, evidence: Evidence) -> AnyTable:
+    """Build one of `table_names`.
+
+    Args:
+        name: Its name.
+        sources: The paper's numbers and the recipes' protocols.
+        evidence: What the table may use; that of `sources`, or part of it.
+
+    Raises:
+        ReportError: results/paper.yaml has no such table.
+    """
+    from tksbench.launch.cost import estimate_gpu_hours
+    from tksbench.report import claims_table, costs, tables
+
+    if name == costs.NAME:
+        return costs.build_costs(sources.protocols, evidence)
+    if name == claims_table.NAME:
+        return claims_table.build_claims(sources.paper, sources.protocols, evidence, estimate_gpu_hours)
+    return tables.build_table(name, sources.paper, sources.protocols, evidence, estimate_gpu_hours)
+
+
+def rendered(table: AnyTable, suffix: str) -> str:
+    """The text of a table's file; `suffix` is one of `TEXTS`."""
+    from tksbench.report import claims_table, costs
+    from tksbench.report.markup import RENDERINGS
+
+    if isinstance(table, costs.Costs):
+        return {"md": costs.markdown, "tex": costs.latex}[suffix](table)
+    if isinstance(table, claims_table.ClaimsTable):
+        return {"md": claims_table.markdown, "tex": claims_table.latex}[suffix](table)
+    return RENDERINGS[suffix](table)
+
+
+def all_tables(sources: Sources, evidence: Evidence) -> dict[str, bytes]:
+    """The contents of all tables' files by file name."""
+    built = {name: build_table(name, sources, evidence) for name in table_names(sources.paper)}
+    return {f"{name}.{suffix}": rendered(built[name], suffix).encode() for name in built for suffix in TEXTS}
+
+
+def build_figure(name: str, sources: Sources, evidence: Evidence) -> Figure | Scatter:
+    """Collect the numbers of one of `figures.NAMES`; arguments as for `build_table`.
+
+    Raises:
+        ReportError: results/paper.yaml has no such figure.
+    """
+    from tksbench.report.cells import group_records
+    from tksbench.report.figures import make_figure
+
+    by_group = group_records((*evidence.published, *evidence.local))
+    return make_figure(name, sources.paper, sources.protocols, by_group, sources.ledger)

@@ -202,7 +202,7 @@ def test_claims_and_figures_name_runs_that_a_table_has(paper: dict[str, Any]) ->
 def test_claims_are_well_formed(paper: dict[str, Any]) -> None:
     claims = paper["claims"]
     assert len({c["id"] for c in claims}) == len(claims)
-    assert {c["kind"] for c in claims} == {"difference", "drop", "per_step"}
+    assert {c["kind"] for c in claims} == {"difference", "drop", "per_step", "narrows", "first_lowest"}
     for claim in claims:
         rest = set(claim) - {"decimals", "extends", "variant"}
         assert rest == {"id", "text", "kind", "metric", "a", "b", "value", "where"}

@@ -32,6 +32,12 @@ PER_STEP = f"""
 DROP = f"""
   - {{id: drop, text: TKS loses about 20 points at T = 1, kind: drop, metric: top1,
      a: {{run: {TKS}, steps: 2}}, b: {{run: {TKS}, steps: 1}}, value: 20, decimals: 0, where: figure 3}}"""
+NARROWS = f"""
+  - {{id: narrows, text: the lead is larger at T = 1, kind: narrows, metric: top1,
+     a: {{run: {BASELINE}, steps: 1}}, b: {{run: {TKS}, steps: 1}}, value: null, where: figure 3}}"""
+FIRST_LOWEST = f"""
+  - {{id: first, text: the first step is the worst, kind: first_lowest, metric: top1,
+     a: {{run: {TKS}}}, b: {{run: {TKS}}}, value: null, where: figure 4}}"""
 CITED = f"""
   - {{id: over-cited, text: "TKS beats [5]", kind: difference, metric: top1,
      a: {{run: {TKS}}}, b: {{table: table1, dataset: cifar10, ref: "5"}}, value: null, where: Table 1}}"""
@@ -164,6 +170,62 @@ def test_every_step_is_as_strong_as_its_weakest(world: World) -> None:
     assert result.best.p == pytest.approx(scipy_stats.ttest_rel(tks, baseline).pvalue)
 
 
+def measured(world: World, method: str, column: str) -> list[list[float]]:
+    """One metric at the best epoch, a row a seed."""
+    records = sorted(gather(world.ledger).published, key=lambda one: one.seed)
+    return [getattr(one.metrics.best, column) for one in records if one.spec.method.name == method]
+
+
+def test_a_lead_that_narrows_is_a_difference_of_differences(world: World) -> None:
+    publish(world, "mini", (60.0, 70.0, 80.5), (10.0, 36.0, 50.0))
+    (result,) = judge(world, NARROWS)
+    assert result.best is not None
+    first, both = zip(*measured(world, "baseline", "top1_prefix"), strict=True)
+    other, others = zip(*measured(world, "tks", "top1_prefix"), strict=True)
+    leads = [(a - b) - (c - d) for a, b, c, d in zip(first, other, both, others, strict=True)]
+    assert result.best.differences == pytest.approx(leads)
+    assert min(leads) > 5  # the worse of the two loses less by the first step alone
+    assert result.best.p == pytest.approx(scipy_stats.ttest_1samp(leads, 0).pvalue)
+    assert (result.verdict, result.best.mcnemar) == ("holds at scale mini (n=3)", ())
+    publish(world, "mini", (60.0, 70.0, 80.0), (60.5, 70.5, 80.5))
+    even = judge(world, NARROWS)[0]  # less than a sample apart: the scale of four rounded values
+    assert even.verdict == "undecided at scale mini (n=3)"
+    publish(world, "mini", (60.0, 70.0, 80.5), (60.0, 70.0, 80.5))
+    equal = judge(world, NARROWS)[0]
+    assert equal.best is not None
+    assert equal.best.p == 1.0
+    half = 4.3027 * 0.5 / 3**0.5 / 3**0.5  # of four values rounded to 0.5 points, over three seeds
+    assert equal.best.interval == pytest.approx((-half, half), abs=1e-3)
+
+
+def test_the_first_step_is_held_against_each_other_one(world: World) -> None:
+    publish(world, "mini", (60.0, 70.0, 80.5))
+    (result,) = judge(world, FIRST_LOWEST)
+    assert result.best is not None
+    rises = [second - first for first, second in measured(world, "tks", "top1_step")]
+    assert result.best.differences == pytest.approx(rises)
+    assert result.best.p == pytest.approx(scipy_stats.ttest_1samp(rises, 0).pvalue)
+    assert (result.best.step, result.best.steps_better) == (2, (1, 1))
+    assert result.verdict == "holds at scale mini (n=3)"
+
+
+def test_why_tells_what_is_compared_of_single_steps_and_of_leads(
+    world: World, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for seed in (42, 43):
+        world.finish(world.run("mini", "tks", seed), 60.0)
+        world.finish(world.run("mini", "baseline", seed), 50.0)
+    judge(world, NARROWS, FIRST_LOWEST)
+    assert main(["--why", "narrows"]) == 0
+    shown = capsys.readouterr().out
+    assert "best epoch, the difference at 1 time step less that at all\n" in shown
+    assert "McNemar" not in shown
+    assert main(["--why", "first"]) == 0
+    shown = capsys.readouterr().out
+    assert "best epoch, step 2 alone less step 1 alone\n" in shown
+    assert "0 in the second" in shown  # what step 1 has right, step 2 has as well
+
+
 def test_against_a_cited_number(world: World) -> None:
     publish(world, "mini", (80.0, 80.5, 81.0))
     assert [result.verdict for result in judge(world, CITED, UNKNOWN)] == [
@@ -174,8 +236,8 @@ def test_against_a_cited_number(world: World) -> None:
     result = judge(world, CITED, UNKNOWN)[0]
     assert result.verdict == "holds (n=3)"
     assert result.best is not None
-    # 67.04 is one run: the interval is of one further run of ours, mean 80.5, sd 0.5
-    half = 4.3027 * 0.5 * (4 / 3) ** 0.5
+    # 67.04 is one run, known to half a digit: the interval is of one further run of ours, mean 80.5, sd 0.5
+    half = 4.3027 * 0.5 * (4 / 3) ** 0.5 + 0.005
     assert result.best.interval == pytest.approx((13.46 - half, 13.46 + half), abs=1e-3)
 
 

@@ -6,6 +6,7 @@ import re
 
 from tksbench.report.markup import latex
 from tksbench.report.tables import Line, Table
+from tksbench.report.terminal import colour_of
 
 
 def line(dataset: str, architecture: str, method: str, metric: str, scale: str = "") -> Line:
@@ -58,3 +59,11 @@ def test_each_scale_has_a_mark_of_its_own_and_an_explanation() -> None:
     assert len(set(marks.values())) == len(scales)
     for scale in scales:
         assert (f"1.00{marks[scale]} & 2.00{marks[scale]} & 3" in tex) == (scale != "paper")
+
+
+def test_colours_tell_better_from_worse_whichever_way_the_metric_points() -> None:
+    good, bad = colour_of("above"), colour_of("below")
+    assert good != bad
+    assert colour_of("does not hold at scale mini (n=3)") == bad
+    assert [colour_of(word, less_is_better=True) for word in ("above", "below")] == [bad, good]
+    assert colour_of("holds (n=3)") == colour_of("reproduced", less_is_better=True) != ""

@@ -74,7 +74,15 @@ def test_the_summary_counts_verdicts_and_what_is_missing(world: World) -> None:
         world.publish(world.run(seed=seed), 78.0 + seed % 3)
         world.publish(world.run(seed=seed, method="baseline"), 60.0)
     html = " ".join(page(world).split())
-    assert "<b>one is reproduced</b>; ours is above in none and below in one." in html
+    assert "<b>one is reproduced</b>; ours is better in none and worse in one." in html
+    paper = world.root / "results" / "paper.yaml"  # of AURC, too much is worse
+    paper.write_text(
+        paper.read_text().replace(
+            "metric: aurc, value: null, source: unknown", "metric: aurc, value: 0.1, source: paper"
+        )
+    )
+    assert "ours is better in none and worse in two." in (worse := " ".join(page(world).split()))
+    assert worse.count('class="row less"') == 1
     assert "Six finished runs by two protocols (paper: 6), 6.0 hours of training, 3.0 GPU-hours" in html
 
 

@@ -115,6 +115,30 @@ def test_interval_against_one_cited_run_covers_no_difference() -> None:
     assert covered == np.mean([one.p >= 0.05 for one in found])
 
 
+def test_a_coarse_scale_raises_no_false_alarm() -> None:
+    # Seeds spread by less than one sample of the test set, and the cited run printed to one decimal: before the floor,
+    # a third of the draws had three equal runs, an interval of no width, and p = 0 against a run of their own kind.
+    sample = 100 / 870
+    runs = 84.1 + np.random.default_rng(8).normal(0, 0.05, (10_000, 4))
+    ours = (np.round(runs[:, :3] / sample) * sample).tolist()
+    cited = np.round(np.round(runs[:, 3] / sample) * sample, 1).tolist()
+    found = [
+        stats.one_against_runs(row, one, resolution=sample, rounding=0.05) for row, one in zip(ours, cited, strict=True)
+    ]
+    assert any(len(set(row)) == 1 for row in ours)
+    assert np.mean([one.p < 0.05 for one in found]) < 0.05
+    assert all((0.0 in one.interval) == (one.p >= 0.05) for one in found)
+
+
+def test_equal_runs_foretell_their_like_up_to_the_scale() -> None:
+    equal = [85.2, 85.2, 85.2]
+    assert stats.prediction_interval(equal) == (85.2, 85.2)
+    half = 4.3027 * 0.1 / 12**0.5 * (4 / 3) ** 0.5
+    assert stats.prediction_interval(equal, resolution=0.1) == pytest.approx((85.2 - half, 85.2 + half), abs=1e-4)
+    assert stats.one_against_runs(equal, 85.3).p == 0
+    assert stats.one_against_runs(equal, 85.3, resolution=0.1, rounding=0.05).p > 0.05
+
+
 def test_one_against_runs_equals_the_pooled_t_test_with_a_group_of_one() -> None:
     ours = [79.7, 80.1, 79.2, 80.4]
     expected = scipy_stats.ttest_ind_from_stats(np.mean(ours), np.std(ours, ddof=1), 4, 78.3, 0.0, 1)

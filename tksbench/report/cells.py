@@ -102,11 +102,11 @@ def build_cell(
     for candidate in protocols:
         if candidate.group in by_group:
             ours = summarize_runs(row.metric, candidate, by_group[candidate.group])
-            words = verdict(row.value, ours)
+            words = verdict(row, ours)
             p = None
             if row.value is not None and words in JUDGED:
-                field = FIELDS[row.metric]
-                p = one_against_runs([getattr(one.metrics.best, field) for one in ours.records], row.value).p
+                best, resolution = _best(row.metric, ours.records), resolution_of(row.metric, ours.records)
+                p = one_against_runs(best, row.value, resolution=resolution, rounding=row.half_digit).p
             return Cell(row, ours, words, p)
     return Cell(row, None, missing(protocols, states, estimate))
 
@@ -130,10 +130,10 @@ def group_records(records: Iterable[Record]) -> dict[str, list[Record]]:
 
 def summarize_runs(metric: Metric, candidate: Candidate, records: Sequence[Record]) -> Ours:
     """Means, spreads and both error bars of one metric over the seeds of one protocol."""
-    best = [float(getattr(record.metrics.best, FIELDS[metric])) for record in records]
+    best = _best(metric, records)
     last = [float(getattr(record.metrics.last, FIELDS[metric])) for record in records]
     summary = Summary(*mean_sd(best))
-    prediction = prediction_interval(best) if len(best) > 1 else None
+    prediction = prediction_interval(best, resolution=resolution_of(metric, records)) if len(best) > 1 else None
     test = None
     if metric != "aurc":
         low, high = wilson_interval(summary.mean / 100, records[0].test.n)
@@ -151,27 +151,38 @@ def summarize_runs(metric: Metric, candidate: Candidate, records: Sequence[Recor
     )
 
 
+def resolution_of(metric: Metric, records: Iterable[Record]) -> float:
+    """The least by which two values can differ: what one test sample is worth in points; 0 for AURC, which is fine."""
+    return 0.0 if metric == "aurc" else 100 / min(record.test.n for record in records)
+
+
+def _best(metric: Metric, records: Iterable[Record]) -> list[float]:
+    return [float(getattr(record.metrics.best, FIELDS[metric])) for record in records]
+
+
 def _optimism(record: Record) -> float:
     halves = [pair for pair in record.metrics.curve.test_top1_halves if pair]
     return best_epoch_optimism([even for even, _ in halves], [odd for _, odd in halves])
 
 
-def verdict(paper: float | None, ours: Ours) -> str:
+def verdict(row: Row, ours: Ours) -> str:
     """Judge the best-epoch mean against the paper's number, which is one run of unknown seed.
 
-    `reproduced`: the paper's number lies in the 95 % prediction interval of one further run of ours; `above` and
-    `below` say where ours lies otherwise. Only the paper's own protocol, with three seeds or more, is judged.
+    `reproduced`: the paper's number, as exactly as it is printed, lies in the 95 % prediction interval of one further
+    run of ours; `above` and `below` say where ours lies otherwise, for an AURC as well, of which less is better.
+    Only the paper's own protocol, with three seeds or more, is judged.
     """
     n = len(ours.records)
     if ours.candidate.scale != "paper":
         return f"not comparable (scale {ours.candidate.scale})"
-    if paper is None:
+    if row.value is None:
         return "not comparable (no paper value)"
     if n < MIN_RUNS or ours.prediction is None:
         return f"undecided (n={n})"
-    if paper in ours.prediction:
+    low, high = ours.prediction
+    if low - row.half_digit <= row.value <= high + row.half_digit:
         return "reproduced"
-    return "above" if ours.best.mean > paper else "below"
+    return "above" if ours.best.mean > row.value else "below"
 
 
 def missing(protocols: Sequence[Candidate], states: Mapping[str, str], estimate: Estimate) -> str:

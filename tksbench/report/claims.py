@@ -7,11 +7,12 @@ another scale than the paper's, never how large a difference is.
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, replace
 from itertools import product
 from typing import TYPE_CHECKING, Literal
 
-from tksbench.report.cells import FIELDS, MIN_RUNS, group_records, missing, rounded
+from tksbench.report.cells import FIELDS, MIN_RUNS, group_records, missing, resolution_of, rounded
 from tksbench.report.stats import (
     Interval,
     McNemar,
@@ -32,7 +33,7 @@ if TYPE_CHECKING:
     from tksbench.report.cells import Estimate
     from tksbench.report.evidence import Evidence
     from tksbench.report.groups import Candidate
-    from tksbench.report.paper import Claim, Metric, Paper, Side
+    from tksbench.report.paper import Claim, Paper, Row, Side
     from tksbench.runs.record import Record
 
     Pairs = Sequence[tuple[Record, Record | None]]  # None: side b is a cited number
@@ -48,15 +49,15 @@ class Comparison:
     Attributes:
         seeds: That both sides have.
         runs: Ids of side a's and side b's record, one pair a seed; None for a cited number.
-        differences: One a seed; of a per_step claim at `step`.
+        differences: One a seed; of a claim about each single step at `step`.
         mean: Of the differences.
         interval: 95 %; None below two seeds. Of the mean over pairs; against a cited number, of one further run of
             ours, since the cited number is one run as well.
-        p: Two-sided; None below two seeds. Of a per_step claim see `claims`.
+        p: Two-sided; None below two seeds. Of a claim about each single step see `claims`.
         p_holm: After Holm's correction over all claims, or all variants, that have a p.
         mcnemar: One a seed, on the two runs' right test samples; empty where the records do not hold these.
-        step: Of a per_step claim: the step (from 1) that supports it least.
-        steps_better: Of a per_step claim: at how many steps a is better on average, and of how many.
+        step: Of a claim about each single step: the step (from 1) that supports it least.
+        steps_better: Of such a claim: at how many steps a is better on average, and of how many.
         further: 95 % prediction interval of one further pair's difference, which the paper's is; None below two seeds.
         apart: Seeds whose two runs were trained on different kinds of machine, so that rounding is in their difference.
         machines: Kinds of machine that trained side a, each with its seeds.
@@ -111,7 +112,7 @@ def claims(
 ) -> list[ClaimResult]:
     """Judge every claim of the paper, in the order of results/paper.yaml.
 
-    A per_step claim says something of each step, so it is as strong as its weakest step (`weakest_difference`).
+    A claim about each single step is as strong as its weakest step (`weakest_difference`).
 
     Args:
         paper: The paper's numbers and claims.
@@ -148,47 +149,57 @@ def _compare_claim(
     return ClaimResult(claim, "", "", None, None, _missing(claim, protocols, by_group, states, estimate), "")
 
 
-def _compare(claim: Claim, pairs: Pairs, choice: Choice, cited: float | None) -> Comparison | None:
+def _compare(claim: Claim, pairs: Pairs, choice: Choice, cited: Row | None) -> Comparison | None:
     """None where a side is not known: a cited number, or more steps than the network has."""
-    if claim.kind == "per_step":
-        return _compare_steps(pairs, choice)
-    a = [_metric(one, claim.a, claim.metric, choice) for one, _ in pairs]
-    b = [_metric(other, claim.b, claim.metric, choice) if other else cited for _, other in pairs]
+    if claim.kind in ("per_step", "first_lowest"):
+        return _compare_steps(claim, pairs, choice)
+    a = [_metric(one, claim.a, claim, choice) for one, _ in pairs]
+    theirs = cited.value if cited else None
+    b = [_metric(other, claim.b, claim, choice) if other else theirs for _, other in pairs]
     known = [(x, y) for x, y in zip(a, b, strict=True) if x is not None and y is not None]
     if len(known) < len(pairs):
         return None
     result = None
     if len(known) > 1:
         values, others = [x for x, _ in known], [y for _, y in known]
+        resolution = _resolution(claim, pairs)
         if cited is None:
-            resolution = 0.0 if claim.metric == "aurc" else _resolution(pairs)
             result = paired_difference(values, others, resolution=resolution)
         else:
-            result = one_against_runs(values, cited)
+            result = one_against_runs(values, others[0], resolution=resolution, rounding=cited.half_digit)
     whole = claim.metric == "top1" and not (claim.a.steps or claim.b.steps)
-    return _comparison(pairs, [x - y for x, y in known], result, mcnemar=_mcnemar(pairs, choice) if whole else ())
+    tests = _mcnemar(pairs, choice) if whole else ()
+    return _comparison(claim, pairs, [x - y for x, y in known], result, mcnemar=tests)
 
 
-def _compare_steps(pairs: Pairs, choice: Choice) -> Comparison | None:
+def _compare_steps(claim: Claim, pairs: Pairs, choice: Choice) -> Comparison | None:
+    first = claim.kind == "first_lowest"  # then b is the first step, as often as there are others
     rows = [(_steps(a, choice), _steps(b, choice)) for a, b in pairs if b]
+    if first:
+        rows = [(a[1:], b[:1] * (len(a) - 1)) for a, b in rows]
     count = len(rows[0][0])
-    if any(len(side) != count for row in rows for side in row):
+    if count == 0 or any(len(side) != count for row in rows for side in row):
         return None
     steps = [([a[step] for a, _ in rows], [b[step] for _, b in rows]) for step in range(count)]
     means = [mean_sd([x - y for x, y in zip(a, b, strict=True)])[0] for a, b in steps]
     result = None
     if len(rows) > 1:
-        resolution = _resolution(pairs)
+        resolution = _resolution(claim, pairs)
         step, result = weakest_difference([paired_difference(a, b, resolution=resolution) for a, b in steps])
     else:
         step = means.index(min(means))
-    compared = _comparison(pairs, [x - y for x, y in zip(*steps[step], strict=True)], result)
-    return replace(compared, step=step + 1, steps_better=(sum(mean > 0 for mean in means), count))
+    compared = _comparison(claim, pairs, [x - y for x, y in zip(*steps[step], strict=True)], result)
+    return replace(compared, step=step + 1 + first, steps_better=(sum(mean > 0 for mean in means), count))
 
 
 def _comparison(
-    pairs: Pairs, differences: Sequence[float], result: PairedDifference | None, mcnemar: Iterable[McNemar] = ()
+    claim: Claim,
+    pairs: Pairs,
+    differences: Sequence[float],
+    result: PairedDifference | None,
+    mcnemar: Iterable[McNemar] = (),
 ) -> Comparison:
+    coarse = math.sqrt(2) * _resolution(claim, pairs)
     by_machine: dict[str, list[int]] = {}
     for record, _ in pairs:
         by_machine.setdefault(_machine(record), []).append(record.seed)
@@ -203,7 +214,7 @@ def _comparison(
         mcnemar=tuple(mcnemar),
         step=None,
         steps_better=None,
-        further=prediction_interval(differences) if len(differences) > 1 else None,
+        further=prediction_interval(differences, resolution=coarse) if len(differences) > 1 else None,
         apart=tuple(a.seed for a, b in pairs if b and _machine(a) != _machine(b)),
         machines=tuple((machine, tuple(seeds)) for machine, seeds in by_machine.items()),
     )
@@ -217,16 +228,20 @@ def _machine(record: Record) -> str:
     return f"{record.cost.device}{threads} (torch {proof.versions.get('torch', 'unknown')})"
 
 
-def _resolution(pairs: Pairs) -> float:
-    """What one test sample is worth, in points."""
-    return 100 / min(record.test.n for record, _ in pairs)
+def _resolution(claim: Claim, pairs: Pairs) -> float:
+    """Of one side: where that is a difference itself, it is as coarse as two values."""
+    one = resolution_of(claim.metric, (record for record, _ in pairs))
+    return math.sqrt(2) * one if claim.kind == "narrows" else one
 
 
-def _metric(record: Record, side: Side, metric: Metric, choice: Choice) -> float | None:
+def _metric(record: Record, side: Side, claim: Claim, choice: Choice) -> float | None:
     metrics = getattr(record.metrics, choice)
     if side.steps is None:
-        return float(getattr(metrics, FIELDS[metric]))
-    return metrics.top1_prefix[side.steps - 1] if side.steps <= len(metrics.top1_prefix) else None
+        return float(getattr(metrics, FIELDS[claim.metric]))
+    if side.steps > len(metrics.top1_prefix):
+        return None
+    at_few: float = metrics.top1_prefix[side.steps - 1]
+    return at_few - metrics.top1 if claim.kind == "narrows" else at_few
 
 
 def _steps(record: Record, choice: Choice) -> list[float]:
@@ -292,8 +307,7 @@ def _size(claim: Claim, compared: Comparison) -> str:
     """Whether the paper's difference, one run against one, could be one of ours; it is known to its last digit only."""
     if compared.n < MIN_RUNS or compared.further is None or claim.value is None:
         return "undecided"
-    half_digit = 0.5 * 10**-claim.decimals
-    if compared.further.low - half_digit <= claim.value <= compared.further.high + half_digit:
+    if compared.further.low - claim.half_digit <= claim.value <= compared.further.high + claim.half_digit:
         return "as stated"
     return "larger than stated" if abs(compared.mean) > abs(claim.value) else "smaller than stated"
 

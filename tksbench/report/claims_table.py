@@ -40,8 +40,8 @@ _NOTES = (
     "not hold, if it is worse with such a p; undecided otherwise, and below three seeds. Whether a difference is as "
     "large as stated is judged at scale paper only: as stated, if it lies in the 95 % prediction interval of one "
     "further pair of ours.",
-    "At every single time step: the row is the step that supports the claim least, with that step's interval and p "
-    "(times the number of steps where it speaks against the claim).",
+    "Of single time steps: the row is the step that supports the claim least, with that step's interval and p (times "
+    "the number of steps where it speaks against the claim).",
     *MARK_NOTES,
 )
 
@@ -83,17 +83,18 @@ def markdown(table: ClaimsTable) -> str:
 
 
 def brief(results: Sequence[ClaimResult]) -> str:
-    """One row of Markdown for each claim that runs speak to, at the epochs that are best on the test set."""
+    """One row of Markdown for each claim that runs speak to: verdict and p of the best epochs, beside them the last."""
     from tabulate import tabulate
 
     rows = []
     for result in results:
         if result.best is not None:
             mean, interval, _, corrected, _, n = numbers(result.best)
-            row = (headline(result), result.verdict, f"{mean} ({interval})", corrected, n)
+            last = "{} ({})".format(*numbers(result.last)) if result.last else _NONE
+            row = (headline(result), result.verdict, f"{mean} ({interval})", corrected, last, n)
             rows.append([escape_markdown(cell) for cell in row])
-    headers = ("", "verdict", "difference (95 %)", "p (Holm)", "n")
-    align = ("left", "left", "right", "right", "right")
+    headers = ("", "verdict", "best epoch (95 %)", "p (Holm)", "last epoch (95 %)", "n")
+    align = ("left", "left", "right", "right", "right", "right")
     return tabulate(rows, headers, tablefmt="pipe", disable_numparse=True, colalign=align)
 
 

@@ -39,18 +39,30 @@ class Row(_Part):
     architecture: str | None = None
     T: int | None = None
     star: bool = False
-    decimals: int | None = None
+    decimals: int = 2
     ref: str | None = None
     cell: str | None = None
     run: str | None = None
 
+    @property
+    def half_digit(self) -> float:
+        """By how much the printed value may lie off what was measured."""
+        return 0.5 * 10.0**-self.decimals
+
 
 class PaperTable(_Part):
-    """A table of the paper; rows in the printed order."""
+    """A table of the paper; rows in the printed order, with the table's decimals where they name none."""
 
     title: str
     decimals: int = 2
     rows: list[Row]
+
+    @model_validator(mode="after")
+    def _rows_have_decimals(self) -> PaperTable:
+        for index, row in enumerate(self.rows):
+            if "decimals" not in row.model_fields_set:
+                self.rows[index] = row.model_copy(update={"decimals": self.decimals})
+        return self
 
 
 class Dataset(_Part):
@@ -91,12 +103,13 @@ class Claim(_Part):
         id: Unique name.
         text: The claim in words.
         kind: "difference" between two sides; "drop": a and b are one run at many and at few steps; "per_step":
-            the difference at every single time step.
+            the difference at every single time step; "narrows": the difference at few steps less that at all;
+            "first_lowest": of one run, every other single time step less the first.
         metric: What is compared.
         a: The side said to be better.
         b: The other side.
         value: The difference that the paper states or its numbers give, None if there is none.
-        decimals: Digits of `value` after the point.
+        decimals: Digits of `value` after the point; it is known no better.
         where: Place in the paper.
         extends: Id of the paper's claim that this one carries over to another data set; None: it is the paper's own.
         variant: Key of the recipe that side b sets otherwise: a choice of the authors' code that the paper does not
@@ -105,7 +118,7 @@ class Claim(_Part):
 
     id: str
     text: str
-    kind: Literal["difference", "drop", "per_step"]
+    kind: Literal["difference", "drop", "per_step", "narrows", "first_lowest"]
     metric: Metric
     a: Side
     b: Side
@@ -114,6 +127,11 @@ class Claim(_Part):
     where: str
     extends: str | None = None
     variant: str | None = None
+
+    @property
+    def half_digit(self) -> float:
+        """By how much the stated value may lie off what was measured."""
+        return 0.5 * 10.0**-self.decimals
 
     @property
     def own(self) -> bool:
@@ -130,8 +148,12 @@ class Claim(_Part):
             raise ValueError(f"side b of a {self.kind} is a run")
         if self.kind == "drop" and (self.a.run != self.b.run or None in (self.a.steps, self.b.steps)):
             raise ValueError("a drop is of one run, with steps on both sides")
-        if self.kind == "per_step" and (self.a.steps or self.b.steps):
-            raise ValueError("a per_step claim names no steps: it is about all of them")
+        if self.kind in ("per_step", "first_lowest") and (self.a.steps or self.b.steps):
+            raise ValueError(f"a {self.kind} claim names no steps: it is about all of them")
+        if self.kind == "narrows" and (self.a.steps is None or self.a.steps != self.b.steps):
+            raise ValueError("a claim that a difference narrows names the same few steps on both sides")
+        if self.kind == "first_lowest" and self.a.run != self.b.run:
+            raise ValueError("a first_lowest claim is of one run")
         return self
 
 
@@ -148,11 +170,11 @@ class Paper(_Part):
         """Every number that is the paper's own, over all tables."""
         return (row for table in self.tables.values() for row in table.rows if row.cell)
 
-    def cited(self, side: Side) -> float | None:
-        """The number that a claim's side cites, or None if it is not established or stands there never or twice."""
+    def cited(self, side: Side) -> Row | None:
+        """The row that a claim's side cites, if it stands there once and its number is established."""
         rows = self.tables[side.table].rows if side.table in self.tables else []
-        values = [row.value for row in rows if (row.dataset, row.ref) == (side.dataset, side.ref)]
-        return values[0] if len(values) == 1 else None
+        found = [row for row in rows if (row.dataset, row.ref) == (side.dataset, side.ref)]
+        return found[0] if len(found) == 1 and found[0].value is not None else None
 
 
 def load_paper(results: Path) -> Paper:

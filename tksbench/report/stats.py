@@ -83,10 +83,18 @@ def mean_sd(values: Sequence[float]) -> tuple[float, float | None]:
     return mean, math.sqrt(math.fsum((value - mean) ** 2 for value in values) / (len(values) - 1))
 
 
-def prediction_interval(values: Sequence[float], level: float = 0.95) -> Interval:
+def prediction_interval(values: Sequence[float], level: float = 0.95, resolution: float = 0.0) -> Interval:
     """Interval that holds one further run: m -+ t(n-1) s sqrt(1 + 1/n).
 
     Source: Hahn and Meeker, Statistical Intervals, 1991, section 4.7 (one future observation, normal distribution).
+    Runs that are right on equally many samples show no certainty, but a coarse scale: s is no less than rounding to
+    the resolution leaves, sqrt(1/12) of it (Sheppard, Proc. London Math. Soc. 29 (1898) 353-380).
+
+    Args:
+        values: One a run.
+        level: Of the interval.
+        resolution: The least by which two values can differ: 100 / N for accuracies in percent on N samples, sqrt(2)
+            times as much for differences of two.
 
     Raises:
         StatsError: Fewer than two values.
@@ -97,8 +105,8 @@ def prediction_interval(values: Sequence[float], level: float = 0.95) -> Interva
     """
     if len(values) < 2:
         raise StatsError(f"a prediction interval needs two runs or more, got {len(values)}")
-    mean, sd = mean_sd(values)
-    half = _t_quantile(level, len(values) - 1) * (sd or 0.0) * math.sqrt(1 + 1 / len(values))
+    mean, error = _further_run(values, resolution)
+    half = _t_quantile(level, len(values) - 1) * error
     return Interval(mean - half, mean + half)
 
 
@@ -133,9 +141,8 @@ def paired_difference(
 
     Source: Student, The probable error of a mean, Biometrika 6 (1908) 1-25; p as `scipy.stats.ttest_rel`.
     Pairs that all differ by the same amount have an interval of no width, and p = 0 (or 1 if they are all equal),
-    unless a resolution is given: three pairs that differ by one test sample each show no certainty, but a coarse scale.
-    The spread is then no less than the rounding of two values leaves, sqrt(2/12) of it (Sheppard, Proc. London Math.
-    Soc. 29 (1898) 353-380).
+    unless a resolution is given: the spread is then no less than the rounding of two values leaves, sqrt(2/12) of it
+    (see `prediction_interval`).
 
     Args:
         a: One value a pair.
@@ -154,20 +161,30 @@ def paired_difference(
     return PairedDifference(mean, Interval(mean - half, mean + half), _two_sided_p(mean, error, len(a) - 1), len(a))
 
 
-def one_against_runs(values: Sequence[float], one: float, level: float = 0.95) -> PairedDifference:
+def one_against_runs(
+    values: Sequence[float], one: float, level: float = 0.95, resolution: float = 0.0, rounding: float = 0.0
+) -> PairedDifference:
     """Mean of the runs less one further run, with interval and two-sided p: is that run one of their kind?
 
-    Student's t with the error s sqrt(1 + 1/n), since the single run varies as much as each of ours. `one` lies in
-    `prediction_interval(values)` just when p is at least 0.05. Source: Crawford and Howell, The Clinical
+    Student's t with the error s sqrt(1 + 1/n), since the single run varies as much as each of ours. `one` lies within
+    `rounding` of `prediction_interval(values)` just when p is at least 0.05. Source: Crawford and Howell, The Clinical
     Neuropsychologist 12 (1998) 482-486.
+
+    Args:
+        values: One a run.
+        one: The single run's.
+        level: Of the interval.
+        resolution: As for `prediction_interval`.
+        rounding: By how much `one` may lie off what was measured: half of its last printed digit. The interval is
+            that much wider, and p that of the nearest value that would be printed so.
 
     Raises:
         StatsError: Fewer than two values.
     """
-    interval = prediction_interval(values, level)
-    mean, sd = mean_sd(values)
-    p = _two_sided_p(mean - one, (sd or 0.0) * math.sqrt(1 + 1 / len(values)), len(values) - 1)
-    return PairedDifference(mean - one, Interval(interval.low - one, interval.high - one), p, len(values))
+    low, high = prediction_interval(values, level, resolution)
+    mean, error = _further_run(values, resolution)
+    p = _two_sided_p(max(abs(mean - one) - rounding, 0.0), error, len(values) - 1)
+    return PairedDifference(mean - one, Interval(low - one - rounding, high - one + rounding), p, len(values))
 
 
 def weakest_difference(differences: Sequence[PairedDifference]) -> tuple[int, PairedDifference]:
@@ -258,6 +275,12 @@ def best_epoch_optimism(half_a: Sequence[float], half_b: Sequence[float]) -> flo
         raise StatsError(f"two half curves of equal length are needed, got {a.size} and {b.size} epochs")
     best_a, best_b = int(a.argmax()), int(b.argmax())
     return float((a[best_a] - b[best_a] + b[best_b] - a[best_b]) / 2 / math.sqrt(2))
+
+
+def _further_run(values: Sequence[float], resolution: float) -> tuple[float, float]:
+    """Mean of the runs, and the standard error of one further run less that mean."""
+    mean, sd = mean_sd(values)
+    return mean, max(sd or 0.0, resolution / math.sqrt(12)) * math.sqrt(1 + 1 / len(values))
 
 
 def _two_sided_p(difference: float, error: float, freedom: int) -> float:

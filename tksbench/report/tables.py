@@ -24,7 +24,10 @@ _SOURCE_MARKS = {"paper": "", "cited-work": " (c)", "inferred": " (i)", "unknown
 
 @dataclass(frozen=True)
 class Line:
-    """One row of a rendered table: plain text, not yet escaped for any format. `scale` is "" where nothing is ours."""
+    """One row of a rendered table: plain text, not yet escaped for any format. `scale` is "" where nothing is ours.
+
+    `less_is_better` is no text of the row: it says on which side of the paper's number the good numbers are.
+    """
 
     dataset: str
     method: str
@@ -39,6 +42,7 @@ class Line:
     run_interval: str
     test_interval: str
     verdict: str
+    less_is_better: bool = False
 
 
 @dataclass(frozen=True)
@@ -89,7 +93,7 @@ def build_table(
     by_group = group_records((*mine.published, *mine.local))
     found = [build_cell(row, protocols.get(row.run or "", ()), by_group, mine.states, estimate) for row in rows]
     cells = corrected(found)
-    lines = tuple(_line(cell, paper, paper.tables[name].decimals) for cell in cells)
+    lines = tuple(_line(cell, paper) for cell in cells)
     metrics = {row.metric for row in rows}
     return Table(
         name=name,
@@ -102,7 +106,7 @@ def build_table(
     )
 
 
-def _line(cell: Cell, paper: Paper, decimals: int) -> Line:
+def _line(cell: Cell, paper: Paper) -> Line:
     row, ours = cell.row, cell.ours
     return Line(
         dataset=paper.datasets[row.dataset].printed if row.dataset in paper.datasets else row.dataset,
@@ -110,7 +114,7 @@ def _line(cell: Cell, paper: Paper, decimals: int) -> Line:
         architecture=row.architecture or NONE,
         steps=NONE if row.T is None else str(row.T),
         metric=METRICS[row.metric],
-        paper=_paper_value(row, decimals),
+        paper=_paper_value(row),
         best=_mean_sd(ours.best) if ours else NONE,
         last=_mean_sd(ours.last) if ours else NONE,
         n=str(len(ours.records)) if ours else NONE,
@@ -118,14 +122,14 @@ def _line(cell: Cell, paper: Paper, decimals: int) -> Line:
         run_interval=_interval(ours.prediction if ours else None),
         test_interval=_interval(ours.test if ours else None),
         verdict=cell.verdict,
+        less_is_better=row.metric == "aurc",
     )
 
 
-def _paper_value(row: Row, decimals: int) -> str:
+def _paper_value(row: Row) -> str:
     if row.value is None:
         return NONE if row.source == "added" else "?"
-    digits = decimals if row.decimals is None else row.decimals
-    return f"{row.value:.{digits}f}{_SOURCE_MARKS[row.source]}"
+    return f"{row.value:.{row.decimals}f}{_SOURCE_MARKS[row.source]}"
 
 
 def _mean_sd(summary: Summary) -> str:
@@ -142,15 +146,17 @@ _ALWAYS = (
     "picked on the test set, which flatters it; the verdict judges it, the last epoch is free of that choice.",
     f"{INTERVAL_NOTE} prediction interval of one further run of ours (two seeds or more). "
     "Test 95 %: Wilson interval of our best-epoch accuracy, the error of a test set of this size.",
-    "Verdict: reproduced, if the paper's number lies in the run interval; above or below, if ours lies off it; "
-    "undecided with fewer than three seeds; only scale paper is held against the paper's number.",
+    "Verdict: reproduced, if the paper's number, to its last printed digit, lies in the run interval; above or below, "
+    "if ours lies off it (of AURC less is better); undecided with fewer than three seeds; only scale paper is held "
+    "against the paper's number.",
 )
 _SCALE_NOTES = {
     "paper": "paper: the full protocol",
-    "budget": "budget: fewer epochs, all else as the paper, one H100-class GPU",
+    "budget": "budget: fewer epochs with a shorter warm-up, on CIFAR bfloat16, all else as the paper",
     "mini": "mini: real data, less of everything: width, image size, epochs, augmentation (crop and flip even "
-    "where the row is starred), teacher weight",
-    "smoke": "smoke: narrow network, small images, very few epochs, a small part of the data, a weaker teacher",
+    "where the row is starred), teacher weight, of some sets the images; batch size and learning rates to match",
+    "smoke": "smoke: narrow network, small images, very few epochs, a small part of the data, a weaker teacher; batch "
+    "size and learning rates to match",
 }
 
 

@@ -22,8 +22,8 @@ _NARROW_COLUMNS = ("method", "architecture", "metric", "paper", "best", "n", "ve
 _COLOURS = {  # told apart by the word as well; blue and orange rather than green and red
     "reproduced": "bold blue",
     "holds": "bold blue",
-    "above": "bold cyan",
-    "below": "bold dark_orange",
+    "better": "bold cyan",
+    "worse": "bold dark_orange",
     "failed": "bold red",
     "running": "yellow",
     "cited": "dim",
@@ -58,11 +58,12 @@ def show(table: Table, console: Console) -> None:
 
 def _cell(line: Line, name: str) -> Text:
     text = str(getattr(line, name))
-    return Text(text, style=colour_of(text) if name == "verdict" else "")
+    return Text(text, style=colour_of(text, less_is_better=line.less_is_better) if name == "verdict" else "")
 
 
-def colour_of(verdict: str) -> str:
+def colour_of(verdict: str, *, less_is_better: bool = False) -> str:
     """Style of a verdict, by its first words."""
-    if verdict.startswith("does not hold"):
-        return _COLOURS["below"]
-    return _COLOURS.get(verdict.split(" ")[0], "")
+    word = "worse" if verdict.startswith("does not hold") else verdict.split(" ")[0]
+    if word in ("above", "below"):
+        word = "better" if (word == "above") != less_is_better else "worse"
+    return _COLOURS.get(word, "")

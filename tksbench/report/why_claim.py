@@ -64,17 +64,21 @@ def _pair_lines(
     claim: Claim, choice: Choice, compared: Comparison, evidence: Evidence, ledger: Ledger
 ) -> Iterator[str]:
     records = {record.id: record for record in (*evidence.published, *evidence.local)}
-    yield f"{choice} epoch" + (f", step {compared.step} alone" if compared.step else "")
+    first = claim.kind == "first_lowest"
+    at = f", step {compared.step} alone" + " less step 1 alone" * first if compared.step else ""
+    if claim.kind == "narrows":
+        at = f", the difference at {claim.a.steps} time step{'s' * (claim.a.steps != 1)} less that at all"
+    yield f"{choice} epoch{at}"
     mean, interval, p, corrected, _, n = numbers(compared)
     yield f"  difference {mean} (95 %: {interval}), n = {n}; p {p}, after Holm's correction {corrected}"
     for machine, seeds in compared.machines:
         yield f"  seed {', '.join(map(str, seeds))}: on {machine}"
     for seed, (a, b), difference in zip(compared.seeds, compared.runs, compared.differences, strict=True):
         yield f"  seed {seed}: {difference:+z.2f} (run {a} less {f'run {b}' if b else 'the cited number'})"
-        if b is None:
+        if b is None or claim.kind == "narrows":  # two runs at two lengths each: no pair of classifiers to test
             continue
-        sides = ((records[a], claim.a), (records[b], claim.b))
-        right = [_right(record, side, choice, compared.step, ledger) for record, side in sides]
+        sides = ((records[a], claim.a, compared.step), (records[b], claim.b, 1 if first else compared.step))
+        right = [_right(record, side, choice, step, ledger) for record, side, step in sides]
         if right[0] is not None and right[1] is not None and right[0].shape == right[1].shape:
             test = mcnemar_exact(right[0], right[1])
             yield f"    McNemar: {test.only_a} samples right in the first only, {test.only_b} in the second,"

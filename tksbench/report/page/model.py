@@ -97,6 +97,7 @@ class Summary(NamedTuple):
     Attributes:
         own: The paper's own numbers, cells of all tables.
         counts: Cells of each kind of verdict, those with any.
+        better: Cells whose number is off the paper's on the good side; `worse`: on the other.
         runs: Finished runs that a recipe names.
         protocols: Under how many protocols.
         scales: Finished runs of each scale.
@@ -110,6 +111,8 @@ class Summary(NamedTuple):
 
     own: int
     counts: tuple[tuple[str, int], ...]
+    better: int
+    worse: int
     runs: int
     protocols: int
     scales: tuple[tuple[str, int], ...]
@@ -224,6 +227,8 @@ def _summary(
 ) -> Summary:
     cells = [cell for table in tables for cell in table.cells if cell.row.cell]
     counts = Counter(kind_of(cell.verdict) for cell in cells)
+    off = [cell for cell in cells if cell.verdict in ("above", "below")]
+    better = sum((cell.verdict == "above") != (cell.row.metric == "aurc") for cell in off)
     known = {one.group for found in protocols.values() for one in found}
     records = [record for group in by_group if group in known for record in by_group[group]]
     best = {run: protocols[run][0] for run in wanted}
@@ -232,6 +237,8 @@ def _summary(
     return Summary(
         own=len(cells),
         counts=tuple((kind, counts[kind]) for kind in KINDS if counts[kind]),
+        better=better,
+        worse=len(off) - better,
         runs=len(records),
         protocols=len({record.group for record in records}),
         scales=tuple(sorted(Counter(record.scale for record in records).items())),

@@ -404,3 +404,24 @@ def test_vgg_names_the_size_it_was_built_for() -> None:
 def test_bad_options_are_named(options: dict[str, object], message: str) -> None:
     with pytest.raises(SnnError, match=message):
         build("vgg_snn", **options)
+
+
+@pytest.mark.parametrize("name", EVERY)
+def test_under_autocast_the_head_computes_in_float32(name: str) -> None:
+    model = tiny(name).eval()
+    heads = [one for one in model.modules() if isinstance(one, nn.Linear)]
+    assert heads
+    seen: list[bool] = []
+
+    def compare(layer: nn.Module, inputs: tuple[Tensor, ...], out: Tensor) -> None:
+        assert isinstance(layer, nn.Linear)
+        with torch.autocast("cpu", enabled=False):
+            seen.append(torch.equal(out, nn.functional.linear(inputs[0].float(), layer.weight, layer.bias)))
+
+    for head in heads:
+        head.register_forward_hook(compare)
+    x = torch.rand(2, 3, 16, 16) if name != "vgg_snn" else torch.rand(2, 3, 2, 16, 16)
+    with torch.no_grad(), torch.autocast("cpu", dtype=torch.bfloat16):
+        logits = model(x)
+    assert logits.dtype == torch.float32
+    assert seen == [True] * len(heads)

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import math
 
+import torch
 from torch import Tensor, nn
 
 from tksbench.snn.errors import SnnError
@@ -38,6 +39,22 @@ def kaiming_init(model: nn.Module) -> None:
     for module in model.modules():
         if isinstance(module, nn.Conv2d):
             nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
+
+
+class Linear(nn.Linear):
+    """A linear layer of a head, in float32 under autocast too.
+
+    What it gives are logits, from which accuracies, confidences and the teacher's "right" steps are taken, or the
+    current of the last neurons. With the eight bits of bfloat16 logits tie, and with them classes and confidences.
+    """
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Return [..., out_features] of [..., in_features]."""
+        device = x.device.type
+        if not (torch.amp.is_autocast_available(device) and torch.is_autocast_enabled(device)):
+            return super().forward(x)
+        with torch.autocast(device, enabled=False):
+            return super().forward(x.float())
 
 
 class ConvNormLIF(nn.Module):

@@ -9,7 +9,7 @@ from timm.models import register_model
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from tksbench.snn.layers import ConvNormLIF, SpikingNetwork, conv, scale_channels
+from tksbench.snn.layers import ConvNormLIF, Linear, SpikingNetwork, conv, scale_channels
 from tksbench.snn.neuron import LIF, Backend
 from tksbench.snn.normlif import norm_lif
 from tksbench.snn.options import without_timm_options
@@ -88,9 +88,9 @@ class SpikingResNet19(SpikingNetwork):
                 )
                 channels = out
         hidden = scale_channels(HEAD_FEATURES, width)
-        self.fc1 = nn.Linear(channels, hidden)
+        self.fc1 = Linear(channels, hidden)
         self.lif = LIF(backend=backend)
-        self.fc2 = nn.Linear(hidden, num_classes)
+        self.fc2 = Linear(hidden, num_classes)
 
     def classify(self, x: Tensor, steps: int, repeats: int) -> Tensor:
         """Return logits [steps * B, num_classes]."""

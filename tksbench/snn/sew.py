@@ -8,7 +8,7 @@ from timm.models import register_model
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from tksbench.snn.layers import ConvNormLIF, SpikingNetwork, kaiming_init, scale_channels
+from tksbench.snn.layers import ConvNormLIF, Linear, SpikingNetwork, kaiming_init, scale_channels
 from tksbench.snn.neuron import LIF, Backend
 from tksbench.snn.options import without_timm_options
 
@@ -100,10 +100,10 @@ class SEWResNet(SpikingNetwork):
         self.fc1: nn.Module | None = None
         if cifar:
             hidden = scale_channels(256, width)
-            self.fc1 = nn.Linear(channels, hidden)
+            self.fc1 = Linear(channels, hidden)
             self.lif = LIF(backend=backend)
             channels = hidden
-        self.fc = nn.Linear(channels, num_classes)
+        self.fc = Linear(channels, num_classes)
         kaiming_init(self)
 
     def classify(self, x: Tensor, steps: int, repeats: int) -> Tensor:

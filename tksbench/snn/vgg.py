@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from tksbench.snn.errors import SnnError
-from tksbench.snn.layers import ConvNormLIF, SpikingNetwork, scale_channels
+from tksbench.snn.layers import ConvNormLIF, Linear, SpikingNetwork, scale_channels
 from tksbench.snn.options import without_timm_options
 
 if TYPE_CHECKING:
@@ -58,7 +58,7 @@ class VGGSNN(SpikingNetwork):
                 layers.append(ConvNormLIF(channels, out, 3, backend=backend))
                 channels = out
             self.stages.append(layers)
-        self.fc = nn.Linear(channels * side * side, num_classes)
+        self.fc = Linear(channels * side * side, num_classes)
 
     def classify(self, x: Tensor, steps: int, repeats: int) -> Tensor:
         """Return logits [steps * B, num_classes]."""

@@ -145,6 +145,6 @@ def _outside(method: CustomMethod) -> Callable[..., Tensor]:
 
 
 def autocast(spec: NumericsSpec, device: torch.device) -> Callable[[], Any]:
-    """A context for the forward pass: bfloat16 convolutions where asked for, neuron and loss stay float32."""
+    """A context for the forward pass: bfloat16 convolutions where asked for; neurons, heads and loss stay float32."""
     enabled = spec.precision == "bf16"
     return functools.partial(torch.autocast, device_type=device.type, dtype=torch.bfloat16, enabled=enabled)

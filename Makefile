@@ -72,7 +72,7 @@ torture: env  ## kill, flood and damage runs at length; results/torture.md
 	$(PY) -m tests.torture $(ARGS)
 
 .PHONY: docs
-docs:  ## build the documentation into build/docs, without the network; fails on any warning
+docs:  ## build the documentation into build/docs, to be read without a network; fails on any warning
 	@$(PYTHON) .ci/setup_venv.py $(VENV) docs
 	@NO_MKDOCS_2_WARNING=1 $(PY) -m mkdocs build --quiet --clean
 	@echo 'open build/docs/index.html (its search needs: $(PY) -m http.server -d build/docs)'

@@ -55,7 +55,8 @@ def draw(table: Table) -> str:
     console.print()
     console.width = 80  # what the table is laid out for; two more keep the picture from cutting its edge
     show(table, console)
-    return console.export_svg(title="tksbench")
+    # rich has the picture fetch a font; any monospaced one does, and nothing here needs a network
+    return re.sub(r"\s*@font-face \{[^}]*\}", "", console.export_svg(title="tksbench"))
 
 
 def words(picture: str) -> str:
@@ -85,7 +86,7 @@ def main() -> int:
     wanted = {path: filled(pages[path], name, blocks[name]) for name, path in CLAIMS.items()}
     drifted = [path for path in wanted if wanted[path] != pages[path]]
     for figure in re.findall(r"!\[[^\]]*\]\(([^)]+)\)", pages[ROOT / "README.md"]):
-        if not (ROOT / figure).exists():
+        if ROOT / figure != PICTURE and not (ROOT / figure).exists():
             sys.stderr.write(f"missing: {figure}, which README.md shows\n")
             return 1
     if not PICTURE.exists() or words(PICTURE.read_text(encoding="utf-8")) != words(picture):

@@ -59,7 +59,7 @@ def cheap(command: str) -> tuple[list[str], set[int]]:
         return ["bash", "-n", str(ROOT / words[0])], {0}
     if words[0] in ("eval", "for"):
         return ["bash", "-n", "-c", command], {0}
-    if words[0] == "squeue":
+    if words[0] in ("squeue", "export"):
         return ["true"], {0}
     assert words[:2] == ["python", "-m"], f"teach tests/test_docs.py to run: {command}"
     module, rest = words[2], words[3:]

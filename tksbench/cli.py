@@ -103,9 +103,11 @@ def run_script(command: CommandMain) -> NoReturn:
     try:
         code = run_command(command)
         sys.stdout.flush()
-    except BrokenPipeError:  # `... --plan | head`: the reader has seen enough
+    except (BrokenPipeError, SystemExit) as error:  # `... --plan | head`: the reader has seen enough
+        if isinstance(error, SystemExit) and not isinstance(error.__context__, BrokenPipeError):
+            raise
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        code = 0
+        code = 0  # rich turns a broken pipe into SystemExit(1)
     sys.exit(code)
 
 
@@ -139,5 +141,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     return run_command(command, rest)
 
 
+def script() -> NoReturn:
+    """The console script, and `python -m tksbench`."""
+    run_script(main)
+
+
 if __name__ == "__main__":
-    sys.exit(main())
+    script()

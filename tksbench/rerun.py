@@ -53,7 +53,7 @@ def main(argv: list[str] | None = None) -> int:
     if first.record is None:
         raise ReportError(f"{first.path}: not finished; only what has a record can be made again")
     run = run_of(first.record)
-    again = _place(options.into, run)
+    again = _place(Path(options.into), run)
     made = again.run_dir(run.id)
     if made.record.resolve() == first.path.resolve():
         raise ReportError(f"{first.path}: lies where the run would be made again; choose another folder with --into")
@@ -144,12 +144,14 @@ def _parse(words: Sequence[str]) -> argparse.Namespace:
     parser.add_argument("record", metavar="RUN", help="what a run's id begins with, a record, or a run's folder")
     parser.add_argument(
         "--into",
-        type=Path,
-        default=Path("build/rerun"),
+        default="build/rerun",
         metavar="FOLDER",
         help="gets a results folder for each state of the code (default %(default)s)",
     )
-    return parser.parse_args(words)
+    options = parser.parse_args(words)
+    if not options.into:
+        parser.error("--into: '' names no folder")
+    return options
 
 
 if __name__ == "__main__":

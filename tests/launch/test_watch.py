@@ -10,6 +10,7 @@ import pytest
 from rich.console import Console
 
 from tksbench.launch import watch as module
+from tksbench.launch.cluster import Queue
 from tksbench.launch.plan import collect_runs
 from tksbench.launch.watch import Board, Watcher, picture, watch
 from tksbench.runs import Lease, Status, append_jsonl, attempt_ended, write_json
@@ -89,9 +90,36 @@ def test_a_failed_run_that_slurm_will_start_again_is_pending(
     runs: list[Run], ledger: Ledger, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     attempt_ended(ledger.prepare(runs[0]), "failed", "disk full")
-    monkeypatch.setattr(module, "queue_notes", lambda ledger, tell: {runs[0].id: "job 7_0 is PENDING"})
-    [(_, status, state)] = Watcher(ledger, lambda: runs[:1]).read().rows
+    queue = Queue({runs[0].id: "job 7_0 is PENDING"}, frozenset([runs[0].id]))
+    monkeypatch.setattr(module, "ask_queue", lambda ledger, tell: queue)
+    board = Watcher(ledger, lambda: runs[:1]).read()
+    [(_, status, state)] = board.rows
     assert (state, status.reason) == ("pending", "disk full; job 7_0 is PENDING")
+    assert board.moving
+
+
+@pytest.mark.parametrize("queued", [frozenset(), None])
+def test_what_nobody_trains_is_waited_for_a_while_only(
+    runs: list[Run], ledger: Ledger, monkeypatch: pytest.MonkeyPatch, queued: frozenset[str] | None
+) -> None:
+    attempt_ended(ledger.prepare(runs[0]), "interrupted", "SIGINT")
+    slept: list[float] = []
+    monkeypatch.setattr(module.time, "monotonic", lambda: sum(slept))
+    monkeypatch.setattr(module, "ask_queue", lambda ledger, tell: Queue({}, queued))
+
+    def sleep(seconds: float) -> None:
+        slept.append(seconds)
+        if sum(slept) > 1000:
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr(module.time, "sleep", sleep)
+    console = _console()
+    status = watch(console, ledger, lambda: runs)
+    if queued is None:  # Slurm cannot be asked: it may start them yet
+        assert (status, sum(slept) > 1000) == (130, True)
+    else:
+        assert (status, 30 <= sum(slept) < 40) == (1, True)
+        assert "2 pending, which nobody trains now" in _text(console)
 
 
 def test_the_widest_picture_fits_80_columns(runs: list[Run]) -> None:

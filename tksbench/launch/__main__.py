@@ -159,7 +159,7 @@ def _parse(words: Sequence[str]) -> argparse.Namespace:
     parser.add_argument("--cancel", action="store_true", help="cancel the Slurm jobs of these runs, and no others")
     parser.add_argument("--status", action="store_true", help="show how the runs stand; without a recipe, all of them")
     parser.add_argument(
-        "--watch", action="store_true", help="with --status: again and again, until nothing is running or pending"
+        "--watch", action="store_true", help="with --status: again and again, until nothing is running or queued"
     )
     parser.add_argument("--json", action="store_true", help="with --plan or --status: print JSON")
     options = parser.parse_intermixed_args(words)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections import Counter
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from tksbench.launch.errors import LaunchError
 from tksbench.launch.scheduler import has_slurm
@@ -24,6 +24,13 @@ if TYPE_CHECKING:
     from tksbench.runs import Ledger
 
 _BAD_INPUT = 2
+
+
+class Queue(NamedTuple):
+    """What Slurm and the submissions say of runs, by id, and which runs it will start; None: it cannot be asked."""
+
+    notes: dict[str, str]
+    queued: frozenset[str] | None
 
 
 def add_queue(items: Sequence[Item], ledger: Ledger, *, strict: bool) -> list[Item]:
@@ -46,24 +53,34 @@ def add_queue(items: Sequence[Item], ledger: Ledger, *, strict: bool) -> list[It
         return list(items)
 
 
-def queue_notes(ledger: Ledger, unknown: Callable[[str], None] | None = None) -> dict[str, str]:
+def queue_notes(ledger: Ledger) -> dict[str, str]:
     """What Slurm says of each queued run, by id, and why jobs were refused or never began.
+
+    If Slurm cannot be asked, a note on standard error says why.
+    """
+    return ask_queue(ledger, _unknown).notes
+
+
+def ask_queue(ledger: Ledger, unknown: Callable[[str], None]) -> Queue:
+    """The queue as far as it concerns a results folder.
 
     Args:
         ledger: The results folder that the jobs belong to.
-        unknown: Told why Slurm cannot be asked; None writes a note to standard error.
+        unknown: Told why Slurm cannot be asked.
     """
     root = submissions_root(ledger)
     notes = refusals(root, queue_known=True)  # before Slurm is asked: what is submitted meanwhile is not gone
     queued: dict[str, str] = {}
+    known = True
     if has_open(ledger):
         try:
             queued = {run: str(found.task) for run, found in look(ledger).items()}
         except LaunchError as error:
-            (unknown or _unknown)(str(error))
-            notes = refusals(root, queue_known=False)
+            unknown(str(error))
+            notes, known = refusals(root, queue_known=False), False
     # somebody may train it here meanwhile
-    return {run: note for run, note in notes.items() if ledger.status(run).state != "running"} | queued
+    notes = {run: note for run, note in notes.items() if ledger.status(run).state != "running"}
+    return Queue(notes | queued, frozenset(queued) if known else None)
 
 
 def print_scripts(console: Console, items: Sequence[Item], ledger: Ledger, profile: SlurmProfile) -> None:
@@ -74,7 +91,8 @@ def print_scripts(console: Console, items: Sequence[Item], ledger: Ledger, profi
         if hours and array.resources.gpus:
             longest = max(hours) * 3600 / array.resources.gpus
             starts = -(-longest // (profile.minutes * 60))
-            words = f"at most {duration(longest)} a run if {array.resources.gpus} GPUs share the work evenly"
+            gpus = "1 GPU" if array.resources.gpus == 1 else f"{array.resources.gpus} GPUs that share the work evenly"
+            words = f"at most {duration(longest)} a run on {gpus}"
             _print(console, f"{words}: {starts:.0f} start{'s' * (starts > 1)} of {duration(profile.minutes * 60)}")
         _print(console, script)
 

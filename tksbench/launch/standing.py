@@ -37,7 +37,7 @@ class KnownRuns:
                     self._read[run_dir.id] = self._ledger.load_run(run_dir)
                 except TksbenchError as error:
                     self._read[run_dir.id] = None
-                    sys.stderr.write(f"tksbench: warning: {error}\n")
+                    sys.stderr.write(f"tksbench: warning: {run_dir.path}: {error}\n")
             run = self._read[run_dir.id]
             if run and (not self._only or any(fnmatchcase(run.name, pattern) for pattern in self._only)):
                 runs.append(run)

@@ -173,7 +173,7 @@ def number(value: float | None, form: str) -> str:
 
 def _figures(status: Status) -> list[str]:
     words = [f"epoch {status.epoch or 0}/{status.epochs or '?'}"]
-    words += [f"loss {status.loss:.3f}"] if status.loss is not None else []
+    words += [f"newest loss {status.loss:.3f}"] if status.loss is not None else []
     words += [f"top-1 {status.top1:.2f} %"] if status.top1 is not None else []
     words += [f"{status.images_per_s:.0f} images/s"] if status.images_per_s is not None else []
     return words + ([f"ETA {duration(status.eta_s)}"] if status.eta_s is not None else [])

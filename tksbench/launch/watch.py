@@ -12,7 +12,7 @@ from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
-from tksbench.launch.cluster import queue_notes
+from tksbench.launch.cluster import Queue, ask_queue
 from tksbench.launch.standing import noted
 from tksbench.launch.view import Active, live_table
 
@@ -28,6 +28,7 @@ DONE, FAILED, INTERRUPTED = 0, 1, 130
 _REFRESH_S = 2.0  # between two looks at the ledger
 _QUEUE_S = 30.0  # between two questions to Slurm, whose controller serves the whole cluster
 _PLAIN_S = 10.0  # between two printed pictures
+_IDLE_S = 30.0  # without anything running or queued before it ends: a launcher is quicker to start the next run
 _COLUMNS = ("running", "pending", "failed", "done")
 _STYLES = {"running": "cyan", "pending": "", "failed": "bold red", "done": "green"}
 
@@ -40,15 +41,22 @@ class Board:
         rows: The runs, each with its state: a key of `_COLUMNS`. "pending" is what is asked for or was broken off,
             and nobody trains now, and what Slurm will start (once more).
         note: Why the queue is not known; empty if it is, or if nothing was submitted.
+        queued: Whether Slurm will start one of the pending runs, or may.
     """
 
     rows: tuple[tuple[Run, Status, str], ...]
     note: str = ""
+    queued: bool = False
 
     @property
-    def open(self) -> bool:
-        """Whether anything is running or pending."""
-        return any(state in ("running", "pending") for _, _, state in self.rows)
+    def pending(self) -> int:
+        """How many runs nobody trains now, though they are not done."""
+        return sum(state == "pending" for _, _, state in self.rows)
+
+    @property
+    def moving(self) -> bool:
+        """Whether somebody trains a run, or Slurm will start one."""
+        return self.queued or any(state == "running" for _, _, state in self.rows)
 
     @property
     def failed(self) -> bool:
@@ -73,29 +81,42 @@ class Watcher:
         self._ledger, self._runs = ledger, runs
         self._done: dict[str, Status] = {}
         self._asked = float("-inf")
-        self._notes: dict[str, str] = {}
+        self._queue = Queue({}, frozenset())
         self._problem = ""
+        self._moved = time.monotonic()
+
+    def ended(self, board: Board) -> bool:
+        """Whether nothing is to be waited for: no run is pending, or for a while nobody has seen to one that is."""
+        now = time.monotonic()
+        if board.moving:
+            self._moved = now
+        return not board.moving and (board.pending == 0 or now - self._moved >= _IDLE_S)
 
     def read(self) -> Board:
         """The board of this moment."""
         if time.monotonic() - self._asked >= _QUEUE_S:
             problems: list[str] = []
-            self._notes = queue_notes(self._ledger, problems.append)
+            self._queue = ask_queue(self._ledger, problems.append)
             self._problem = "; ".join(problems)
             self._asked = time.monotonic()
-        return Board(tuple(self._row(run) for run in self._runs()), self._problem)
+        rows = tuple(self._row(run) for run in self._runs())
+        queued = self._queue.queued
+        waiting = any(state == "pending" and (queued is None or run.id in queued) for run, _, state in rows)
+        return Board(rows, self._problem, waiting)
 
     def _row(self, run: Run) -> tuple[Run, Status, str]:
         status = self._done.get(run.id) or self._ledger.status(run.id)
         if status.state == "done":
             self._done[run.id] = status
         state = status.state if status.state in _COLUMNS else "pending"
-        waiting = state == "failed" and run.id in self._notes
-        return run, noted(status, self._notes), "pending" if waiting else state
+        waiting = state == "failed" and run.id in self._queue.notes
+        return run, noted(status, self._queue.notes), "pending" if waiting else state
 
 
 def watch(console: Console, ledger: Ledger, runs: Callable[[], Sequence[Run]]) -> int:
-    """Show how runs stand until nothing is running or pending, or until Ctrl-C.
+    """Show how runs stand until none is running or queued, or until Ctrl-C.
+
+    What is pending and in nobody's queue is waited for as long as a launcher may take to start it.
 
     Args:
         console: On a terminal the picture is redrawn in place; elsewhere one is printed when a run's state or epoch
@@ -104,22 +125,26 @@ def watch(console: Console, ledger: Ledger, runs: Callable[[], Sequence[Run]]) -
         runs: Which runs there are now.
 
     Returns:
-        The exit status: 0 if all are done, 1 if one has failed, 130 after Ctrl-C.
+        The exit status: 0 if all are done, 1 if one has failed or is left pending, 130 after Ctrl-C.
     """
     watcher = Watcher(ledger, runs)
     try:
         board = _follow(console, watcher) if console.is_terminal else _print_changes(console, watcher)
     except KeyboardInterrupt:
         return INTERRUPTED
-    return FAILED if board.failed else DONE
+    if board.pending:
+        left = f"{board.pending} pending, which nobody trains now"
+        console.print(Text(f"{left}; python -m tksbench.launch RECIPE goes on with them", style="dim"))
+    return FAILED if board.failed or board.pending else DONE
 
 
 def _follow(console: Console, watcher: Watcher) -> Board:
     with Live(console=console, auto_refresh=False) as live:
         while True:
             board = watcher.read()
-            live.update(picture(board, hint=board.open), refresh=True)
-            if not board.open:
+            ended = watcher.ended(board)
+            live.update(picture(board, hint=not ended), refresh=True)
+            if ended:
                 return board
             time.sleep(_REFRESH_S)
 
@@ -129,11 +154,12 @@ def _print_changes(console: Console, watcher: Watcher) -> Board:
     when = float("-inf")
     while True:
         board = watcher.read()
-        due = time.monotonic() - when >= _PLAIN_S or not board.open
+        ended = watcher.ended(board)
+        due = time.monotonic() - when >= _PLAIN_S or ended
         if told != board.news and due:
             told, when = board.news, time.monotonic()
             console.print(picture(board))
-        if not board.open:
+        if ended:
             return board
         time.sleep(_REFRESH_S)
 

@@ -224,7 +224,7 @@ class RunSpec(Model):
 
 
 class Execution(Model):
-    """How a run is executed: may not change its result, is not part of its identity."""
+    """How a run is executed: changes nothing of its result but rounding, and is not part of its identity."""
 
     workers: Annotated[int, Field(ge=0, le=256)] = 0  # data-loading processes for each device
     checkpoint_minutes: Annotated[float, Field(ge=0)] = 5.0

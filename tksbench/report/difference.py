@@ -91,7 +91,7 @@ def find_side(ledger: Ledger, word: str) -> Side:
         return _from_path(Path(word).absolute())
     if len(found) != 1:
         told = f"begins {len(found)} ids: {', '.join(found[:4])}{', ...' * (len(found) > 4)}; type more of it"
-        none = f"begins no id under {ledger.root}; ids are told by: python -m tksbench.launch --status --json"
+        none = f"begins no id under {ledger.root}; they are names of folders in runs/ and of files in records/ there"
         raise ReportError(f"'{word}' {told if found else none}")
     published = ledger.published(found[0])
     return _from_path(published if published.exists() else ledger.run_dir(found[0]).path)

@@ -153,7 +153,7 @@ def draw_panels(canvas: Canvas, figure: Figure) -> None:
 def _draw(axes: Axes, panel: Panel, figure: Figure) -> None:
     axes.set_title(panel.title + (f" (scale {panel.scale})" if panel.scale else ""))
     axes.set_xlabel("\n".join(filter(None, (figure.x_label, _sampling(panel, figure.kind)))))
-    axes.set_ylabel("top-1 accuracy (%)" if figure.kind == "line" else "recall at the first step (%)")
+    axes.set_ylabel("top-1 accuracy (%)" if figure.kind == "line" else "accuracy at the first step (%)")
     axes.grid(axis="y", color="0.9")
     axes.set_axisbelow(True)
     for index, series in enumerate(panel.series):
@@ -187,8 +187,9 @@ def _line(axes: Axes, series: Series) -> None:
         return
     axes.plot(series.x, series.mean, label=_legend(series), markersize=4, **style)
     if any(series.sd):
-        low = [mean - (sd or 0) for mean, sd in zip(series.mean, series.sd, strict=True)]
-        high = [mean + (sd or 0) for mean, sd in zip(series.mean, series.sd, strict=True)]
+        below, above = _spread(series)
+        low = [mean - sd for mean, sd in zip(series.mean, below, strict=True)]
+        high = [mean + sd for mean, sd in zip(series.mean, above, strict=True)]
         axes.fill_between(series.x, low, high, color=style["color"], alpha=0.15, linewidth=0)
 
 
@@ -199,12 +200,19 @@ def _bars(axes: Axes, series: Series, index: int, count: int) -> None:
         places,
         series.mean,
         width,
-        yerr=[sd or math.nan for sd in series.sd] if any(series.sd) else None,
+        yerr=_spread(series) if any(series.sd) else None,
         label=_legend(series),
         color=_STYLES[series.label]["color"],
         hatch="//" if series.label == "Baseline" else None,
         edgecolor="white",
     )
+
+
+def _spread(series: Series) -> tuple[list[float], list[float]]:
+    """A standard deviation below and above each mean, as far as there are such accuracies."""
+    sds = [sd or 0.0 for sd in series.sd]
+    below = [min(sd, mean) for mean, sd in zip(series.mean, sds, strict=True)]
+    return below, [min(sd, 100 - mean) for mean, sd in zip(series.mean, sds, strict=True)]
 
 
 def _sampling(panel: Panel, kind: str) -> str:
@@ -215,7 +223,7 @@ def _sampling(panel: Panel, kind: str) -> str:
     margin = 100 * 1.96 * math.sqrt(0.25 / samples)  # 95 %, normal, at its widest: an accuracy of one half
     if kind == "line":
         return f"{samples:,} test samples: 95 % interval up to ±{margin:.2g} points"
-    return f"a class of {samples:,} test samples, the mean: 95 % interval up to ±{margin:.2g} points"
+    return f"a class of {samples:,} test samples, the mean:\n95 % interval up to ±{margin:.2g} points"
 
 
 def _absent(axes: Axes, label: str, kind: str) -> None:

@@ -113,7 +113,8 @@ def _record_lines(record: Record, ledger: Ledger) -> Iterator[str]:
     yield f"run {record.id}: {record.name}, scale {record.scale}, seed {record.seed}"
     yield f"  record: {published if published.exists() else ledger.run_dir(record.id).record}"
     for which, metrics in (("best", best), ("last", last)):
-        yield f"  {which} epoch {metrics.epoch}: top-1 {metrics.top1:.2f} %, top-5 {metrics.top5:.2f} %"
+        epoch = f"{metrics.epoch + 1} of {record.spec.optim.epochs}"
+        yield f"  {which} epoch, {epoch}: top-1 {metrics.top1:.2f} %, top-5 {metrics.top5:.2f} %"
         yield f"    AURC x 10^3: {metrics.aurc_logit:.2f} by the highest logit, as the authors' code has it;"
         yield f"      {metrics.aurc_softmax:.2f} by the highest probability (Geifman)"
         yield f"    expected calibration error {metrics.ece:.3f}"

@@ -143,7 +143,7 @@ def _seed(record: Record, ledger: Ledger) -> Seed:
         id=record.id,
         seed=record.seed,
         best=f"{best.top1:.2f}",
-        best_epoch=best.epoch,
+        best_epoch=best.epoch + 1,
         last=f"{last.top1:.2f}",
         aurc=f"{best.aurc_logit:.2f}",
         hours=_took(cost.hours, cost.gpu_hours),
@@ -214,10 +214,10 @@ def _accuracy(records: Sequence[Record]) -> Chart | None:
         curve, best = record.metrics.curve, record.metrics.best
         of = f", seed {record.seed}" if len(records) > 1 else ""
         kept = thin(curve.epoch, [i for i, epoch in enumerate(curve.epoch) if epoch == best.epoch], _MOST_POINTS)
-        tested = [Point(curve.epoch[i], value) for i in kept if (value := curve.test_top1[i]) is not None]
-        trained = [Point(curve.epoch[i], curve.train_top1[i]) for i in kept]
+        tested = [Point(curve.epoch[i] + 1, value) for i in kept if (value := curve.test_top1[i]) is not None]
+        trained = [Point(curve.epoch[i] + 1, curve.train_top1[i]) for i in kept]
         lines += [Line(f"train{of}", "train", trained, dotted=False), Line(f"test{of}", "test", tested, dotted=False)]
-        lines.append(Line(f"best{of}", "best", [Point(best.epoch, best.top1)], joined=False))
+        lines.append(Line(f"best{of}", "best", [Point(best.epoch + 1, best.top1)], joined=False))
     lines.sort(key=lambda line: ("train", "test", "best").index(line.style))
     drawn = [line for line in lines if line.points]
     return draw("top-1 accuracy by epoch", "epoch", drawn, size=_CURVE_SIZE) if drawn else None
@@ -229,7 +229,7 @@ def _loss(records: Sequence[Record]) -> Chart | None:
         curve = record.metrics.curve
         of = f", seed {record.seed}" if len(records) > 1 else ""
         kept = thin(curve.epoch, (), _MOST_POINTS)
-        points = [Point(curve.epoch[i], curve.train_loss[i]) for i in kept]
+        points = [Point(curve.epoch[i] + 1, curve.train_loss[i]) for i in kept]
         if points:
             lines.append(Line(f"loss{of}", "loss", points, dotted=False))
     return draw("training loss by epoch", "epoch", lines, size=_LOSS_SIZE, unit="") if lines else None

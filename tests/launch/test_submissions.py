@@ -11,17 +11,19 @@ from typing import TYPE_CHECKING
 import pytest
 from rich.console import Console
 
-from tksbench.launch import scheduler
+from tksbench.launch import node, scheduler
 from tksbench.launch.__main__ import main
 from tksbench.launch.cluster import queue_notes, submit_jobs
 from tksbench.launch.errors import LaunchError
-from tksbench.launch.node import FAILED, HELD, Job, begin
+from tksbench.launch.node import FAILED, HELD, INTERRUPTED, Job, begin, end
 from tksbench.launch.plan import collect_runs, make_plan
 from tksbench.launch.profile import SlurmProfile, load_profile
+from tksbench.launch.sbatch import NOTHING_TO_DO
 from tksbench.launch.scheduler import Task
 from tksbench.launch.slurm import SlurmExecutor, look, with_queue
 from tksbench.launch.submissions import Submission, all_submissions, write_once
 from tksbench.recipe.errors import RecipeError
+from tksbench.runs import append_jsonl, attempt_ended, attempt_started
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -191,6 +193,53 @@ def test_a_job_gives_up_after_deaths_but_not_while_somebody_else_trains_its_run(
 
     assert [start(number, HELD) for number in range(5)] == [0] * 5
     assert [start(number, -9) for number in range(5, 9)] == [0, 0, 0, FAILED]
+
+
+def test_an_earlier_failure_does_not_end_what_was_submitted_again_for_it(
+    ledger: Ledger, runs: list[Run], slurm: FakeSlurm, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("SLURM_ARRAY_JOB_ID", "1")
+    run_dir = ledger.prepare(runs[0])
+    append_jsonl(run_dir.attempts, {"event": "start", "time": "2026-01-01T00:00:00+00:00"})
+    row = {"event": "end", "outcome": "failed", "reason": "disk full", "time": "2026-01-01T01:00:00+00:00"}
+    append_jsonl(run_dir.attempts, row)
+    submit(ledger, runs[:1])
+    (submission,) = all_submissions(ledger.root / "slurm")
+    assert begin(Job(submission, 0, 0, ledger, run_dir)) == 0
+    submission.add_end(0, 0, {"code": INTERRUPTED, "reason": "interrupted before training began"})  # evicted
+    submission.end(0, 0)
+    assert begin(Job(submission, 0, 1, ledger, run_dir)) == 0
+    attempt_started(run_dir)
+    attempt_ended(run_dir, "failed", "loss is NaN")
+    assert begin(Job(submission, 0, 2, ledger, run_dir)) == NOTHING_TO_DO
+
+
+@pytest.mark.parametrize(
+    ("said", "again"),
+    [
+        ("RuntimeError: [gloo/transport/tcp/pair.cc:547] Connection closed by peer [10.0.0.2]:1234", True),
+        ("torch.distributed.DistBackendError: NCCL error: remote process exited", True),
+        ("RuntimeError: the loss is nan at epoch 3", False),
+    ],
+)
+def test_a_process_that_has_lost_the_others_did_not_fail(
+    ledger: Ledger, runs: list[Run], slurm: FakeSlurm, monkeypatch: pytest.MonkeyPatch, said: str, again: bool
+) -> None:
+    monkeypatch.setenv("SLURM_ARRAY_JOB_ID", "1")
+    requeued: list[str] = []
+    monkeypatch.setattr(scheduler, "requeue", requeued.append)
+    monkeypatch.setattr(node, "_WAIT_TO_DIE_S", 0)
+    submit(ledger, runs[:1])
+    (submission,) = all_submissions(ledger.root / "slurm")
+    job = Job(submission, 0, 0, ledger, ledger.run_dir(runs[0].id))
+    assert begin(job) == 0
+    attempt_started(job.run_dir)
+    attempt_ended(job.run_dir, "failed", said)  # as the trainer takes it
+    submission.add_end(0, 0, {"rank": 0, "node": "n1", "code": FAILED, "reason": said})
+    status = end(job, FAILED)
+    assert (status, requeued) == ((INTERRUPTED, ["1_0"]) if again else (FAILED, []))
+    assert ledger.status(runs[0].id).state == ("interrupted" if again else "failed")
+    assert begin(Job(submission, 0, 1, ledger, job.run_dir)) == (0 if again else NOTHING_TO_DO)
 
 
 def test_one_of_many_writes_a_file_once(tmp_path: Path) -> None:

@@ -14,6 +14,7 @@ import pytest
 
 from tksbench.process import process_start, this_machine
 from tksbench.runs import Lease, LeaseHeld, LeaseLost, LedgerError, RunDir, read_holder
+from tksbench.runs import lease as lease_module
 from tksbench.runs.lease import Holder
 
 if TYPE_CHECKING:
@@ -352,6 +353,23 @@ def test_a_lease_that_a_full_disk_does_not_take_is_taken_back(run_dir: RunDir, m
             Lease.acquire(run_dir)
     with Lease.acquire(run_dir, takeover_s=1e6) as lease:
         assert lease.number == 2
+
+
+@pytest.mark.parametrize("moment", ["fsync", "start", "remove_temporaries"])
+def test_a_signal_while_the_lease_is_taken_gives_it_back(
+    run_dir: RunDir, monkeypatch: pytest.MonkeyPatch, moment: str
+) -> None:
+    def stop(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    owner = {"fsync": os, "start": threading.Thread, "remove_temporaries": lease_module}[moment]
+    monkeypatch.setattr(owner, moment, stop)
+    with pytest.raises(KeyboardInterrupt):
+        Lease.acquire(run_dir)
+    monkeypatch.undo()
+    holder = read_holder(run_dir)
+    assert holder is None or holder.alive is False
+    Lease.acquire(run_dir, takeover_s=0.0).release()
 
 
 def test_a_lease_that_is_taken_back_while_it_is_watched_is_not_waited_for(run_dir: RunDir) -> None:

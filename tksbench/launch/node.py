@@ -20,6 +20,7 @@ import subprocess
 import sys
 import time
 from dataclasses import dataclass
+from datetime import datetime
 from itertools import takewhile
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -41,6 +42,13 @@ if TYPE_CHECKING:
 DONE, FAILED, BAD_INPUT, INTERRUPTED, HELD = 0, 1, 2, 3, 4  # exit statuses of the trainer
 _KILLED = 128  # a shell, and srun, report a signal as 128 and its number
 _REQUEUE_TRIES, _REQUEUE_PAUSE_S = 6, 10  # the controller may be restarting
+# What a process says that has lost the others (gloo, NCCL, torch's store): they, or their node, are gone. One that
+# fails by itself has said so before them, and is believed.
+_LOST = re.compile(
+    r"connection (reset|closed|refused)|broken pipe|gloo/transport|ncclremoteerror|remote process exited|"
+    r"\bDist(Backend|Network|Store)?Error\b",
+    re.IGNORECASE,
+)
 _PRINTED = 400  # characters of a job's log that a reason repeats
 _WAIT_TO_DIE_S = 120  # after a requeue Slurm kills this script
 
@@ -81,7 +89,7 @@ def begin(job: Job) -> int:
         return _leave("cancelled")
     status = job.ledger.status(job.run_dir.id)
     again = job.restart > 0 or int(job.submission.intent["link"]) > 0
-    if status.state == "done" or (again and status.state == "failed"):
+    if status.state == "done" or (again and status.state == "failed" and _failed_since(job)):
         return _leave(f"the run is {status.state}")
     if not job.run_dir.run.exists():
         return _leave("the run was refused and left nothing behind")
@@ -139,16 +147,16 @@ def end(job: Job, code: int) -> int:
     if first is None:  # no process came so far as to tell: an option of srun, the container, its interpreter
         first = {"code": code, "reason": _printed(job)}
     culprit = int(first["code"])
-    killed = culprit < 0 or culprit >= _KILLED
+    killed = culprit < 0 or culprit >= _KILLED or (culprit == FAILED and bool(_LOST.search(str(first["reason"]))))
     if culprit == BAD_INPUT:
         job.submission.add_end(job.index, job.restart, first)
         _say(f"refused: {first['reason']}")
         return FAILED
-    if culprit in (DONE, FAILED) or not (killed or culprit in (INTERRUPTED, HELD)):
+    if not killed and culprit not in (INTERRUPTED, HELD):
         if status.state != "failed":
             _end_attempt(job, "failed", _explain(culprit, str(first["reason"])))
         return FAILED
-    if killed:
+    if killed:  # also where the trainer took the end of another process for a failure of its own
         where = f" on {first['node']}" if "node" in first else ""
         _end_attempt(job, "interrupted", f"{_explain(culprit, str(first['reason']))}{where} in job {job.id}")
     return _again(job)
@@ -208,6 +216,16 @@ def _train(command: list[str], log: Path) -> tuple[int, str]:
 
 def _let_the_trainer_see_to_it(number: int, frame: FrameType | None) -> None:
     """Slurm signals all processes of the step; passing it on would make two signals of one."""
+
+
+def _failed_since(job: Job) -> bool:
+    """Whether the run's last failure is of this submission: an earlier one is why it was submitted again."""
+    told = [row for row in read_attempts(job.run_dir) if row.get("event") == "end"]
+    try:
+        failed = datetime.fromisoformat(str(told[-1]["time"])).timestamp()
+    except (IndexError, KeyError, ValueError, TypeError):
+        return True
+    return failed >= int((job.submission.folder / "intent.json").stat().st_mtime)  # rows tell whole seconds
 
 
 def _progress(run_dir: RunDir) -> list[Any]:

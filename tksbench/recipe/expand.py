@@ -72,8 +72,8 @@ class Run:
             run = cls(**parts, overrides=tuple(plain["overrides"]), first_seed=first)
         except (KeyError, TypeError, ValueError, OverflowError) as error:  # pydantic's ValidationError is a ValueError
             if isinstance(error, ValidationError):  # its first line counts, its first entry says what is wrong
-                first = error.errors()[0]
-                error = ValueError(f"{'.'.join(map(str, first['loc']))}: {first['msg']}")
+                wrong = error.errors()[0]
+                error = ValueError(f"{'.'.join(map(str, wrong['loc'])) or 'spec'}: {wrong['msg']}")
             raise RecipeError([Problem("run.json", f"not a run: {(str(error).splitlines() or ['?'])[0]}")]) from None
         if run.id != run_id(spec):
             raise RecipeError([Problem("run.json", f"the spec hashes to {run_id(spec)}, not to its id {run.id}")])

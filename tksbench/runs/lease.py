@@ -98,7 +98,11 @@ class Lease:
         self._write(released=False)
         os.fsync(descriptor)
         self._thread = threading.Thread(target=self._keep_alive, name="lease", daemon=True)
-        self._thread.start()
+        try:
+            self._thread.start()
+        except BaseException:  # a signal's: nobody may write to the descriptor once it is closed
+            self._stop.set()
+            raise
 
     @classmethod
     def acquire(cls, run_dir: RunDir, beat_s: float = BEAT_S, takeover_s: float = TAKEOVER_S) -> Lease:
@@ -125,11 +129,15 @@ class Lease:
                     continue  # another process followed first: look at it
                 try:
                     lease = cls(path, descriptor, number, beat_s)
-                except OSError:  # a full disk; left empty, the file would have to be watched like a silent holder's
+                except BaseException:  # a full disk, a signal; left empty, it would be watched like a silent holder's
                     path.unlink()
                     os.close(descriptor)
                     raise
-                remove_temporaries(run_dir.path)
+                try:
+                    remove_temporaries(run_dir.path)
+                except BaseException:
+                    lease.release()
+                    raise
                 return lease
         except OSError as error:
             raise LedgerError(f"{run_dir.leases}: cannot be used: {error.strerror}") from error

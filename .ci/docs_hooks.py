@@ -42,7 +42,9 @@ INTRO = """\
 
 Generated from `tksbench/recipe/schema.py`. A recipe has the keys `about`, `name`, `seeds`, `first_seed`, `protocol`,
 `methods`, `runs`, `scales` and `execution`; `protocol`, a run and a scale hold the parts below. A run is laid together
-from the protocol, the run's own parts, the scale's and the command line's `KEY=VALUE`, in that order. All but
+from the protocol, the run's own parts, the scale's and the command line's `KEY=VALUE`, in that order. An entry of
+`runs` may have a `name`, a `method`, `params` of it, a `grid` (lists of values by key: a run for each combination) and
+be taken `from` another recipe; a scale may say `only` which runs it has. All but
 `execution` is part of a run's identity; values at their default stay out of its hash.
 """
 

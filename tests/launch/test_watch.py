@@ -96,6 +96,10 @@ def test_a_failed_run_that_slurm_will_start_again_is_pending(
     [(_, status, state)] = board.rows
     assert (state, status.reason) == ("pending", "disk full; job 7_0 is PENDING")
     assert board.moving
+    gone = Queue({runs[0].id: "job 7_0 is gone and never began"}, frozenset())
+    monkeypatch.setattr(module, "ask_queue", lambda ledger, tell: gone)
+    board = Watcher(ledger, lambda: runs[:1]).read()
+    assert (board.failed, board.moving) == (True, False)
 
 
 @pytest.mark.parametrize("queued", [frozenset(), None])

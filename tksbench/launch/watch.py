@@ -109,7 +109,7 @@ class Watcher:
         if status.state == "done":
             self._done[run.id] = status
         state = status.state if status.state in _COLUMNS else "pending"
-        waiting = state == "failed" and run.id in self._queue.notes
+        waiting = state == "failed" and run.id in (self._queue.queued or ())
         return run, noted(status, self._queue.notes), "pending" if waiting else state
 
 

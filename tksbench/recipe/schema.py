@@ -54,7 +54,7 @@ class DataSpec(Model):
     augment: Literal["strong", "plain", "imagenet", "finegrained", "dvs", "none"]
     norm: Literal["official", "consistent"] = "official"  # official: train/test mismatch as the authors' code
     train_subset: Annotated[int, Field(gt=0)] | None = None  # class-balanced
-    test_subset: Annotated[int, Field(gt=0)] | None = None
+    test_subset: Annotated[int, Field(gt=0)] | None = None  # likewise
     image_size: Annotated[int, Field(ge=16, le=512)] | None = None  # pixels; None: the data set's own
     framing: Literal["time", "count"] = "time"  # event sets: equal durations or equal event counts
     split: Literal["natural", "tebn"] = "natural"  # CIFAR10-DVS has no official split
@@ -66,8 +66,8 @@ class ModelSpec(Model):
     """The network: timm name, simulation steps, channel multiplier (1.0 is the paper's width)."""
 
     name: Annotated[str, _known("model", MODELS)]
-    T: Annotated[int, Field(ge=1, le=1000)]
-    width: Annotated[float, Field(gt=0, le=4)] = 1.0
+    T: Annotated[int, Field(ge=1, le=1000)]  # time steps; of event sets, frames
+    width: Annotated[float, Field(gt=0, le=4)] = 1.0  # factor on all channels
 
 
 class _Method(Model):
@@ -87,15 +87,15 @@ class LabelSmoothing(_Method):
     """Baseline with smoothed targets; eps is not stated by the paper (0.1: Szegedy et al. 2016, which it cites)."""
 
     name: Literal["label_smoothing"]
-    eps: Annotated[float, Field(ge=0, lt=1)] = 0.1
+    eps: Annotated[float, Field(ge=0, lt=1)] = 0.1  # taken from the label, spread over all classes
 
 
 class TET(_Method):
     """Temporal efficient training (Deng et al. 2022); lamb=0 as the TKS authors' laboratory codes it."""
 
     name: Literal["tet"]
-    lamb: Annotated[float, Field(ge=0, le=1)] = 0.0
-    means: float = 1.0
+    lamb: Annotated[float, Field(ge=0, le=1)] = 0.0  # weight of the term that draws each logit to `means`
+    means: float = 1.0  # see `lamb`
 
 
 class TKS(_Method):
@@ -104,12 +104,15 @@ class TKS(_Method):
     name: Literal["tks"]
     alpha: Annotated[float, Field(ge=0, le=1)] = 0.7  # peak weight of the teacher term
     temperature: Annotated[float, Field(gt=0)] = 3.0  # of the teacher only
+    # How alpha comes to its peak: by the epoch, by the step, or from the beginning.
     schedule: Literal["linear_epoch", "linear_iter", "static"] = "linear_epoch"
+    # The teacher's logits: sum or mean of the right steps', the surest right step's, or the sum of all steps'.
     agg: Literal["sum", "mean", "best", "all"] = "sum"
+    # The teacher where no step is right: equal for all classes, none, the mean of all steps, or the label.
     fallback: Literal["uniform", "skip", "ensemble", "onehot"] = "uniform"
-    detach: bool = False
-    t2: bool = True
-    ce: Literal["mean_logits", "per_step"] = "mean_logits"
+    detach: bool = False  # cut the gradient through the teacher
+    t2: bool = True  # multiply the teacher term by temperature squared
+    ce: Literal["mean_logits", "per_step"] = "mean_logits"  # cross entropy of the mean output, or mean over steps
 
 
 class CustomMethod(_Method):
@@ -154,34 +157,34 @@ class OptimSpec(Model):
     """Optimizer and per-epoch schedule (authors' train_main.py:84-136, 222-235; timm factories)."""
 
     name: Literal["adamw", "adam", "sgd"]
-    lr: Annotated[float, Field(gt=0)]
+    lr: Annotated[float, Field(gt=0)]  # its peak, at the end of the warm-up; then a cosine
     weight_decay: Annotated[float, Field(ge=0)]  # on tensors of two or more dimensions only, as timm
-    beta1: Annotated[float, Field(ge=0, lt=1)] = 0.9
+    beta1: Annotated[float, Field(ge=0, lt=1)] = 0.9  # adam and adamw, as the next two
     beta2: Annotated[float, Field(ge=0, lt=1)] = 0.999
     eps: Annotated[float, Field(gt=0)] = 1e-8
     momentum: Annotated[float, Field(ge=0, lt=1)] = 0.9  # sgd only
     epochs: Annotated[int, Field(ge=1)]
-    warmup_epochs: Annotated[int, Field(ge=0)] = 5
-    warmup_lr: Annotated[float, Field(ge=0)] = 1e-6
-    min_lr: Annotated[float, Field(ge=0)] = 1e-5
+    warmup_epochs: Annotated[int, Field(ge=0)] = 5  # of `epochs`
+    warmup_lr: Annotated[float, Field(ge=0)] = 1e-6  # of the first epoch, if there is a warm-up
+    min_lr: Annotated[float, Field(ge=0)] = 1e-5  # what the cosine falls to
     batch_size: Annotated[int, Field(ge=1)]  # global: the same however many devices share it
     replica_batch: Annotated[int, Field(ge=1)] | None = None  # what one batch norm sees; None: the global batch
-    drop_last: bool = True
+    drop_last: bool = True  # a last batch that is not full
 
 
 class EvalSpec(Model):
     """How often the test set is evaluated: the best epoch is picked among these."""
 
     every: Annotated[int, Field(ge=1)] = 1  # epochs; the last epoch is always evaluated
-    batch_size: Annotated[int, Field(ge=1)] = 256
+    batch_size: Annotated[int, Field(ge=1)] = 256  # test samples at a time
 
 
 class NumericsSpec(Model):
     """Arithmetic: changes the last bits, so it is part of the identity."""
 
-    precision: Literal["fp32", "tf32", "bf16"] = "fp32"
-    neuron: Literal["auto", "reference", "fused", "native", "triton"] = "auto"
-    deterministic: bool = True
+    precision: Literal["fp32", "tf32", "bf16"] = "fp32"  # bf16: of convolutions
+    neuron: Literal["auto", "reference", "fused", "native", "triton"] = "auto"  # auto: the fastest of the others here
+    deterministic: bool = True  # the same run has the same bits
 
 
 class RunSpec(Model):
@@ -227,8 +230,8 @@ class Execution(Model):
     """How a run is executed: changes nothing of its result but rounding, and is not part of its identity."""
 
     workers: Annotated[int, Field(ge=0, le=256)] = 0  # data-loading processes for each device
-    checkpoint_minutes: Annotated[float, Field(ge=0)] = 5.0
-    device: Literal["auto", "cpu", "cuda"] = "auto"
+    checkpoint_minutes: Annotated[float, Field(ge=0)] = 5.0  # at most so much is lost
+    device: Literal["auto", "cpu", "cuda"] = "auto"  # auto: a GPU where there is one
     # That a run on a CPU computes with, which its last bits depend on; as many runs train side by side as there are
     # cores for. None: all cores (or OMP_NUM_THREADS), one run at a time.
     threads: Annotated[int, Field(ge=1, le=1024)] | None = None

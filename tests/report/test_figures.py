@@ -178,7 +178,7 @@ def test_a_method_without_records_is_named_in_the_legend(events: World) -> None:
     [
         ("figure4", "time step\n200 test samples: 95 % interval up to ±6.9 points"),  # 1.96 sqrt(0.25 / 200)
         ("figure3b", "time steps in training and test\n200 test samples: 95 % interval up to ±6.9 points"),
-        ("section5.4", "class\na class of 20 test samples, the mean: 95 % interval up to ±22 points"),
+        ("section5.4", "class\na class of 20 test samples, the mean:\n95 % interval up to ±22 points"),
     ],
 )
 def test_a_panel_says_what_its_test_set_can_resolve(events: World, name: str, label: str) -> None:

@@ -381,7 +381,7 @@ def test_why_tells_runs_spec_commit_data_log_and_command(world: World, capsys: p
         "paper: 80 top-1 (%) (source: paper)",
         "python -m tksbench.launch recipes/cifar10.yaml --scale paper --only cifar10/spiking_resnet19/tks",
         f"run {record.id}: cifar10/spiking_resnet19/tks, scale mini, seed 42",
-        "best epoch 1: top-1 62.50 %",
+        "best epoch, 2 of 3: top-1 62.50 %",
         "commit: c0ffee, with uncommitted changes (below)",
         "torch 2.15.0",
         f"{'0' * 32}  test_batch",

@@ -38,7 +38,7 @@ def test_plain_lines_tell_an_epoch_once(run: Run) -> None:
     view.update([_active(run, 1)], {})
     view.update([_active(run, 1)], {})
     assert console.file.getvalue() == (  # type: ignore[attr-defined]
-        "cifar10/spiking_resnet19/tks seed 42: epoch 1/4, loss 1.250, top-1 41.50 %, 812 images/s, ETA 3 min\n"
+        "cifar10/spiking_resnet19/tks seed 42: epoch 1/4, newest loss 1.250, top-1 41.50 %, 812 images/s, ETA 3 min\n"
     )
 
 

@@ -5,11 +5,14 @@ from __future__ import annotations
 import subprocess
 import sys
 import types
+from pathlib import Path
 
 import pytest
 
 from tksbench import cli
 from tksbench.errors import TksbenchError
+
+ROOT = Path(__file__).resolve().parents[1]
 
 
 @pytest.fixture
@@ -82,3 +85,14 @@ def test_the_dispatcher_imports_no_heavy_library() -> None:
     code = f"import sys, tksbench.cli; print(sorted({heavy} & set(sys.modules)))"
     out = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
     assert out == "[]\n"
+
+
+@pytest.mark.parametrize("module", ["tksbench", "tksbench.launch"])
+def test_a_reader_who_has_seen_enough_is_no_error(module: str) -> None:
+    words = [*(["launch"] * (module == "tksbench")), "recipes/cifar10.yaml", "--scale", "paper", "--plan"]
+    command = [sys.executable, "-m", module, *words]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, cwd=ROOT) as process:
+        assert process.stdout is not None and process.stderr is not None
+        process.stdout.close()
+        told = process.stderr.read().decode()
+    assert (process.returncode, "Traceback" in told) == (0, False), told

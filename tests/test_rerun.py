@@ -11,6 +11,7 @@ import pytest
 from tests.records import make
 from tksbench import rerun
 from tksbench.cli import BAD_INPUT, run_command
+from tksbench.errors import TksbenchError
 from tksbench.launch.__main__ import main as launch
 from tksbench.launch.local import Summary
 from tksbench.recipe import expand, load_recipe
@@ -151,3 +152,8 @@ def test_what_cannot_be_made_again_is_one_message(
     assert run_command(rerun.main, [run.id]) == BAD_INPUT
     assert "the record is of a GPU, and there is none here" in capsys.readouterr().err
     assert not Path("build").exists()
+
+
+def test_a_folder_without_a_name_is_refused(ledger: Ledger) -> None:
+    with pytest.raises(TksbenchError, match="--into: '' names no folder"):
+        rerun.main(["d5df", "--into", ""])

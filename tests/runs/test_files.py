@@ -1,6 +1,8 @@
 from __future__ import annotations
 
+import errno
 import hashlib
+import os
 from typing import TYPE_CHECKING
 
 import pytest
@@ -46,6 +48,16 @@ def test_a_failed_write_keeps_the_old_file_and_no_temporary(tmp_path: Path, monk
     with pytest.raises(LedgerError, match="x: cannot be written: No space left on device"):
         write_bytes(tmp_path / "x", b"new")
     assert [path.read_bytes() for path in tmp_path.iterdir()] == [b"old"]
+
+
+def test_a_file_system_that_turns_read_only_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*_: object, **__: object) -> None:
+        raise OSError(errno.EROFS, os.strerror(errno.EROFS))
+
+    for name in ("open", "unlink"):  # which then does not let a half-written file be removed either
+        monkeypatch.setattr(type(tmp_path), name, refuse)
+    with pytest.raises(LedgerError, match=r"a\.json: cannot be written: Read-only file system$"):
+        write_json(tmp_path / "a.json", {})
 
 
 def test_a_missing_folder_is_named(tmp_path: Path) -> None:

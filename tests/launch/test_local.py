@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 import os
 import signal
 import subprocess
@@ -12,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from tksbench.launch import local
 from tksbench.launch.local import LocalExecutor, Summary
 from tksbench.launch.plan import collect_runs, make_plan
 from tksbench.launch.slots import cores_of
@@ -263,6 +265,65 @@ def test_a_run_that_failed_with_the_other_is_reported_not_repeated(
     summary, _ = execute([run])
     assert summary.failed == [run]
     assert _epochs(ledger, run) == []
+
+
+_ELSEWHERE = {"host": "node7", "machine": "node7 another boot", "pid": 77, "started": "5", "beat": 3, "released": False}
+
+
+def _silent(ledger: Ledger, run: Run, lease: str, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The lease of a holder elsewhere that died, and a launcher and trainers that lose patience with it soon."""
+    leases = ledger.prepare(run).leases
+    leases.mkdir()
+    (leases / "1.json").write_text(lease)
+    monkeypatch.setattr(local, "_SILENT_S", 0.3)
+    monkeypatch.setattr(local, "_WAIT_POLL_S", 0.0)
+    monkeypatch.setenv("FAKE_TAKEOVER_S", "0.3")
+    return leases / "1.json"
+
+
+@pytest.mark.parametrize("lease", [json.dumps(_ELSEWHERE), ""])
+def test_a_run_whose_holder_elsewhere_is_silent_is_taken_over(
+    lease: str,
+    execute: Callable[..., tuple[Summary, Log]],
+    runs: list[Run],
+    ledger: Ledger,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    run = runs[0]
+    _silent(ledger, run, lease, monkeypatch)
+    summary, log = execute([run])
+    assert summary.done == [run]
+    assert _epochs(ledger, run) == [0, 1, 2, 3]
+    told = [text.rpartition(": ")[2] for kind, text in log.events if kind == "note"]
+    assert told == ["waiting for whoever trains it", "started on CPU"]
+
+
+def test_a_holder_elsewhere_that_lives_after_all_is_given_another_full_silence(
+    runs: list[Run], ledger: Ledger, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lease = _silent(ledger, runs[0], json.dumps(_ELSEWHERE), monkeypatch)
+    held = f"import pathlib, sys; pathlib.Path({str(lease)!r}).write_text('{{}}'); sys.exit(4)"
+    log, waits_before_each = Log(), []
+
+    def command(run_dir: RunDir) -> list[str]:
+        waits_before_each.append(log.running.count([(runs[0].id, "other")]))
+        real = [sys.executable, str(TRAINER), str(run_dir.path), "train"]
+        return [sys.executable, "-c", held] if len(waits_before_each) < 3 else real
+
+    summary = LocalExecutor(ledger, [], log, command=command).execute(make_plan(runs[:1], ledger))
+    assert summary.done == runs[:1]
+    assert len(waits_before_each) == 3
+    assert sorted(set(waits_before_each)) == waits_before_each  # it was among the waiting before each of them
+
+
+@pytest.mark.parametrize(("code", "outcome"), [(2, "refused"), (1, "failed"), (0, "failed")])
+def test_a_trainer_that_cannot_look_at_a_silent_holder_is_not_sent_again(
+    code: int, outcome: str, runs: list[Run], ledger: Ledger, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    _silent(ledger, runs[0], json.dumps(_ELSEWHERE), monkeypatch)
+    command = [sys.executable, "-c", f"import sys; sys.exit({code})"]
+    executor = LocalExecutor(ledger, [], Log(), command=lambda _: command)
+    assert getattr(executor.execute(make_plan(runs[:1], ledger)), outcome) == runs[:1]
 
 
 def _launch(recipe: str, ledger: Ledger, gpus: str = "") -> subprocess.Popen[str]:

@@ -79,7 +79,7 @@ class _Waiting:
     """A run that somebody else trains: what its lease said, and since when we have seen that unchanged."""
 
     run: Run
-    raw: bytes = b""
+    raw: bytes | None = None  # not b"", which is what an empty lease says
     since: float = 0.0
     looked: float = float("-inf")
 
@@ -113,6 +113,7 @@ class LocalExecutor:
         self._lock_folder = lock_folder
         self._queue: deque[Run] = deque()
         self._waiting: list[_Waiting] = []
+        self._doubted: dict[str, bytes | None] = {}  # what the leases said of runs to take from a silent holder, by id
         self._jobs: list[_Job] = []
         self._signals = 0
         self._forwarded = 0
@@ -186,7 +187,7 @@ class LocalExecutor:
                 full.add(on_gpu)
                 continue
             status = self._ledger.status(run.id)  # another launcher may have been faster
-            if status.state in ("done", "running"):
+            if status.state == "done" or (status.state == "running" and run.id not in self._doubted):
                 self._queue.remove(run)
                 self._settle_elsewhere(run, status)
                 continue
@@ -254,11 +255,13 @@ class LocalExecutor:
         """Decide what the end of a child means."""
         status = self._ledger.status(job.run.id)
         took = duration(time.monotonic() - job.started)
+        never_held = status.state == "running" and self._still_silent(job.run)  # or its trainers would have no end
+        self._doubted.pop(job.run.id, None)
         if status.state == "done":
             self._done(job.run, status, took)
-        elif status.state == "running" or code == HELD:
+        elif code == HELD or (status.state == "running" and not never_held):
             self._waiting.append(_Waiting(job.run, looked=time.monotonic()))
-        elif status.state == "new" and code == BAD_INPUT:
+        elif code == BAD_INPUT and (status.state == "new" or never_held):
             self._refused(job.run, _last_line(job.log, job.log_start))
         elif status.state != "failed" and (self._signals or code in (INTERRUPTED, -signal.SIGTERM)):
             self._summary.interrupted.append(job.run)
@@ -300,6 +303,8 @@ class LocalExecutor:
             if status.state == "running" and not self._silent(waiting, now):
                 continue
             self._waiting.remove(waiting)
+            if status.state == "running":  # to the ledger it still is: a trainer will look more closely
+                self._doubted[waiting.run.id] = waiting.raw
             if status.state == "done":
                 self._done(waiting.run, status, "trained by another launcher")
             elif status.state == "failed":
@@ -311,8 +316,13 @@ class LocalExecutor:
         """Whether a holder on another machine has shown no sign of life for a while, by our own clock."""
         holder = read_holder(self._ledger.run_dir(waiting.run.id))
         if holder is None or holder.raw != waiting.raw:
-            waiting.raw, waiting.since = holder.raw if holder else b"", now
+            waiting.raw, waiting.since = holder.raw if holder else None, now
         return holder is not None and holder.alive is None and now - waiting.since >= _SILENT_S
+
+    def _still_silent(self, run: Run) -> bool:
+        """Whether the lease is still that of the silent holder, so that the trainer sent never had it."""
+        holder = read_holder(self._ledger.run_dir(run.id))
+        return holder is not None and run.id in self._doubted and holder.raw == self._doubted[run.id]
 
     def _show(self) -> None:
         status = self._ledger.status

@@ -113,7 +113,7 @@ def _train(run: Run, ledger: Ledger) -> int:
     from tksbench.launch.local import LocalExecutor
     from tksbench.launch.plan import make_plan
     from tksbench.launch.slots import find_gpus
-    from tksbench.launch.view import make_view
+    from tksbench.launch.view import SteadyView, make_view
     from tksbench.recipe.outside import source_digest
     from tksbench.recipe.schema import CustomMethod
 
@@ -127,7 +127,7 @@ def _train(run: Run, ledger: Ledger) -> int:
         blocked.append(f"the file of '{method.name}' is not the record's; a copy is method.py in the run's folder")
     if blocked:
         raise LaunchError(f"{run.name} seed {run.seed}: {blocked[0]}")
-    view = make_view(Console(highlight=False))
+    view = SteadyView(make_view(Console(highlight=False)))
     try:
         summary = LocalExecutor(ledger, gpus, view).execute(items)
     finally:

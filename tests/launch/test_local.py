@@ -326,6 +326,36 @@ def test_a_trainer_that_cannot_look_at_a_silent_holder_is_not_sent_again(
     assert getattr(executor.execute(make_plan(runs[:1], ledger)), outcome) == runs[:1]
 
 
+@pytest.mark.parametrize("error", [BrokenPipeError(), SystemExit(1)])
+def test_training_goes_on_when_nobody_reads_of_it_any_more(
+    error: BaseException, runs: list[Run], ledger: Ledger
+) -> None:
+    class Unread(Log):
+        def event(self, kind: str, text: str) -> None:
+            raise error
+
+        def update(self, active: Sequence[Active], counts: Mapping[str, int]) -> None:
+            raise error
+
+    def command(run_dir: RunDir) -> list[str]:
+        return [sys.executable, str(TRAINER), str(run_dir.path), "train"]
+
+    assert LocalExecutor(ledger, [], Unread(), command=command).execute(make_plan(runs[:2], ledger)).done == runs[:2]
+
+
+def test_no_trainer_is_left_alone_when_telling_of_it_fails(runs: list[Run], ledger: Ledger) -> None:
+    class Defective(Log):
+        def event(self, kind: str, text: str) -> None:
+            raise ZeroDivisionError
+
+    command = [sys.executable, str(TRAINER), str(ledger.run_dir(runs[0].id).path), "train"]
+    executor = LocalExecutor(ledger, [], Defective(), command=lambda _: command)
+    with pytest.raises(ZeroDivisionError):
+        executor.execute(make_plan(runs[:1], ledger))
+    (job,) = executor._jobs
+    assert job.process.poll() is not None
+
+
 def _launch(recipe: str, ledger: Ledger, gpus: str = "") -> subprocess.Popen[str]:
     command = [sys.executable, str(LAUNCHER), recipe, str(ledger.root), gpus]
     return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)

@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Any, BinaryIO
 
 from tksbench.launch.errors import LaunchError
 from tksbench.launch.slots import Slot, cores_of, count_cores, lock_slot
-from tksbench.launch.view import Active, duration, title
+from tksbench.launch.view import Active, SteadyView, duration, title
 from tksbench.launch.warm import WarmTrainer
 from tksbench.runs import LedgerError, read_holder
 from tksbench.runs.lease import BEAT_S
@@ -90,7 +90,7 @@ class LocalExecutor:
     Args:
         ledger: Where results go.
         gpus: Entries for CUDA_VISIBLE_DEVICES, one slot each; without any, all runs go to the CPU.
-        view: Is told what happens.
+        view: Is told what happens, for as long as it can be.
         command: Makes the command line of a run's trainer; None for the real one.
         lock_folder: Where GPU locks lie, see `lock_slot`.
         cores: Cores that runs on the CPU share; None: see `count_cores`.
@@ -108,7 +108,7 @@ class LocalExecutor:
         self._ledger = ledger
         self._slots = [Slot(gpu) for gpu in gpus]
         self._cores = count_cores() if cores is None else cores
-        self._view = view
+        self._view = SteadyView(view)
         self._command = command
         self._lock_folder = lock_folder
         self._queue: deque[Run] = deque()
@@ -195,7 +195,8 @@ class LocalExecutor:
                 lock = lock_slot(slot, self._lock_folder)
                 if lock is not None:
                     self._queue.remove(run)
-                    self._jobs.append(self._spawn(run, slot, lock))
+                    self._jobs.append(self._spawn(run, slot, lock))  # before anything else can fail
+                    self._view.event("note", f"{title(run)}: started on {slot}")
                     break
 
     def _on_gpu(self, run: Run) -> bool:
@@ -224,7 +225,6 @@ class LocalExecutor:
         finally:
             if lock >= 0:
                 os.close(lock)
-        self._view.event("note", f"{title(run)}: started on {slot}")
         return _Job(run, run_dir, slot, process, lock, log, log_start, time.monotonic())
 
     def _trainer(self, run_dir: RunDir, log: BinaryIO, slot: Slot, lock: int) -> Trainer:

@@ -415,6 +415,19 @@ def test_a_second_ctrl_c_during_the_first_is_not_lost(
     assert ledger.status(runs[0].id).reason == "killed"
 
 
+def test_a_hangup_does_not_stop_a_launcher_under_nohup(
+    recipe: str, runs: list[Run], ledger: Ledger, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("FAKE_EPOCH_S", "0.1")
+    command = ["nohup", sys.executable, str(LAUNCHER), recipe, str(ledger.root), "", "1"]
+    launcher = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+    _until(lambda: _epochs(ledger, runs[0]))
+    launcher.send_signal(signal.SIGHUP)
+    told, _ = launcher.communicate(timeout=300)
+    assert launcher.returncode == 0, told
+    assert len(ledger.records()) == 2
+
+
 def test_killing_the_launcher_stops_its_job_which_saves(
     recipe: str, runs: list[Run], ledger: Ledger, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -125,7 +125,7 @@ class LocalExecutor:
         """Train the plan's "run" items in order and see its "wait" items to their end.
 
         The first signal (Ctrl-C, SIGTERM, SIGHUP) is passed on to the children, which save and leave;
-        the second kills them.
+        the second kills them. Under nohup, SIGHUP means nothing.
 
         Raises:
             LedgerError: If the results folder cannot be written; children are told to save and leave.
@@ -135,7 +135,8 @@ class LocalExecutor:
         self._waiting.extend(_Waiting(item.run) for item in items if item.action == "wait")
         for waiting in self._waiting:
             self._view.event("note", f"{title(waiting.run)}: waiting for whoever trains it")
-        previous = {number: signal.signal(number, self._on_signal) for number in _SIGNALS}
+        heard = [number for number in _SIGNALS if number != signal.SIGHUP or signal.getsignal(number) != signal.SIG_IGN]
+        previous = {number: signal.signal(number, self._on_signal) for number in heard}
         try:
             while self._step():
                 time.sleep(_POLL_S)

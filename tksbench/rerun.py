@@ -89,15 +89,25 @@ def _place(into: Path, run: Run) -> Ledger:
     """The results folder of this state of the code: what another one has trained proves nothing of it.
 
     A run is begun anew unless code and packages are known to be those that it was begun with.
+
+    Raises:
+        LedgerError: If it would have to be begun anew, and is being trained or cannot be removed.
     """
-    from tksbench.runs import Ledger, LedgerError
+    from tksbench.runs import Ledger, LedgerError, read_holder
     from tksbench.runs.provenance import state_name
 
     name = state_name()
     ledger = Ledger(into / (name or "uncommitted"))
     if name is None:
+        run_dir = ledger.run_dir(run.id)
+        holder = read_holder(run_dir)
+        if holder is not None and holder.alive is not False:
+            raise LedgerError(
+                f"{run_dir.path}: held by {holder}, and would be begun anew, as the code is not known to be that of a "
+                "commit; wait for its end, or choose another folder with --into"
+            )
         try:
-            shutil.rmtree(ledger.run_dir(run.id).path)
+            shutil.rmtree(run_dir.path)
         except FileNotFoundError:
             pass
         except OSError as error:

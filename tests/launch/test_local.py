@@ -14,10 +14,12 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from tksbench.launch import local
+from tksbench.launch.errors import LaunchError
 from tksbench.launch.local import LocalExecutor, Summary
 from tksbench.launch.plan import collect_runs, make_plan
 from tksbench.launch.slots import cores_of
 from tksbench.runs import Lease, attempt_ended, read_holder, read_jsonl
+from tksbench.train import parallel
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -265,6 +267,29 @@ def test_a_run_that_failed_with_the_other_is_reported_not_repeated(
     summary, _ = execute([run])
     assert summary.failed == [run]
     assert _epochs(ledger, run) == []
+
+
+@pytest.mark.parametrize("warm", [True, False])
+def test_a_trainer_does_not_take_the_launchers_task_for_its_own(
+    warm: bool, runs: list[Run], ledger: Ledger, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    names = {*parallel._TORCH, *parallel._SLURM, *parallel._MASTER}
+    for name in (*names, "SLURM_JOB_ID"):
+        monkeypatch.setenv(name, "4")
+    given: list[dict[str, str]] = []
+
+    def trainer(*_: Any, **more: Any) -> None:
+        given.append(more["env"] if "env" in more else _[-1])
+        raise LaunchError("seen enough")
+
+    monkeypatch.setattr(local, "WarmTrainer", trainer)
+    monkeypatch.setattr("subprocess.Popen", trainer)
+    executor = LocalExecutor(ledger, [], Log(), command=None if warm else lambda _: ["false"])
+    with pytest.raises(LaunchError, match="seen enough"):
+        executor.execute(make_plan(runs[:1], ledger))
+    (environment,) = given
+    assert names.isdisjoint(environment)
+    assert environment["SLURM_JOB_ID"] == "4"
 
 
 _ELSEWHERE = {"host": "node7", "machine": "node7 another boot", "pid": 77, "started": "5", "beat": 3, "released": False}

@@ -44,6 +44,10 @@ BAD_INPUT, INTERRUPTED, HELD = 2, 3, 4
 # 300,000 gain nothing on an idle machine, and where another program keeps one core busy they slow training by half
 # to five times (two threads, small convolutions).
 _SPIN = ("GOMP_SPINCOUNT", "10000")
+# By these a trainer knows that it is one of several (tksbench.train.parallel). What a launcher has of them is about
+# itself, in a batch script of several tasks for instance; its trainers are alone, and would wait for others for ever.
+_WORLD = {"RANK", "WORLD_SIZE", "LOCAL_RANK", "MASTER_ADDR", "MASTER_PORT"}
+_WORLD |= {"SLURM_PROCID", "SLURM_NTASKS", "SLURM_LOCALID"}
 _PR_SET_PDEATHSIG = 1  # linux/prctl.h
 _POLL_S = 0.2
 _WAIT_POLL_S = 1.0
@@ -229,7 +233,8 @@ class LocalExecutor:
         return _Job(run, run_dir, slot, process, lock, log, log_start, time.monotonic())
 
     def _trainer(self, run_dir: RunDir, log: BinaryIO, slot: Slot, lock: int) -> Trainer:
-        environment = {**os.environ, **slot.environment(), "PYTHONUNBUFFERED": "1"}
+        environment = {name: value for name, value in os.environ.items() if name not in _WORLD}
+        environment |= {**slot.environment(), "PYTHONUNBUFFERED": "1"}
         if self._command is None and slot.gpu is None:
             return WarmTrainer(run_dir.path, run_dir.log, environment)
         own = [sys.executable, "-m", "tksbench.train", str(run_dir.path)]

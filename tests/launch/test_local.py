@@ -199,6 +199,10 @@ def test_a_failure_tells_reason_and_log_and_the_others_go_on(
     assert str(ledger.run_dir(bad.id).log) in told[0]
 
 
+def test_a_signal_without_a_name_is_told_by_its_number() -> None:
+    assert local._explain(-40, "") == "killed by signal 40"
+
+
 def test_runs_that_cannot_begin_leave_nothing_and_their_reason_is_told_once(
     execute: Callable[..., tuple[Summary, Log]], runs: list[Run], ledger: Ledger
 ) -> None:
@@ -278,8 +282,8 @@ def test_a_trainer_does_not_take_the_launchers_task_for_its_own(
         monkeypatch.setenv(name, "4")
     given: list[dict[str, str]] = []
 
-    def trainer(*_: Any, **more: Any) -> None:
-        given.append(more["env"] if "env" in more else _[-1])
+    def trainer(*words: Any, env: dict[str, str] | None = None, **more: Any) -> None:
+        given.append(words[-1] if env is None else env)
         raise LaunchError("seen enough")
 
     monkeypatch.setattr(local, "WarmTrainer", trainer)

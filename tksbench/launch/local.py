@@ -363,7 +363,8 @@ def _die_with(parent: int) -> Callable[[], None]:
 
 def _explain(code: int, log: str) -> str:
     if code < 0:
-        name = signal.Signals(-code).name
+        known = -code in set(signal.Signals)  # real-time signals have no names
+        name = signal.Signals(-code).name if known else f"signal {-code}"
         return f"killed by {name}" + (" (out of memory?)" if name == "SIGKILL" else "")
     return f"ended with status {code}: {log or 'its log is empty'}" if code else "ended without a record"
 

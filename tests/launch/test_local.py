@@ -17,7 +17,7 @@ from tksbench.launch import local
 from tksbench.launch.errors import LaunchError
 from tksbench.launch.local import LocalExecutor, Summary
 from tksbench.launch.plan import collect_runs, make_plan
-from tksbench.launch.slots import cores_of
+from tksbench.launch.slots import Slot, cores_of, lock_slot
 from tksbench.runs import Lease, attempt_ended, read_holder, read_jsonl
 from tksbench.train import parallel
 
@@ -167,6 +167,37 @@ def test_each_gpu_has_one_run_at_a_time_and_the_job_sees_that_gpu_alone(
     assert max(len(active) for active in log.running) == 2
     seen = {read_jsonl(ledger.run_dir(run.id).path / "trained.jsonl")[0]["gpu"] for run in runs[:3]}
     assert seen == {"0", "3"}
+
+
+def test_runs_are_not_looked_at_while_other_launchers_have_all_gpus(
+    runs: list[Run], ledger: Ledger, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lock = lock_slot(Slot("0"), tmp_path)
+    assert lock is not None
+    items = make_plan(runs[:3], ledger)
+    looks: list[str] = []
+    status = ledger.status
+
+    def look(run_id: str) -> Any:
+        looks.append(run_id)
+        return status(run_id)
+
+    class Patient(Log):
+        def update(self, active: Sequence[Active], counts: Mapping[str, int]) -> None:
+            super().update(active, counts)
+            if len(self.running) == 3:
+                assert looks == []
+                os.close(lock)
+
+    monkeypatch.setattr(ledger, "status", look)
+    log = Patient()
+    command = [sys.executable, str(TRAINER)]
+    executor = LocalExecutor(
+        ledger, ["0"], log, command=lambda run_dir: [*command, str(run_dir.path), "train"], lock_folder=tmp_path
+    )
+    assert executor.execute(items).done == runs[:3]
+    waits = [text for _, text in log.events if text.startswith("GPU 0")]
+    assert waits == ["GPU 0: waiting for another run to leave it"]
 
 
 def test_a_second_round_trains_nothing(

@@ -118,6 +118,7 @@ class LocalExecutor:
         self._queue: deque[Run] = deque()
         self._waiting: list[_Waiting] = []
         self._doubted: dict[str, bytes | None] = {}  # what the leases said of runs to take from a silent holder, by id
+        self._awaited: set[Slot] = set()  # slots that the user knows to be locked by others
         self._jobs: list[_Job] = []
         self._signals = 0
         self._forwarded = 0
@@ -187,22 +188,35 @@ class LocalExecutor:
         full: set[bool] = set()
         for run in list(self._queue):
             on_gpu = self._on_gpu(run)
-            slots = [] if on_gpu in full else self._free_slots(run)
-            if not slots:
+            place = None if on_gpu in full else self._reserve(run)
+            if place is None:
                 full.add(on_gpu)
                 continue
-            status = self._ledger.status(run.id)  # another launcher may have been faster
-            if status.state == "done" or (status.state == "running" and run.id not in self._doubted):
-                self._queue.remove(run)
-                self._settle_elsewhere(run, status)
-                continue
-            for slot in slots:
-                lock = lock_slot(slot, self._lock_folder)
-                if lock is not None:
-                    self._queue.remove(run)
+            slot, lock = place
+            self._queue.remove(run)
+            try:
+                status = self._ledger.status(run.id)  # another launcher may have been faster
+                if status.state == "done" or (status.state == "running" and run.id not in self._doubted):
+                    self._settle_elsewhere(run, status)
+                else:
                     self._jobs.append(self._spawn(run, slot, lock))  # before anything else can fail
                     self._view.event("note", f"{title(run)}: started on {slot}")
-                    break
+            finally:
+                if lock >= 0:
+                    os.close(lock)
+
+    def _reserve(self, run: Run) -> tuple[Slot, int] | None:
+        """A slot for a run, with its lock; None if all are taken, by other launchers' runs too."""
+        free = self._free_slots(run)
+        for slot in free:
+            lock = lock_slot(slot, self._lock_folder)
+            if lock is not None:
+                return slot, lock
+        for slot in free:
+            if slot not in self._awaited:
+                self._awaited.add(slot)
+                self._view.event("note", f"{slot}: waiting for another run to leave it")
+        return None
 
     def _on_gpu(self, run: Run) -> bool:
         return bool(self._slots) and run.execution.device != "cpu"
@@ -215,21 +229,17 @@ class LocalExecutor:
         return [Slot()] if taken + cores_of(run.execution, self._cores) <= self._cores else []
 
     def _spawn(self, run: Run, slot: Slot, lock: int) -> _Job:
+        run_dir = self._ledger.prepare(run)
         try:
-            run_dir = self._ledger.prepare(run)
-            try:
-                log = run_dir.log.open("a+b")  # kept open: a run that is refused takes its directory with it
-            except OSError as error:
-                raise LedgerError(f"{run_dir.log}: cannot be written: {error.strerror}") from error
-            log_start = log.seek(0, os.SEEK_END)
-            try:
-                process = self._trainer(run_dir, log, slot, lock)
-            except LaunchError:
-                self._ledger.discard(run_dir)
-                raise
-        finally:
-            if lock >= 0:
-                os.close(lock)
+            log = run_dir.log.open("a+b")  # kept open: a run that is refused takes its directory with it
+        except OSError as error:
+            raise LedgerError(f"{run_dir.log}: cannot be written: {error.strerror}") from error
+        log_start = log.seek(0, os.SEEK_END)
+        try:
+            process = self._trainer(run_dir, log, slot, lock)
+        except LaunchError:
+            self._ledger.discard(run_dir)
+            raise
         return _Job(run, run_dir, slot, process, lock, log, log_start, time.monotonic())
 
     def _trainer(self, run_dir: RunDir, log: BinaryIO, slot: Slot, lock: int) -> Trainer:

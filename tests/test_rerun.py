@@ -16,7 +16,7 @@ from tksbench.launch.__main__ import main as launch
 from tksbench.launch.local import Summary
 from tksbench.recipe import expand, load_recipe
 from tksbench.report.groups import ReportError
-from tksbench.runs import Ledger, provenance
+from tksbench.runs import Lease, Ledger, LedgerError, provenance
 from tksbench.runs.record import load_record, save_record
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -89,6 +89,18 @@ def test_what_another_state_of_the_code_has_trained_is_no_proof(ledger: Ledger, 
         rerun._place(into, run).prepare(run).log.touch()
         assert not rerun._place(into, run).run_dir(run.id).path.exists()  # begins anew
     assert clean.log.exists()
+
+
+def test_a_rerun_that_is_being_trained_is_not_begun_anew(ledger: Ledger, state: dict[str, Any]) -> None:
+    run = expand(load_recipe("r.yaml"), "smoke")[0]
+    run_dir = rerun._place(Path("again"), run).prepare(run)
+    with Lease.acquire(run_dir) as lease:
+        with pytest.raises(LedgerError, match=f"again/uncommitted/runs/{run.id}: held by .*, process {os.getpid()}, "):
+            rerun._place(Path("again"), run)
+        assert lease.path.exists()
+        assert not rerun._place(Path("elsewhere"), run).root.exists()
+    rerun._place(Path("again"), run)
+    assert not run_dir.path.exists()
 
 
 def test_what_is_known_to_differ_is_told(ledger: Ledger, state: dict[str, Any]) -> None:

@@ -8,8 +8,8 @@ from pathlib import Path
 
 def process_start(pid: int) -> str:
     """When a process started, in clock ticks since boot; empty if it is gone (a zombie is gone too)."""
-    try:
-        fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    try:  # the kernel cuts a process's name at 15 bytes, which may be inside a letter
+        fields = Path(f"/proc/{pid}/stat").read_text(errors="replace").rpartition(")")[2].split()
     except OSError:
         return ""
     return "" if fields[0] in "ZX" else fields[19]  # man 5 proc: state is field 3, starttime field 22

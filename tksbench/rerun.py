@@ -89,15 +89,25 @@ def _place(into: Path, run: Run) -> Ledger:
     """The results folder of this state of the code: what another one has trained proves nothing of it.
 
     A run is begun anew unless code and packages are known to be those that it was begun with.
+
+    Raises:
+        LedgerError: If it would have to be begun anew, and is being trained or cannot be removed.
     """
-    from tksbench.runs import Ledger, LedgerError
+    from tksbench.runs import Ledger, LedgerError, read_holder
     from tksbench.runs.provenance import state_name
 
     name = state_name()
     ledger = Ledger(into / (name or "uncommitted"))
     if name is None:
+        run_dir = ledger.run_dir(run.id)
+        holder = read_holder(run_dir)
+        if holder is not None and holder.alive is not False:
+            raise LedgerError(
+                f"{run_dir.path}: held by {holder}, and would be begun anew, as the code is not known to be that of a "
+                "commit; wait for its end, or choose another folder with --into"
+            )
         try:
-            shutil.rmtree(ledger.run_dir(run.id).path)
+            shutil.rmtree(run_dir.path)
         except FileNotFoundError:
             pass
         except OSError as error:
@@ -113,7 +123,7 @@ def _train(run: Run, ledger: Ledger) -> int:
     from tksbench.launch.local import LocalExecutor
     from tksbench.launch.plan import make_plan
     from tksbench.launch.slots import find_gpus
-    from tksbench.launch.view import make_view
+    from tksbench.launch.view import SteadyView, make_view
     from tksbench.recipe.outside import source_digest
     from tksbench.recipe.schema import CustomMethod
 
@@ -127,7 +137,7 @@ def _train(run: Run, ledger: Ledger) -> int:
         blocked.append(f"the file of '{method.name}' is not the record's; a copy is method.py in the run's folder")
     if blocked:
         raise LaunchError(f"{run.name} seed {run.seed}: {blocked[0]}")
-    view = make_view(Console(highlight=False))
+    view = SteadyView(make_view(Console(highlight=False)))
     try:
         summary = LocalExecutor(ledger, gpus, view).execute(items)
     finally:

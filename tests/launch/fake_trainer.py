@@ -1,7 +1,7 @@
 """Behaves as `python -m tksbench.train` towards the ledger, without training: `fake_trainer.py RUN_DIR MODE`.
 
-MODE: train (SECONDS an epoch in FAKE_EPOCH_S), fail (a run that fails), crash (a traceback), bad (bad input),
-killed (by SIGKILL), empty (success without a record).
+MODE: train (SECONDS an epoch in FAKE_EPOCH_S, of patience with a silent holder elsewhere in FAKE_TAKEOVER_S),
+fail (a run that fails), crash (a traceback), bad (bad input), killed (by SIGKILL), empty (success without a record).
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ stopped = []
 def train(run_dir: RunDir, mode: str) -> int:
     ledger = Ledger(run_dir.path.parent.parent)
     run = ledger.load_run(run_dir)
-    with Lease.acquire(run_dir):
+    with Lease.acquire(run_dir, takeover_s=float(os.environ.get("FAKE_TAKEOVER_S", "180"))):
         if ledger.finished(run.id):
             return 0
         attempt_started(run_dir)

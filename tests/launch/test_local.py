@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 import os
 import signal
 import subprocess
@@ -12,10 +13,13 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from tksbench.launch import local
+from tksbench.launch.errors import LaunchError
 from tksbench.launch.local import LocalExecutor, Summary
 from tksbench.launch.plan import collect_runs, make_plan
-from tksbench.launch.slots import cores_of
+from tksbench.launch.slots import Slot, cores_of, lock_slot
 from tksbench.runs import Lease, attempt_ended, read_holder, read_jsonl
+from tksbench.train import parallel
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -165,6 +169,37 @@ def test_each_gpu_has_one_run_at_a_time_and_the_job_sees_that_gpu_alone(
     assert seen == {"0", "3"}
 
 
+def test_runs_are_not_looked_at_while_other_launchers_have_all_gpus(
+    runs: list[Run], ledger: Ledger, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lock = lock_slot(Slot("0"), tmp_path)
+    assert lock is not None
+    items = make_plan(runs[:3], ledger)
+    looks: list[str] = []
+    status = ledger.status
+
+    def look(run_id: str) -> Any:
+        looks.append(run_id)
+        return status(run_id)
+
+    class Patient(Log):
+        def update(self, active: Sequence[Active], counts: Mapping[str, int]) -> None:
+            super().update(active, counts)
+            if len(self.running) == 3:
+                assert looks == []
+                os.close(lock)
+
+    monkeypatch.setattr(ledger, "status", look)
+    log = Patient()
+    command = [sys.executable, str(TRAINER)]
+    executor = LocalExecutor(
+        ledger, ["0"], log, command=lambda run_dir: [*command, str(run_dir.path), "train"], lock_folder=tmp_path
+    )
+    assert executor.execute(items).done == runs[:3]
+    waits = [text for _, text in log.events if text.startswith("GPU 0")]
+    assert waits == ["GPU 0: waiting for another run to leave it"]
+
+
 def test_a_second_round_trains_nothing(
     execute: Callable[..., tuple[Summary, Log]], runs: list[Run], ledger: Ledger
 ) -> None:
@@ -193,6 +228,10 @@ def test_a_failure_tells_reason_and_log_and_the_others_go_on(
     assert len(told) == 1
     assert reason in told[0]
     assert str(ledger.run_dir(bad.id).log) in told[0]
+
+
+def test_a_signal_without_a_name_is_told_by_its_number() -> None:
+    assert local._explain(-40, "") == "killed by signal 40"
 
 
 def test_runs_that_cannot_begin_leave_nothing_and_their_reason_is_told_once(
@@ -265,6 +304,118 @@ def test_a_run_that_failed_with_the_other_is_reported_not_repeated(
     assert _epochs(ledger, run) == []
 
 
+@pytest.mark.parametrize("warm", [True, False])
+def test_a_trainer_does_not_take_the_launchers_task_for_its_own(
+    warm: bool, runs: list[Run], ledger: Ledger, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    names = {*parallel._TORCH, *parallel._SLURM, *parallel._MASTER}
+    for name in (*names, "SLURM_JOB_ID"):
+        monkeypatch.setenv(name, "4")
+    given: list[dict[str, str]] = []
+
+    def trainer(*words: Any, env: dict[str, str] | None = None, **more: Any) -> None:
+        given.append(words[-1] if env is None else env)
+        raise LaunchError("seen enough")
+
+    monkeypatch.setattr(local, "WarmTrainer", trainer)
+    monkeypatch.setattr("subprocess.Popen", trainer)
+    executor = LocalExecutor(ledger, [], Log(), command=None if warm else lambda _: ["false"])
+    with pytest.raises(LaunchError, match="seen enough"):
+        executor.execute(make_plan(runs[:1], ledger))
+    (environment,) = given
+    assert names.isdisjoint(environment)
+    assert environment["SLURM_JOB_ID"] == "4"
+
+
+_ELSEWHERE = {"host": "node7", "machine": "node7 another boot", "pid": 77, "started": "5", "beat": 3, "released": False}
+
+
+def _silent(ledger: Ledger, run: Run, lease: str, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The lease of a holder elsewhere that died, and a launcher and trainers that lose patience with it soon."""
+    leases = ledger.prepare(run).leases
+    leases.mkdir()
+    (leases / "1.json").write_text(lease)
+    monkeypatch.setattr(local, "_SILENT_S", 0.3)
+    monkeypatch.setattr(local, "_WAIT_POLL_S", 0.0)
+    monkeypatch.setenv("FAKE_TAKEOVER_S", "0.3")
+    return leases / "1.json"
+
+
+@pytest.mark.parametrize("lease", [json.dumps(_ELSEWHERE), ""])
+def test_a_run_whose_holder_elsewhere_is_silent_is_taken_over(
+    lease: str,
+    execute: Callable[..., tuple[Summary, Log]],
+    runs: list[Run],
+    ledger: Ledger,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    run = runs[0]
+    _silent(ledger, run, lease, monkeypatch)
+    summary, log = execute([run])
+    assert summary.done == [run]
+    assert _epochs(ledger, run) == [0, 1, 2, 3]
+    told = [text.rpartition(": ")[2] for kind, text in log.events if kind == "note"]
+    assert told == ["waiting for whoever trains it", "started on CPU"]
+
+
+def test_a_holder_elsewhere_that_lives_after_all_is_given_another_full_silence(
+    runs: list[Run], ledger: Ledger, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lease = _silent(ledger, runs[0], json.dumps(_ELSEWHERE), monkeypatch)
+    held = f"import pathlib, sys; pathlib.Path({str(lease)!r}).write_text('{{}}'); sys.exit(4)"
+    log, waits_before_each = Log(), []
+
+    def command(run_dir: RunDir) -> list[str]:
+        waits_before_each.append(log.running.count([(runs[0].id, "other")]))
+        real = [sys.executable, str(TRAINER), str(run_dir.path), "train"]
+        return [sys.executable, "-c", held] if len(waits_before_each) < 3 else real
+
+    summary = LocalExecutor(ledger, [], log, command=command).execute(make_plan(runs[:1], ledger))
+    assert summary.done == runs[:1]
+    assert len(waits_before_each) == 3
+    assert sorted(set(waits_before_each)) == waits_before_each  # it was among the waiting before each of them
+
+
+@pytest.mark.parametrize(("code", "outcome"), [(2, "refused"), (1, "failed"), (0, "failed")])
+def test_a_trainer_that_cannot_look_at_a_silent_holder_is_not_sent_again(
+    code: int, outcome: str, runs: list[Run], ledger: Ledger, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    _silent(ledger, runs[0], json.dumps(_ELSEWHERE), monkeypatch)
+    command = [sys.executable, "-c", f"import sys; sys.exit({code})"]
+    executor = LocalExecutor(ledger, [], Log(), command=lambda _: command)
+    assert getattr(executor.execute(make_plan(runs[:1], ledger)), outcome) == runs[:1]
+
+
+@pytest.mark.parametrize("error", [BrokenPipeError(), SystemExit(1)])
+def test_training_goes_on_when_nobody_reads_of_it_any_more(
+    error: BaseException, runs: list[Run], ledger: Ledger
+) -> None:
+    class Unread(Log):
+        def event(self, kind: str, text: str) -> None:
+            raise error
+
+        def update(self, active: Sequence[Active], counts: Mapping[str, int]) -> None:
+            raise error
+
+    def command(run_dir: RunDir) -> list[str]:
+        return [sys.executable, str(TRAINER), str(run_dir.path), "train"]
+
+    assert LocalExecutor(ledger, [], Unread(), command=command).execute(make_plan(runs[:2], ledger)).done == runs[:2]
+
+
+def test_no_trainer_is_left_alone_when_telling_of_it_fails(runs: list[Run], ledger: Ledger) -> None:
+    class Defective(Log):
+        def event(self, kind: str, text: str) -> None:
+            raise ZeroDivisionError
+
+    command = [sys.executable, str(TRAINER), str(ledger.run_dir(runs[0].id).path), "train"]
+    executor = LocalExecutor(ledger, [], Defective(), command=lambda _: command)
+    with pytest.raises(ZeroDivisionError):
+        executor.execute(make_plan(runs[:1], ledger))
+    (job,) = executor._jobs
+    assert job.process.poll() is not None
+
+
 def _launch(recipe: str, ledger: Ledger, gpus: str = "") -> subprocess.Popen[str]:
     command = [sys.executable, str(LAUNCHER), recipe, str(ledger.root), gpus]
     return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
@@ -322,6 +473,19 @@ def test_a_second_ctrl_c_during_the_first_is_not_lost(
     executor = LocalExecutor(ledger, (), Impatient(), command=lambda _: command)
     assert executor.execute(make_plan(runs[:1], ledger)).stopped
     assert ledger.status(runs[0].id).reason == "killed"
+
+
+def test_a_hangup_does_not_stop_a_launcher_under_nohup(
+    recipe: str, runs: list[Run], ledger: Ledger, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("FAKE_EPOCH_S", "0.1")
+    command = ["nohup", sys.executable, str(LAUNCHER), recipe, str(ledger.root), "", "1"]
+    launcher = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+    _until(lambda: _epochs(ledger, runs[0]))
+    launcher.send_signal(signal.SIGHUP)
+    told, _ = launcher.communicate(timeout=300)
+    assert launcher.returncode == 0, told
+    assert len(ledger.records()) == 2
 
 
 def test_killing_the_launcher_stops_its_job_which_saves(

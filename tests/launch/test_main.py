@@ -172,3 +172,13 @@ def test_a_reader_that_leaves_early_sees_no_traceback() -> None:
     command = f"{sys.executable} -m tksbench.launch {recipe} --plan --json --seeds 500 | head -n 1"
     done = subprocess.run(command, shell=True, capture_output=True, text=True, check=True, cwd=ROOT)  # noqa: S602
     assert (done.stdout, done.stderr) == ("[\n", "")
+
+
+def test_a_reader_that_leaves_does_not_change_the_exit_status(real_recipe: str) -> None:
+    reader, writer = os.pipe()
+    os.close(reader)
+    command = [sys.executable, "-m", "tksbench.launch", real_recipe]
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    done = subprocess.run(command, stdout=writer, stderr=subprocess.PIPE, env=environment)
+    os.close(writer)
+    assert (done.returncode, done.stderr) == (2, b"")

@@ -8,7 +8,7 @@ import subprocess
 import sys
 import threading
 import time
-from typing import TYPE_CHECKING
+from pathlib import Path
 
 import pytest
 
@@ -16,9 +16,6 @@ from tksbench.process import process_start, this_machine
 from tksbench.runs import Lease, LeaseHeld, LeaseLost, LedgerError, RunDir, read_holder
 from tksbench.runs import lease as lease_module
 from tksbench.runs.lease import Holder
-
-if TYPE_CHECKING:
-    from pathlib import Path
 
 _HOLD = """
 import sys, time
@@ -194,6 +191,16 @@ def test_a_zombie_is_gone() -> None:
     assert process_start(child.pid) == ""
     child.wait()
     assert process_start(os.getpid()).isdecimal()
+
+
+def test_a_process_whose_name_is_no_text_is_known_all_the_same() -> None:
+    name = Path("/proc/self/comm")
+    before, start = name.read_bytes(), process_start(os.getpid())
+    name.write_bytes("fourteen bytesµ".encode())  # of which the kernel keeps 15
+    try:
+        assert process_start(os.getpid()) == start
+    finally:
+        name.write_bytes(before.rstrip(b"\n"))
 
 
 def test_a_lease_file_says_who_holds_it(run_dir: RunDir) -> None:

@@ -48,6 +48,25 @@ def test_preparing_twice_writes_once(ledger: Ledger, run: Run) -> None:
     assert first.st_ino == second.st_ino
 
 
+@pytest.mark.parametrize("refused", [False, True])
+def test_a_run_is_prepared_while_a_trainer_tidies_its_directory(
+    ledger: Ledger, run: Run, monkeypatch: pytest.MonkeyPatch, refused: bool
+) -> None:
+    run_dir, fsync, leases = ledger.run_dir(run.id), os.fsync, []
+
+    def train_meanwhile(descriptor: int) -> None:
+        fsync(descriptor)
+        if not leases:
+            leases.append(None)
+            with Lease.acquire(run_dir):
+                if refused:
+                    ledger.discard(run_dir)
+
+    monkeypatch.setattr("os.fsync", train_meanwhile)
+    assert ledger.load_run(ledger.prepare(run)) == run
+    assert not list(run_dir.path.glob(".*"))
+
+
 def test_a_foreign_run_json_is_refused(ledger: Ledger, run: Run) -> None:
     run_dir = ledger.prepare(run)
     write_json(run_dir.run, {**run.to_json(), "id": "f" * 16})

@@ -6,6 +6,7 @@ import functools
 import json
 import shlex
 import sys
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -207,12 +208,12 @@ def _check(options: argparse.Namespace) -> None:
 def _execute(items: Sequence[Item], ledger: Ledger, words: Sequence[str]) -> int:
     from tksbench.launch.local import LocalExecutor, Summary
     from tksbench.launch.slots import find_gpus
-    from tksbench.launch.view import make_view, title
+    from tksbench.launch.view import UNREAD, SteadyView, make_view, title
 
     console = _console()
     blocked = [item for item in items if item.action == "blocked"]
     busy = [item for item in items if item.action in ("run", "wait")]
-    view = make_view(console)
+    view = SteadyView(make_view(console))
     try:
         for item in items:
             if item.action == "skip":
@@ -225,7 +226,8 @@ def _execute(items: Sequence[Item], ledger: Ledger, words: Sequence[str]) -> int
             view.event("blocked", f"{title(item.run)}: {item.reason}")
     finally:
         view.close()
-    _print_end(console, summary, len(items), len(blocked), words)
+    with suppress(*UNREAD):
+        _print_end(console, summary, len(items), len(blocked), words)
     if summary.failed:
         return FAILED
     if summary.stopped or summary.interrupted:

@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Any, BinaryIO
 
 from tksbench.launch.errors import LaunchError
 from tksbench.launch.slots import Slot, cores_of, count_cores, lock_slot
-from tksbench.launch.view import Active, duration, title
+from tksbench.launch.view import Active, SteadyView, duration, title
 from tksbench.launch.warm import WarmTrainer
 from tksbench.runs import LedgerError, read_holder
 from tksbench.runs.lease import BEAT_S
@@ -44,6 +44,10 @@ BAD_INPUT, INTERRUPTED, HELD = 2, 3, 4
 # 300,000 gain nothing on an idle machine, and where another program keeps one core busy they slow training by half
 # to five times (two threads, small convolutions).
 _SPIN = ("GOMP_SPINCOUNT", "10000")
+# By these a trainer knows that it is one of several (tksbench.train.parallel). What a launcher has of them is about
+# itself, in a batch script of several tasks for instance; its trainers are alone, and would wait for others for ever.
+_WORLD = {"RANK", "WORLD_SIZE", "LOCAL_RANK", "MASTER_ADDR", "MASTER_PORT"}
+_WORLD |= {"SLURM_PROCID", "SLURM_NTASKS", "SLURM_LOCALID"}
 _PR_SET_PDEATHSIG = 1  # linux/prctl.h
 _POLL_S = 0.2
 _WAIT_POLL_S = 1.0
@@ -79,7 +83,7 @@ class _Waiting:
     """A run that somebody else trains: what its lease said, and since when we have seen that unchanged."""
 
     run: Run
-    raw: bytes = b""
+    raw: bytes | None = None  # not b"", which is what an empty lease says
     since: float = 0.0
     looked: float = float("-inf")
 
@@ -90,7 +94,7 @@ class LocalExecutor:
     Args:
         ledger: Where results go.
         gpus: Entries for CUDA_VISIBLE_DEVICES, one slot each; without any, all runs go to the CPU.
-        view: Is told what happens.
+        view: Is told what happens, for as long as it can be.
         command: Makes the command line of a run's trainer; None for the real one.
         lock_folder: Where GPU locks lie, see `lock_slot`.
         cores: Cores that runs on the CPU share; None: see `count_cores`.
@@ -108,11 +112,13 @@ class LocalExecutor:
         self._ledger = ledger
         self._slots = [Slot(gpu) for gpu in gpus]
         self._cores = count_cores() if cores is None else cores
-        self._view = view
+        self._view = SteadyView(view)
         self._command = command
         self._lock_folder = lock_folder
         self._queue: deque[Run] = deque()
         self._waiting: list[_Waiting] = []
+        self._doubted: dict[str, bytes | None] = {}  # what the leases said of runs to take from a silent holder, by id
+        self._awaited: set[Slot] = set()  # slots that the user knows to be locked by others
         self._jobs: list[_Job] = []
         self._signals = 0
         self._forwarded = 0
@@ -124,7 +130,7 @@ class LocalExecutor:
         """Train the plan's "run" items in order and see its "wait" items to their end.
 
         The first signal (Ctrl-C, SIGTERM, SIGHUP) is passed on to the children, which save and leave;
-        the second kills them.
+        the second kills them. Under nohup, SIGHUP means nothing.
 
         Raises:
             LedgerError: If the results folder cannot be written; children are told to save and leave.
@@ -134,7 +140,8 @@ class LocalExecutor:
         self._waiting.extend(_Waiting(item.run) for item in items if item.action == "wait")
         for waiting in self._waiting:
             self._view.event("note", f"{title(waiting.run)}: waiting for whoever trains it")
-        previous = {number: signal.signal(number, self._on_signal) for number in _SIGNALS}
+        heard = [number for number in _SIGNALS if number != signal.SIGHUP or signal.getsignal(number) != signal.SIG_IGN]
+        previous = {number: signal.signal(number, self._on_signal) for number in heard}
         try:
             while self._step():
                 time.sleep(_POLL_S)
@@ -181,21 +188,35 @@ class LocalExecutor:
         full: set[bool] = set()
         for run in list(self._queue):
             on_gpu = self._on_gpu(run)
-            slots = [] if on_gpu in full else self._free_slots(run)
-            if not slots:
+            place = None if on_gpu in full else self._reserve(run)
+            if place is None:
                 full.add(on_gpu)
                 continue
-            status = self._ledger.status(run.id)  # another launcher may have been faster
-            if status.state in ("done", "running"):
-                self._queue.remove(run)
-                self._settle_elsewhere(run, status)
-                continue
-            for slot in slots:
-                lock = lock_slot(slot, self._lock_folder)
-                if lock is not None:
-                    self._queue.remove(run)
-                    self._jobs.append(self._spawn(run, slot, lock))
-                    break
+            slot, lock = place
+            self._queue.remove(run)
+            try:
+                status = self._ledger.status(run.id)  # another launcher may have been faster
+                if status.state == "done" or (status.state == "running" and run.id not in self._doubted):
+                    self._settle_elsewhere(run, status)
+                else:
+                    self._jobs.append(self._spawn(run, slot, lock))  # before anything else can fail
+                    self._view.event("note", f"{title(run)}: started on {slot}")
+            finally:
+                if lock >= 0:
+                    os.close(lock)
+
+    def _reserve(self, run: Run) -> tuple[Slot, int] | None:
+        """A slot for a run, with its lock; None if all are taken, by other launchers' runs too."""
+        free = self._free_slots(run)
+        for slot in free:
+            lock = lock_slot(slot, self._lock_folder)
+            if lock is not None:
+                return slot, lock
+        for slot in free:
+            if slot not in self._awaited:
+                self._awaited.add(slot)
+                self._view.event("note", f"{slot}: waiting for another run to leave it")
+        return None
 
     def _on_gpu(self, run: Run) -> bool:
         return bool(self._slots) and run.execution.device != "cpu"
@@ -208,26 +229,22 @@ class LocalExecutor:
         return [Slot()] if taken + cores_of(run.execution, self._cores) <= self._cores else []
 
     def _spawn(self, run: Run, slot: Slot, lock: int) -> _Job:
+        run_dir = self._ledger.prepare(run)
         try:
-            run_dir = self._ledger.prepare(run)
-            try:
-                log = run_dir.log.open("a+b")  # kept open: a run that is refused takes its directory with it
-            except OSError as error:
-                raise LedgerError(f"{run_dir.log}: cannot be written: {error.strerror}") from error
-            log_start = log.seek(0, os.SEEK_END)
-            try:
-                process = self._trainer(run_dir, log, slot, lock)
-            except LaunchError:
-                self._ledger.discard(run_dir)
-                raise
-        finally:
-            if lock >= 0:
-                os.close(lock)
-        self._view.event("note", f"{title(run)}: started on {slot}")
+            log = run_dir.log.open("a+b")  # kept open: a run that is refused takes its directory with it
+        except OSError as error:
+            raise LedgerError(f"{run_dir.log}: cannot be written: {error.strerror}") from error
+        log_start = log.seek(0, os.SEEK_END)
+        try:
+            process = self._trainer(run_dir, log, slot, lock)
+        except LaunchError:
+            self._ledger.discard(run_dir)
+            raise
         return _Job(run, run_dir, slot, process, lock, log, log_start, time.monotonic())
 
     def _trainer(self, run_dir: RunDir, log: BinaryIO, slot: Slot, lock: int) -> Trainer:
-        environment = {**os.environ, **slot.environment(), "PYTHONUNBUFFERED": "1"}
+        environment = {name: value for name, value in os.environ.items() if name not in _WORLD}
+        environment |= {**slot.environment(), "PYTHONUNBUFFERED": "1"}
         if self._command is None and slot.gpu is None:
             return WarmTrainer(run_dir.path, run_dir.log, environment)
         own = [sys.executable, "-m", "tksbench.train", str(run_dir.path)]
@@ -254,11 +271,13 @@ class LocalExecutor:
         """Decide what the end of a child means."""
         status = self._ledger.status(job.run.id)
         took = duration(time.monotonic() - job.started)
+        never_held = status.state == "running" and self._still_silent(job.run)  # or its trainers would have no end
+        self._doubted.pop(job.run.id, None)
         if status.state == "done":
             self._done(job.run, status, took)
-        elif status.state == "running" or code == HELD:
+        elif code == HELD or (status.state == "running" and not never_held):
             self._waiting.append(_Waiting(job.run, looked=time.monotonic()))
-        elif status.state == "new" and code == BAD_INPUT:
+        elif code == BAD_INPUT and (status.state == "new" or never_held):
             self._refused(job.run, _last_line(job.log, job.log_start))
         elif status.state != "failed" and (self._signals or code in (INTERRUPTED, -signal.SIGTERM)):
             self._summary.interrupted.append(job.run)
@@ -300,6 +319,8 @@ class LocalExecutor:
             if status.state == "running" and not self._silent(waiting, now):
                 continue
             self._waiting.remove(waiting)
+            if status.state == "running":  # to the ledger it still is: a trainer will look more closely
+                self._doubted[waiting.run.id] = waiting.raw
             if status.state == "done":
                 self._done(waiting.run, status, "trained by another launcher")
             elif status.state == "failed":
@@ -311,8 +332,13 @@ class LocalExecutor:
         """Whether a holder on another machine has shown no sign of life for a while, by our own clock."""
         holder = read_holder(self._ledger.run_dir(waiting.run.id))
         if holder is None or holder.raw != waiting.raw:
-            waiting.raw, waiting.since = holder.raw if holder else b"", now
+            waiting.raw, waiting.since = holder.raw if holder else None, now
         return holder is not None and holder.alive is None and now - waiting.since >= _SILENT_S
+
+    def _still_silent(self, run: Run) -> bool:
+        """Whether the lease is still that of the silent holder, so that the trainer sent never had it."""
+        holder = read_holder(self._ledger.run_dir(run.id))
+        return holder is not None and run.id in self._doubted and holder.raw == self._doubted[run.id]
 
     def _show(self) -> None:
         status = self._ledger.status
@@ -347,7 +373,8 @@ def _die_with(parent: int) -> Callable[[], None]:
 
 def _explain(code: int, log: str) -> str:
     if code < 0:
-        name = signal.Signals(-code).name
+        known = -code in set(signal.Signals)  # real-time signals have no names
+        name = signal.Signals(-code).name if known else f"signal {-code}"
         return f"killed by {name}" + (" (out of memory?)" if name == "SIGKILL" else "")
     return f"ended with status {code}: {log or 'its log is empty'}" if code else "ended without a record"
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
@@ -21,6 +22,8 @@ if TYPE_CHECKING:
 
 _LIVE_S = 0.5  # seconds between redraws
 _LINE_S = 10.0  # seconds between two plain lines about the same run
+
+UNREAD = (OSError, SystemExit)  # from telling a reader who has left (`| head`): rich makes SystemExit of a broken pipe
 
 STYLES = {
     "done": "green",
@@ -112,6 +115,28 @@ class LiveView:
         """Take the table away."""
         self._live.update(Text(""), refresh=True)
         self._live.stop()
+
+
+class SteadyView:
+    """Passes on to a view what can still be told: training does not stop because nobody reads of it any more."""
+
+    def __init__(self, view: View) -> None:
+        self._view = view
+
+    def event(self, kind: str, text: str) -> None:
+        """See `View`."""
+        with suppress(*UNREAD):
+            self._view.event(kind, text)
+
+    def update(self, active: Sequence[Active], counts: Mapping[str, int]) -> None:
+        """See `View`."""
+        with suppress(*UNREAD):
+            self._view.update(active, counts)
+
+    def close(self) -> None:
+        """See `View`."""
+        with suppress(*UNREAD):
+            self._view.close()
 
 
 def make_view(console: Console) -> View:

@@ -63,13 +63,14 @@ class Ledger:
             LedgerError: If the results folder cannot be written.
         """
         run_dir = self.run_dir(run.id)
-        content = run.to_json()
         try:
-            run_dir.path.mkdir(parents=True, exist_ok=True)
-        except OSError as error:
-            raise LedgerError(f"{run_dir.path}: cannot be made: {error.strerror}") from error
-        if _peek(run_dir.run) != content:
-            write_json(run_dir.run, content)
+            _write_run(run_dir, run)
+        except LedgerError as error:
+            if not isinstance(error.__cause__, FileNotFoundError):
+                raise
+            # We have no lease. A trainer that took it just now has removed our half-written file, as a dead one's, or
+            # one that was refused has removed the directory: each does so once.
+            _write_run(run_dir, run)
         return run_dir
 
     def load_run(self, run_dir: RunDir) -> Run:
@@ -167,6 +168,16 @@ class Ledger:
 
     def _record_files(self) -> list[Path]:
         return sorted((self.root / "records").glob("*.json")) + sorted((self.root / "runs").glob("*/record.json"))
+
+
+def _write_run(run_dir: RunDir, run: Run) -> None:
+    content = run.to_json()
+    try:
+        run_dir.path.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise LedgerError(f"{run_dir.path}: cannot be made: {error.strerror}") from error
+    if _peek(run_dir.run) != content:
+        write_json(run_dir.run, content)
 
 
 def _peek(path: Path) -> Any:

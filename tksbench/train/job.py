@@ -37,9 +37,9 @@ DONE, FAILED, BAD_INPUT, INTERRUPTED, HELD = 0, 1, 2, 3, 4
 
 
 class StopFlag:
-    """Set by SIGINT, SIGTERM or SIGUSR2; a second SIGINT or SIGTERM acts as if nobody had asked for it to be caught.
+    """Set by SIGINT, SIGTERM or SIGUSR2; those that follow change nothing, but a second SIGINT kills.
 
-    Until `wait_for_boundary` is set there is nothing to save, so a signal raises KeyboardInterrupt at once.
+    Until `wait_for_boundary` is set there is nothing to save, so the first one raises KeyboardInterrupt at once.
     """
 
     def __init__(self) -> None:
@@ -52,10 +52,12 @@ class StopFlag:
         return self.raised
 
     def _catch(self, number: int, _frame: FrameType | None) -> None:
-        self.raised = True
-        # Slurm sends its own to every process of a step, and a wrapper around this one may pass it on once more.
-        signal.signal(number, signal.SIG_IGN if number == signal.SIGUSR2 else signal.SIG_DFL)
-        if not self.wait_for_boundary:
+        first, self.raised = not self.raised, True
+        # One stop may come several times: Slurm and systemd send theirs to every process, a launcher among these
+        # passes its own on, and so does its end. A second Ctrl-C is of somebody who does not want to wait.
+        if number == signal.SIGINT:
+            signal.signal(number, signal.SIG_DFL)
+        if first and not self.wait_for_boundary:
             raise KeyboardInterrupt
 
 

@@ -162,3 +162,30 @@ def test_a_second_ctrl_c_kills() -> None:
     os.kill(os.getpid(), signal.SIGINT)
     assert stop()
     assert signal.getsignal(signal.SIGINT) == signal.SIG_DFL
+
+
+def test_a_record_tells_of_the_code_that_trained_it(make_run: MakeRun, monkeypatch: pytest.MonkeyPatch) -> None:
+    _, run_dir = make_run("results", "optim.epochs=1", "optim.warmup_epochs=0")
+    monkeypatch.setattr(job, "CODE", {"commit": "a" * 40, "dirty": False, "diff": "", "versions": {"torch": "1"}})
+    assert job.run_job(run_dir.path) == job.DONE  # the checkout is at another commit, as if made in the meantime
+    record = load_record(run_dir.record)
+    proof = record.provenance
+    assert (proof.commit, proof.dirty, proof.diff, proof.versions) == ("a" * 40, False, "", {"torch": "1"})
+    assert [row.commit for row in record.attempts] == ["a" * 40, None]
+
+
+def test_a_record_tells_of_every_commit_that_trained_it(make_run: MakeRun, monkeypatch: pytest.MonkeyPatch) -> None:
+    _, run_dir = make_run()
+    step = Trainer._step
+
+    def step_and_signal(trainer: Trainer, batches: list[Batch]) -> None:
+        step(trainer, batches)
+        os.kill(os.getpid(), signal.SIGTERM)
+
+    for commit, stepping, code in (("a" * 40, step_and_signal, job.INTERRUPTED), ("b" * 40, step, job.DONE)):
+        monkeypatch.setattr(job, "CODE", {"commit": commit, "dirty": False, "diff": "", "versions": {}})
+        monkeypatch.setattr(Trainer, "_step", stepping)
+        assert job.run_job(run_dir.path) == code
+    proof = load_record(run_dir.record).provenance
+    assert (proof.commit, proof.dirty) == ("b" * 40, True)
+    assert proof.diff == f"attempts of commits {'a' * 40}, {'b' * 40}\n"

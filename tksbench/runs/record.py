@@ -108,6 +108,7 @@ class Attempt(_Part):
     host: str = ""
     pid: int = 0
     job: str | None = None  # of Slurm
+    commit: str | None = None  # that trained, of a start
     outcome: str = ""
     reason: str = ""
     epoch: int = 0

@@ -20,6 +20,7 @@ from tksbench.runs import Ledger, attempts, write_bytes
 from tksbench.runs.errors import LeaseHeld, LeaseLost
 from tksbench.runs.lease import Lease
 from tksbench.runs.paths import RunDir
+from tksbench.runs.provenance import code_state
 from tksbench.train.errors import Interrupted
 from tksbench.train.parallel import ALONE, Verdict, join
 
@@ -34,6 +35,9 @@ if TYPE_CHECKING:
 
 log = logging.getLogger("tksbench.train")
 DONE, FAILED, BAD_INPUT, INTERRUPTED, HELD = 0, 1, 2, 3, 4
+# Here and not later: whatever becomes of the checkout while a run trains, or while the process that trainers are
+# forked from waits for the next, this is the code that they have imported.
+CODE = code_state()
 
 
 class StopFlag:
@@ -149,7 +153,7 @@ class Job:
             self.parallel.from_lead(lambda: None)  # the others wait for the lease
             self.trainer = trainer = self._prepare(lease.check)
             self.stop.wait_for_boundary = True
-            attempts.attempt_started(self.dir, trainer.state.epoch, trainer.state.step)
+            attempts.attempt_started(self.dir, trainer.state.epoch, trainer.state.step, CODE["commit"])
             trainer.fit()
             _finish(self.run, self.dir, trainer)
         except LeaseLost:
@@ -224,7 +228,7 @@ def _finish(run: Run, run_dir: RunDir, trainer: Trainer) -> None:
     from tksbench.train.summary import record_parts
 
     attempts.attempt_ended(run_dir, "done", "", trainer.state.epoch, trainer.state.step)
-    record = make_record(**record_parts(run, run_dir, trainer))
+    record = make_record(**record_parts(run, run_dir, trainer, CODE))
     trainer.guard()
     save_record(run_dir.record, record)
 

@@ -45,8 +45,8 @@ class State:
         logs: SHA-256 of the rows of each log that belong to the epochs before this one, by the log's name.
         data: The checksums of the data set that the run began with; of frames, which are made anew anywhere, none.
         images: Training samples since the run began.
-        seconds: Time spent on them, evaluation not counted.
-        gpu_seconds: The same, times the number of GPUs at the time.
+        seconds: Time spent on them; tests and checkpoints are not counted.
+        gpu_seconds: Time of training with tests and checkpoints, times the number of GPUs at the time; 0 on a CPU.
         flat_since: First epoch of those in a row after which the network told no two samples apart.
     """
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from tksbench.runs import RunDir, attempt_ended, attempt_started
-from tksbench.runs.attempts import now, read_attempts, slurm_job
+from tksbench.runs.attempts import now, read_attempts, slurm_job, trained_by
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -79,3 +79,27 @@ def test_a_job_is_called_what_squeue_calls_it(
 def test_a_reason_with_a_path_that_is_no_text_is_kept(run_dir: RunDir) -> None:
     attempt_ended(run_dir, "failed", os.fsdecode(b"/data\xff: no such folder"))
     assert read_attempts(run_dir)[-1]["reason"] == "/data\\udcff: no such folder"
+
+
+def test_a_start_names_the_commit(run_dir: RunDir) -> None:
+    attempt_started(run_dir, 2, 17, "c0ffee")
+    assert read_attempts(run_dir) == [{"event": "start", **WHO, "commit": "c0ffee", "epoch": 2, "step": 17}]
+
+
+@pytest.mark.parametrize(
+    ("starts", "commits"),
+    [
+        ([(0, 0, "a")], ["a"]),
+        ([(0, 0, "a"), (1, 2, "b"), (1, 3, "a")], ["a", "b"]),
+        ([(0, 0, "a"), (0, 0, "b")], ["b"]),  # the first has left no checkpoint
+        ([(0, 0, "a"), (2, 0, "b"), (1, 9, "c")], ["a", "c"]),  # the second's checkpoints were damaged
+        ([(0, 0, None), (1, 0, "a")], ["a"]),  # of an earlier version, or outside a checkout
+    ],
+)
+def test_commits_are_those_whose_steps_last(
+    run_dir: RunDir, starts: list[tuple[int, int, str | None]], commits: list[str]
+) -> None:
+    for start in starts:
+        attempt_started(run_dir, *start)
+        attempt_ended(run_dir, "interrupted", "")
+    assert trained_by(read_attempts(run_dir)) == commits

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import errno
 import os
 from pathlib import Path
 
 import pytest
 import torch
 
+from tksbench.runs.errors import LedgerError
 from tksbench.train import checkpoint
 from tksbench.train.errors import CheckpointError
 
@@ -53,6 +55,29 @@ def test_the_two_newest_are_kept(tmp_path: Path) -> None:
         save(tmp_path, epoch)
     assert [path.name[:10] for path in checkpoint.list_checkpoints(tmp_path)] == ["epoch00003", "epoch00002"]
     assert len(list(tmp_path.iterdir())) == 2
+
+
+def test_a_damaged_one_that_was_passed_over_takes_no_good_ones_place(tmp_path: Path) -> None:
+    save(tmp_path, 5)
+    damaged = save(tmp_path, 9)
+    damaged.write_bytes(b"damaged")
+    for epoch in (6, 7):
+        save(tmp_path, epoch)
+        found = [checkpoint.read_checkpoint(path, "run")[0].epoch for path in checkpoint.list_checkpoints(tmp_path)]
+        assert found == [epoch, epoch - 1]
+
+
+def test_what_cannot_be_written_leaves_the_others(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for epoch in (5, 9):
+        save(tmp_path, epoch)
+
+    def full(*_: object) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(os, "fsync", full)
+    with pytest.raises(LedgerError):
+        save(tmp_path, 6)
+    assert [path.name[:10] for path in checkpoint.list_checkpoints(tmp_path)] == ["epoch00009", "epoch00005"]
 
 
 @pytest.mark.parametrize("fraction", [0.0, 0.001, 0.5, 0.999])

@@ -13,12 +13,13 @@ import torch
 
 from tests.train.conftest import MakeRun
 from tksbench.data import registry
-from tksbench.data.base import Data
+from tksbench.data.base import Batch, Data
 from tksbench.runs import Ledger
 from tksbench.runs.attempts import read_attempts
 from tksbench.runs.lease import Lease
 from tksbench.runs.record import load_record
 from tksbench.train import job
+from tksbench.train.loop import Trainer
 
 
 @pytest.fixture(autouse=True)
@@ -118,3 +119,73 @@ def test_damaged_newest_checkpoint_falls_back_to_the_one_before(make_run: MakeRu
 def test_missing_directory_is_bad_input(tmp_path: Path) -> None:
     assert job.run_job(tmp_path / "results" / "runs" / "0123456789abcdef") == job.BAD_INPUT
     assert not (tmp_path / "results").exists()
+
+
+@pytest.mark.parametrize("then", [signal.SIGTERM, signal.SIGUSR2])
+def test_one_stop_may_come_as_several_signals(
+    make_run: MakeRun, monkeypatch: pytest.MonkeyPatch, then: signal.Signals
+) -> None:
+    run, run_dir = make_run()
+    save = Trainer.save
+
+    def signal_and_save(trainer: Trainer) -> None:
+        os.kill(os.getpid(), then)
+        save(trainer)
+
+    step = Trainer._step
+
+    def step_and_signal(trainer: Trainer, batches: list[Batch]) -> None:
+        step(trainer, batches)
+        os.kill(os.getpid(), signal.SIGTERM)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Trainer, "save", signal_and_save)
+        patch.setattr(Trainer, "_step", step_and_signal)
+        assert job.run_job(run_dir.path) == job.INTERRUPTED
+    assert len(list(run_dir.checkpoints.glob("*.safetensors"))) == 1
+    assert Ledger(run_dir.path.parent.parent).status(run.id).reason == "stopped by a signal"
+    assert job.run_job(run_dir.path) == job.DONE
+
+
+def test_signals_before_training_end_it_once() -> None:
+    stop = job.StopFlag()
+    with pytest.raises(KeyboardInterrupt):
+        os.kill(os.getpid(), signal.SIGUSR2)
+    os.kill(os.getpid(), signal.SIGTERM)  # while it leaves
+    os.kill(os.getpid(), signal.SIGTERM)
+    assert stop()
+
+
+def test_a_second_ctrl_c_kills() -> None:
+    stop = job.StopFlag()
+    stop.wait_for_boundary = True
+    os.kill(os.getpid(), signal.SIGINT)
+    assert stop()
+    assert signal.getsignal(signal.SIGINT) == signal.SIG_DFL
+
+
+def test_a_record_tells_of_the_code_that_trained_it(make_run: MakeRun, monkeypatch: pytest.MonkeyPatch) -> None:
+    _, run_dir = make_run("results", "optim.epochs=1", "optim.warmup_epochs=0")
+    monkeypatch.setattr(job, "CODE", {"commit": "a" * 40, "dirty": False, "diff": "", "versions": {"torch": "1"}})
+    assert job.run_job(run_dir.path) == job.DONE  # the checkout is at another commit, as if made in the meantime
+    record = load_record(run_dir.record)
+    proof = record.provenance
+    assert (proof.commit, proof.dirty, proof.diff, proof.versions) == ("a" * 40, False, "", {"torch": "1"})
+    assert [row.commit for row in record.attempts] == ["a" * 40, None]
+
+
+def test_a_record_tells_of_every_commit_that_trained_it(make_run: MakeRun, monkeypatch: pytest.MonkeyPatch) -> None:
+    _, run_dir = make_run()
+    step = Trainer._step
+
+    def step_and_signal(trainer: Trainer, batches: list[Batch]) -> None:
+        step(trainer, batches)
+        os.kill(os.getpid(), signal.SIGTERM)
+
+    for commit, stepping, code in (("a" * 40, step_and_signal, job.INTERRUPTED), ("b" * 40, step, job.DONE)):
+        monkeypatch.setattr(job, "CODE", {"commit": commit, "dirty": False, "diff": "", "versions": {}})
+        monkeypatch.setattr(Trainer, "_step", stepping)
+        assert job.run_job(run_dir.path) == code
+    proof = load_record(run_dir.record).provenance
+    assert (proof.commit, proof.dirty) == ("b" * 40, True)
+    assert proof.diff == f"attempts of commits {'a' * 40}, {'b' * 40}\n"

@@ -93,6 +93,22 @@ def test_weight_decay_spares_vectors(make_run: MakeRun, tiny_data: Data) -> None
     assert decay == {True: 0.01, False: 0.0}
 
 
+def test_a_loss_gets_float32_whatever_the_network_gives(make_run: MakeRun, tiny_data: Data) -> None:
+    class Rough(torch.nn.Module):  # as one from outside under autocast
+        def forward(self, images: torch.Tensor) -> torch.Tensor:
+            return trainer.model(images).bfloat16()  # type: ignore[no-any-return]
+
+    run, run_dir = make_run("x", "numerics.precision=bf16")
+    trainer = Trainer(run, run_dir, tiny_data, CPU)
+    trainer.network = Rough()
+    seen = []
+    trainer.loss = lambda logits, *_: seen.append(logits.dtype) or logits.sum()  # type: ignore[assignment, func-returns-value]
+    images, labels = tiny_data.train.__getitems__([(0, 0), (0, 1)])
+    loss, _ = trainer._forward(images, labels)
+    assert seen == [torch.float32]
+    assert loss.dtype == torch.float32
+
+
 def test_not_a_number_stops_the_run_and_names_the_step(make_run: MakeRun, tiny_data: Data) -> None:
     run, run_dir = make_run()
     trainer = Trainer(run, run_dir, tiny_data, CPU)

@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING, Any, Literal
 from tksbench.runs.files import append_jsonl, read_jsonl
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from tksbench.runs.paths import RunDir
 
 Outcome = Literal["done", "interrupted", "failed"]
@@ -20,9 +22,10 @@ def now() -> str:
     return datetime.now(UTC).isoformat(timespec="seconds")
 
 
-def attempt_started(run_dir: RunDir, epoch: int = 0, step: int = 0) -> None:
-    """Note that training starts, at which epoch and step (0-based; more than 0 when it resumes)."""
-    append_jsonl(run_dir.attempts, {"event": "start", **_who(), "epoch": epoch, "step": step})
+def attempt_started(run_dir: RunDir, epoch: int = 0, step: int = 0, commit: str | None = None) -> None:
+    """Note that training starts, at which epoch and step (0-based; more than 0 when it resumes), by which commit."""
+    code = {"commit": commit} if commit else {}
+    append_jsonl(run_dir.attempts, {"event": "start", **_who(), **code, "epoch": epoch, "step": step})
 
 
 def attempt_ended(run_dir: RunDir, outcome: Outcome, reason: str, epoch: int = 0, step: int = 0) -> None:
@@ -35,6 +38,17 @@ def attempt_ended(run_dir: RunDir, outcome: Outcome, reason: str, epoch: int = 0
 def read_attempts(run_dir: RunDir) -> list[dict[str, Any]]:
     """All rows, oldest first."""
     return read_jsonl(run_dir.attempts)
+
+
+def trained_by(rows: Iterable[dict[str, Any]]) -> list[str]:
+    """Commits of the attempts that a run's weights come from, as far as the rows name them, oldest first."""
+    lasting: list[tuple[tuple[int, int], str | None]] = []
+    for row in rows:
+        if row["event"] == "start":
+            place = (row.get("epoch", 0), row.get("step", 0))
+            # What was trained beyond the place that an attempt goes on from is lost.
+            lasting = [attempt for attempt in lasting if attempt[0] < place] + [(place, row.get("commit"))]
+    return list(dict.fromkeys(commit for _, commit in lasting if commit))
 
 
 def _who() -> dict[str, Any]:

@@ -47,6 +47,8 @@ def collect_provenance(
     threads: int | None = None,
     processes: int = 1,
     nodes: int = 1,
+    code: Mapping[str, Any] | None = None,
+    trained_by: Sequence[str] = (),
 ) -> dict[str, Any]:
     """The `provenance` part of a record.
 
@@ -60,10 +62,14 @@ def collect_provenance(
         threads: Threads that torch computed with, in each process.
         processes: Number of processes that trained the run together, in the attempt that finished it.
         nodes: Number of machines that they were on.
+        code: What `code_state` said when the training code was imported; None for now.
+        trained_by: Commits of the run's attempts: several are told as changes.
     """
+    code = dict(code or code_state())
+    if len(trained_by) > 1:
+        code |= {"dirty": True, "diff": f"attempts of commits {', '.join(trained_by)}\n{code['diff']}"}
     return {
-        **git_state(),
-        "versions": versions(),
+        **code,
         "python": platform.python_version(),
         "platform": f"{platform.system()} {platform.machine()}",
         "devices": list(devices) or [cpu_name()],
@@ -75,6 +81,11 @@ def collect_provenance(
         "started": started,
         "finished": finished,
     }
+
+
+def code_state() -> dict[str, Any]:
+    """What would train now: `git_state`, and `versions` under that name."""
+    return {**git_state(), "versions": versions()}
 
 
 def rerun_command(run: Run, threads: int | None = None) -> str:

@@ -108,6 +108,7 @@ class Attempt(_Part):
     host: str = ""
     pid: int = 0
     job: str | None = None  # of Slurm
+    commit: str | None = None  # that trained, of a start
     outcome: str = ""
     reason: str = ""
     epoch: int = 0
@@ -115,10 +116,10 @@ class Attempt(_Part):
 
 
 class Cost(_Part):
-    """What the run took, all attempts together."""
+    """What the run took, all attempts together, and what its network takes."""
 
-    hours: Hours
-    gpu_hours: Hours  # 0 on a CPU
+    hours: Hours  # of training steps alone, which images_per_s is of too
+    gpu_hours: Hours  # tests and checkpoints included; 0 on a CPU
     energy_kwh: Hours | None = None
     images_per_s: Hours | None = None
     device: str

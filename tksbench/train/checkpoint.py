@@ -45,8 +45,8 @@ class State:
         logs: SHA-256 of the rows of each log that belong to the epochs before this one, by the log's name.
         data: The checksums of the data set that the run began with; of frames, which are made anew anywhere, none.
         images: Training samples since the run began.
-        seconds: Time spent on them, evaluation not counted.
-        gpu_seconds: The same, times the number of GPUs at the time.
+        seconds: Time spent on them; tests and checkpoints are not counted.
+        gpu_seconds: Time of training with tests and checkpoints, times the number of GPUs at the time; 0 on a CPU.
         flat_since: First epoch of those in a row after which the network told no two samples apart.
     """
 
@@ -91,18 +91,22 @@ def weights_digest(model: nn.Module) -> str:
 
 
 def save_checkpoint(folder: Path, state: State, tensors: dict[str, Tensor]) -> Path:
-    """Write a checkpoint of `tensors_of` atomically and remove all but the newest two.
+    """Write a checkpoint of `tensors_of` atomically; of the others, only the one before it is kept.
 
     Raises:
-        OSError: If the disk is full or read-only; the checkpoints before it are untouched.
+        LedgerError: If the disk is full or read-only; the other checkpoints are untouched.
+        OSError: If there is no folder yet, and none can be made.
     """
     folder.mkdir(parents=True, exist_ok=True)
     words = json.dumps(vars(state), sort_keys=True)
     check = hashlib.sha256((words + digest(tensors)).encode()).hexdigest()
     path = folder / f"epoch{state.epoch:05d}-step{state.step:07d}.safetensors"
     write_bytes(path, save(tensors, metadata={"state": words, "sha256": check}))
-    for old in list_checkpoints(folder)[KEEP:]:
-        old.unlink(missing_ok=True)
+    paths = list_checkpoints(folder)
+    # Above it are damaged ones, from before which the run went on: they may not outlast a good one.
+    above = sum(other.name > path.name for other in paths)
+    for other in paths[:above] + paths[above + KEEP :]:
+        other.unlink(missing_ok=True)
     return path
 
 

@@ -20,6 +20,7 @@ from tksbench.runs import Ledger, attempts, write_bytes
 from tksbench.runs.errors import LeaseHeld, LeaseLost
 from tksbench.runs.lease import Lease
 from tksbench.runs.paths import RunDir
+from tksbench.runs.provenance import code_state
 from tksbench.train.errors import Interrupted
 from tksbench.train.parallel import ALONE, Verdict, join
 
@@ -34,12 +35,15 @@ if TYPE_CHECKING:
 
 log = logging.getLogger("tksbench.train")
 DONE, FAILED, BAD_INPUT, INTERRUPTED, HELD = 0, 1, 2, 3, 4
+# Here and not later: whatever becomes of the checkout while a run trains, or while the process that trainers are
+# forked from waits for the next, this is the code that they have imported.
+CODE = code_state()
 
 
 class StopFlag:
-    """Set by SIGINT, SIGTERM or SIGUSR2; a second SIGINT or SIGTERM acts as if nobody had asked for it to be caught.
+    """Set by SIGINT, SIGTERM or SIGUSR2; those that follow change nothing, but a second SIGINT kills.
 
-    Until `wait_for_boundary` is set there is nothing to save, so a signal raises KeyboardInterrupt at once.
+    Until `wait_for_boundary` is set there is nothing to save, so the first one raises KeyboardInterrupt at once.
     """
 
     def __init__(self) -> None:
@@ -52,10 +56,12 @@ class StopFlag:
         return self.raised
 
     def _catch(self, number: int, _frame: FrameType | None) -> None:
-        self.raised = True
-        # Slurm sends its own to every process of a step, and a wrapper around this one may pass it on once more.
-        signal.signal(number, signal.SIG_IGN if number == signal.SIGUSR2 else signal.SIG_DFL)
-        if not self.wait_for_boundary:
+        first, self.raised = not self.raised, True
+        # One stop may come several times: Slurm and systemd send theirs to every process, a launcher among these
+        # passes its own on, and so does its end. A second Ctrl-C is of somebody who does not want to wait.
+        if number == signal.SIGINT:
+            signal.signal(number, signal.SIG_DFL)
+        if first and not self.wait_for_boundary:
             raise KeyboardInterrupt
 
 
@@ -147,7 +153,7 @@ class Job:
             self.parallel.from_lead(lambda: None)  # the others wait for the lease
             self.trainer = trainer = self._prepare(lease.check)
             self.stop.wait_for_boundary = True
-            attempts.attempt_started(self.dir, trainer.state.epoch, trainer.state.step)
+            attempts.attempt_started(self.dir, trainer.state.epoch, trainer.state.step, CODE["commit"])
             trainer.fit()
             _finish(self.run, self.dir, trainer)
         except LeaseLost:
@@ -222,7 +228,7 @@ def _finish(run: Run, run_dir: RunDir, trainer: Trainer) -> None:
     from tksbench.train.summary import record_parts
 
     attempts.attempt_ended(run_dir, "done", "", trainer.state.epoch, trainer.state.step)
-    record = make_record(**record_parts(run, run_dir, trainer))
+    record = make_record(**record_parts(run, run_dir, trainer, CODE))
     trainer.guard()
     save_record(run_dir.record, record)
 

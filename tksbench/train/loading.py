@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import multiprocessing
+import os
 import signal
+import threading
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 from torch.utils.data import DataLoader, Dataset
@@ -27,7 +31,7 @@ def read_batches(split: Split, batches: Iterable[list[Key]], workers: int, devic
     """
     packed: Iterable[Packed] = map(split.pack, batches)
     if workers and not split.light:
-        packed = DataLoader(
+        loader = DataLoader(
             _Packing(split),
             batch_sampler=batches,
             collate_fn=_identity,
@@ -35,6 +39,8 @@ def read_batches(split: Split, batches: Iterable[list[Key]], workers: int, devic
             worker_init_fn=_quiet,
             pin_memory=device.type == "cuda",
         )
+        with _sigterm_waits():  # for workers too, from their first moment
+            packed = iter(loader)
     for parts in packed:
         yield split.unpack(tuple(_send(part, device) for part in parts))
 
@@ -59,7 +65,31 @@ def _identity(batch: Any) -> Any:
     return batch
 
 
+@contextmanager
+def _sigterm_waits() -> Iterator[None]:
+    """Let a SIGTERM wait until the end of the block, and in processes that are forked within it for good."""
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
 def _quiet(_worker: int) -> None:
-    """Workers inherit the trainer's handlers; only the trainer may act on a signal."""
-    for name in (signal.SIGINT, signal.SIGTERM, signal.SIGUSR2):
-        signal.signal(name, signal.SIG_IGN if name != signal.SIGTERM else signal.SIG_DFL)
+    """Workers inherit the trainer's handlers; only the trainer may act on a signal that every process gets."""
+    for name in (signal.SIGINT, signal.SIGUSR2):
+        signal.signal(name, signal.SIG_IGN)
+    signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})
+    threading.Thread(target=_heed_the_trainer, name="trainer", daemon=True).start()
+
+
+def _heed_the_trainer() -> None:
+    """End by SIGTERM from the trainer alone, which is how one that exits ends its children, and waits for them.
+
+    By anyone else's (scancel, systemd), the trainer saves, but fails at once if it loses a worker.
+    """
+    trainer = multiprocessing.parent_process()
+    assert trainer is not None  # noqa: S101 - this is a worker
+    while signal.sigwaitinfo({signal.SIGTERM}).si_pid != trainer.pid and os.getppid() == trainer.pid:
+        pass
+    os._exit(0)  # any other status, and the trainer's torch would call it a failure

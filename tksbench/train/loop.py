@@ -207,7 +207,7 @@ class Trainer:
     def _forward(self, images: torch.Tensor, labels: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         """The mean loss of some samples on the device, and how many of them the network has right."""
         with self.autocast():
-            logits = self.network(images)
+            logits = self.network(images).float()  # a network from outside may give bfloat16
         correct = (logits.detach().mean(0).argmax(-1) == labels).sum()
         return self.loss(logits, labels, self.state.epoch, self.state.step), correct
 

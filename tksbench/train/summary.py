@@ -9,7 +9,7 @@ import torch
 
 from tksbench.data.base import balanced_subset
 from tksbench.recipe.schema import CustomMethod
-from tksbench.runs.attempts import now, read_attempts
+from tksbench.runs.attempts import now, read_attempts, trained_by
 from tksbench.runs.files import read_jsonl, sha256_file
 from tksbench.runs.provenance import collect_provenance, cpu_name, rerun_command
 from tksbench.runs.record import is_attempt, pack_correct
@@ -20,6 +20,8 @@ from tksbench.train.features import write_features
 from tksbench.train.rebinned import rebinned_accuracy
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from tksbench.recipe import Run
     from tksbench.runs.paths import RunDir
     from tksbench.snn.layers import SpikingNetwork
@@ -28,8 +30,15 @@ if TYPE_CHECKING:
 COST_SAMPLES = 128  # test samples, of all classes alike, over which spike rates are averaged
 
 
-def record_parts(run: Run, run_dir: RunDir, trainer: Trainer) -> dict[str, Any]:
-    """All parts of the record of a run whose training is over."""
+def record_parts(run: Run, run_dir: RunDir, trainer: Trainer, code: Mapping[str, Any] | None = None) -> dict[str, Any]:
+    """All parts of the record of a run whose training is over.
+
+    Args:
+        run: The run.
+        run_dir: Where its files are.
+        trainer: What has trained it.
+        code: What `code_state` said when the training code was imported; None for now.
+    """
     last, best, right_last, right_best = trainer.results()
     rows = read_jsonl(run_dir.metrics)
     columns = ("epoch", "lr", "train_loss", "train_top1", "test_top1", "test_top1_halves")
@@ -71,6 +80,8 @@ def record_parts(run: Run, run_dir: RunDir, trainer: Trainer) -> dict[str, Any]:
             nodes=trainer.parallel.nodes,
             data=trainer.data.manifest,
             threads=threads,
+            code=code,
+            trained_by=trained_by(log),
         ),
         "weights_sha256": weights_digest(trainer.model),
         "files": {path.name: sha256_file(path) for path in files},

@@ -101,7 +101,7 @@ class Summary(NamedTuple):
         runs: Finished runs that a recipe names.
         protocols: Under how many protocols.
         scales: Finished runs of each scale.
-        hours: Wall time of all of these; `gpu_hours` likewise.
+        hours: Time of their training steps; `gpu_hours` with tests and checkpoints.
         newest: Day on which the newest of them finished.
         unpublished: How many of them are on this machine only.
         missing: Runs behind own cells without a finished run at scale paper; `wanted`: all runs behind own cells.

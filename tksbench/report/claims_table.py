@@ -35,7 +35,8 @@ MARK_NOTES = (
 _NOTES = (
     "Ours: the first-named side less the second, in points, mean over n seeds that both have, with the 95 % interval "
     "and the p of a paired t test over seeds. Against a cited number: of one further run of ours. p (Holm): corrected "
-    "over all claims here. McNemar: the largest p over the seeds of the exact test on the two runs' test samples.",
+    "over all claims here. McNemar: the largest p over the seeds of the exact test on the two runs' test samples, "
+    "whichever of the two is better there.",
     f"Verdict, of the best epoch as in the paper: holds, if the first side is better with p (Holm) below {LEVEL}; does "
     "not hold, if it is worse with such a p; undecided otherwise, and below three seeds. Whether a difference is as "
     "large as stated is judged at scale paper only: as stated, if it lies in the 95 % prediction interval of one "

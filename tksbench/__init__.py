@@ -2,4 +2,19 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING, Any
+
 __version__ = "0.1.0"
+__all__ = ["__version__", "records"]
+
+if TYPE_CHECKING:
+    from tksbench.report.frame import records
+
+
+def __getattr__(name: str) -> Any:
+    """Find `records` when it is asked for: to import the package costs nothing, pandas least of all."""
+    if name == "records":
+        from tksbench.report.frame import records
+
+        return records
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -42,6 +42,9 @@ examples:
                                         published records, specs, logits, pins,
                                         checksums, tables
   python -m tksbench.tables --verify review.tar.gz
+  python -m tksbench.tables --export runs.csv
+                                        all numbers of all runs as data, a row
+                                        a run and metric; or runs.parquet
 
 exit status: 0 done (a record that is refused is named, the rest is used), 1 a
 table or figure has drifted, --check or --publish refused a record, or a pack
@@ -90,6 +93,8 @@ def main(argv: list[str] | None = None) -> int:
     sources = Sources(paper, protocols, evidence.only_published() if options.publish else evidence, ledger)
     for problem in dict.fromkeys((*sources.evidence.problems, *refused)):
         sys.stderr.write(f"refused: {problem}\n")
+    if options.export:
+        return _export(Path(options.export), sources)
     if options.why:
         from tksbench.report.why import why
 
@@ -135,18 +140,25 @@ def _parse(words: Sequence[str]) -> argparse.Namespace:
     )
     parser.add_argument("--pack", metavar="FILE", help="write one archive for reviewers from the published records")
     parser.add_argument("--verify", metavar="FILE", help="check such an archive, and build its tables again")
+    parser.add_argument(
+        "--export", metavar="FILE", help="write all numbers of all runs as data: FILE ends in .csv or .parquet"
+    )
     options = parser.parse_args(words)
     options.format = [name for name in options.format.split(",") if name]
     unknown = [name for name in options.format if name not in _FORMATS]
     if unknown or not options.format:
         raise ReportError(f"--format {','.join(options.format)}: expected md, tex and html, with commas between them")
-    modes = ("check", "why", "publish", "pack", "verify")
-    if "" in (options.why, options.pack, options.verify):  # a script's unset variable must not pass for a check
-        raise ReportError("--why, --pack and --verify: '' names nothing")
+    modes = ("check", "why", "publish", "pack", "verify", "export")
+    if "" in (options.why, options.pack, options.verify, options.export):  # of a script's unset variable
+        raise ReportError("--why, --pack, --verify and --export: '' names nothing")
     if sum(bool(getattr(options, mode)) for mode in modes) > 1:
-        raise ReportError("--check, --why, --publish, --pack and --verify exclude each other")
-    if options.names and (options.pack or options.verify):
-        raise ReportError(f"--pack and --verify take all tables; leave out {options.names[0]}")
+        raise ReportError("--check, --why, --publish, --pack, --verify and --export exclude each other")
+    if options.names and (options.pack or options.verify or options.export):
+        raise ReportError(f"--pack, --verify and --export take everything; leave out {options.names[0]}")
+    if options.export:
+        from tksbench.report.frame import check_export
+
+        check_export(Path(options.export))
     if options.check and "html" in options.format:
         raise ReportError("--check compares md and tex; the page is made anew from the records, and not committed")
     return options
@@ -184,6 +196,16 @@ def _publish(ledger: Ledger) -> list[str]:
     done = publish(ledger)
     sys.stdout.write(f"{len(done.added)} records published, {done.present} were already\n")
     return done.refused
+
+
+def _export(path: Path, sources: Sources) -> int:
+    from tksbench.report.frame import export, frame
+
+    table = frame(sources.evidence, sources.protocols)
+    export(table, path)
+    runs = table["id"].nunique()
+    sys.stdout.write(f"{path}: {len(table):,} rows of {runs:,} run{'s' * (runs != 1)}\n")
+    return 0
 
 
 def _pack(path: Path, sources: Sources) -> int:

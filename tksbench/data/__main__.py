@@ -1,4 +1,4 @@
-"""`python -m tksbench.data prepare|verify|miniature NAME... [--root DIR]`."""
+"""`python -m tksbench.data prepare|verify|miniature|twin NAME... [--root DIR]`."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from rich import box
 from rich.console import Console
+from rich.progress import MofNCompleteColumn, Progress
 from rich.table import Table
 from rich.text import Text
 
@@ -29,12 +30,17 @@ def _parser() -> argparse.ArgumentParser:
     parser = CommandParser("python -m tksbench.data", "Prepare, verify, or make a miniature of data sets.", names)
     parser.add_argument(
         "action",
-        choices=("prepare", "verify", "miniature"),
+        choices=("prepare", "verify", "miniature", "twin"),
         help="prepare: unpack or download, or say what to fetch; verify: say what is there, missing or corrupt; "
-        "miniature: write a small data set in the original format",
+        "miniature: write a small data set in the original format; twin: record the real CIFAR-10 images with a "
+        "simulated event camera (dvs_cifar10 alone)",
     )
     parser.add_argument("names", nargs="+", metavar="NAME", help="a data set, or all")
     parser.add_argument("--root", type=Path, help="data root (default: TKSBENCH_DATA, else ./data)")
+    twin = parser.add_argument_group("of a twin (less than the default is quicker and smaller)")
+    twin.add_argument("--train", type=int, default=900, metavar="N", help="training recordings a class (900)")
+    twin.add_argument("--test", type=int, default=100, metavar="N", help="test recordings a class (100)")
+    twin.add_argument("--loops", type=int, default=6, metavar="N", help="loops of 200 ms a recording (6)")
     return parser
 
 
@@ -95,6 +101,27 @@ def _miniature(names: list[str], root: Path, console: Console) -> int:
     return 0
 
 
+def _twin(names: list[str], root: Path, console: Console, args: argparse.Namespace) -> int:
+    from tksbench.data.twin_set import check_twin, make_twin
+
+    if names != ["dvs_cifar10"]:
+        raise DataError(f"{', '.join(names)}: only dvs_cifar10 has a twin")
+    with Progress(*Progress.get_default_columns(), MofNCompleteColumn(), console=console, transient=True) as bar:
+        task = bar.add_task("recordings", total=None)
+        home = make_twin(
+            root,
+            args.train,
+            args.test,
+            args.loops,
+            progress=lambda done, total: bar.update(task, completed=done, total=total),
+        )
+    console.print(Text(f"twin of {info(names[0]).title} in {home / info(names[0]).folder}"), soft_wrap=True)
+    checks = check_twin(home)
+    for check in checks:
+        console.print(Text(f"  {'ok' if check.ok else 'NOT as the real set'}: {check.name}: {check.found}"))
+    return 0 if all(check.ok for check in checks) else 1
+
+
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command.
 
@@ -108,8 +135,10 @@ def main(argv: Sequence[str] | None = None) -> int:
         TksbenchError: For anything that the user can put right.
     """
     args = _parser().parse_args(argv)
-    run = {"verify": _verify, "prepare": _prepare, "miniature": _miniature}[args.action]
     root = _root(args.root, writing=args.action != "verify")
+    if args.action == "twin":
+        return _twin(_names(args.names), root, Console(), args)
+    run = {"verify": _verify, "prepare": _prepare, "miniature": _miniature}[args.action]
     return run(_names(args.names), root, Console())
 
 

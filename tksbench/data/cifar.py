@@ -93,6 +93,23 @@ def _read_all(
     return joined, np.concatenate(labels), manifest
 
 
+def read_half(name: str, folder: Path, *, train: bool) -> tuple[NDArray[np.uint8], NDArray[np.int64], dict[str, str]]:
+    """Read the training or the test images of the real set; every file is verified by MD5.
+
+    Args:
+        name: "cifar10" or "cifar100".
+        folder: cifar-10-batches-py or cifar-100-python.
+        train: The training half, else the test half.
+
+    Returns:
+        Images, uint8 [N, 3, 32, 32]; labels, int64 [N]; and the MD5 of each file.
+
+    Raises:
+        DataError: A file is missing, altered, truncated or malformed.
+    """
+    return _read_all(name, folder, (_TRAIN_FILES if train else _TEST_FILES)[name], MD5[name])
+
+
 def load(spec: DataSpec, T: int, seed: int, root: Path) -> Data:
     """Load CIFAR-10 or CIFAR-100; every file is verified by MD5 before it is used.
 

@@ -134,7 +134,7 @@ def check_twin(home: Path, sample: int = 100) -> list[Check]:
     ]
     if loops > 1:
         found = f"{at_period.mean():.2f}, at half of it {at_half.mean():.2f}"
-        holds = at_period.mean() > 0.8 and at_period.mean() > at_half.mean() + 0.2
+        holds = at_period.mean() > 0.7 and at_period.mean() > at_half.mean() + 0.2
         checks.append(Check(f"autocorrelation at {twin.LOOP_MS} ms", found, bool(holds)))
     return checks
 

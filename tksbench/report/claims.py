@@ -144,13 +144,23 @@ def _compare_claim(
         pairs = [(a[seed], b.get(seed)) for seed in sorted(a) if claim.b.run is None or seed in b]
         if pairs:
             cited = None if claim.b.run else paper.cited(claim.b)
-            best, last = (_compare(claim, pairs, choice, cited) for choice in ("best", "last"))
+            best, last = (compare(claim, pairs, choice, cited) for choice in ("best", "last"))
             return ClaimResult(claim, ours.scale, ours.source, best, last, verdict="", size="")
     return ClaimResult(claim, "", "", None, None, _missing(claim, protocols, by_group, states, estimate), "")
 
 
-def _compare(claim: Claim, pairs: Pairs, choice: Choice, cited: Row | None) -> Comparison | None:
-    """None where a side is not known: a cited number, or more steps than the network has."""
+def compare(claim: Claim, pairs: Pairs, choice: Choice, cited: Row | None = None) -> Comparison | None:
+    """Compare one pair of runs a seed, at one choice of epoch; p is not corrected yet.
+
+    Args:
+        claim: Its kind and metric say what is compared.
+        pairs: Side a's record and side b's, by seed; None for b where that is a cited number.
+        choice: Of the epoch.
+        cited: The number that side b cites.
+
+    Returns:
+        None where a side is not known: a cited number, or more steps than the network has.
+    """
     if claim.kind in ("per_step", "first_lowest"):
         return _compare_steps(claim, pairs, choice)
     a = [_metric(one, claim.a, claim, choice) for one, _ in pairs]

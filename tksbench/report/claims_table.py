@@ -175,12 +175,19 @@ def _details(result: ClaimResult) -> str:
     told, best = _size(result), result.best
     if best and best.steps_better:
         told += f"; better at {best.steps_better[0]} of {best.steps_better[1]} steps, least at step {best.step}"
-    if best and best.apart:
-        told += f"; the two runs of seed {', '.join(map(str, best.apart))} are of different machines"
-    if best and len(best.machines) > 1:
-        each = (f"seed {', '.join(map(str, seeds))} on {machine}" for machine, seeds in best.machines)
-        told += f"; {', '.join(each)}"
+    told += machines_of(best)
     return told + f"; varies {result.claim.variant}" * (result.claim.variant is not None)
+
+
+def machines_of(compared: Comparison | None) -> str:
+    """Which seeds are of which machine, where they are of several; "" where all are of one."""
+    words = ""
+    if compared and compared.apart:
+        words += f"; the two runs of seed {', '.join(map(str, compared.apart))} are of different machines"
+    if compared and len(compared.machines) > 1:
+        each = (f"seed {', '.join(map(str, seeds))} on {machine}" for machine, seeds in compared.machines)
+        words += f"; {', '.join(each)}"
+    return words
 
 
 def _rows(result: ClaimResult) -> list[tuple[str, ...]]:

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 
 from tksbench.cli import CommandParser
 from tksbench.report.catalog import TEXTS, Sources, all_tables, build_figure, build_table, rendered, table_names
-from tksbench.report.groups import ReportError, candidates
+from tksbench.report.groups import ReportError, candidates, recipe_files
 
 if TYPE_CHECKING:
     import argparse
@@ -36,6 +36,9 @@ examples:
   python -m tksbench.tables table1 --format tex
   python -m tksbench.tables figures     PDF, PNG and CSV in results/figures
   python -m tksbench.tables --why table1/cifar10/resnet19/tks
+  python -m tksbench.tables compare tks baseline
+                                        two methods, run against run: compare
+                                        --help
   python -m tksbench.tables --publish   records of finished runs to
                                         results/records, tables to commit
   python -m tksbench.tables --pack review.tar.gz
@@ -76,7 +79,12 @@ def main(argv: list[str] | None = None) -> int:
     Raises:
         TksbenchError: For anything that the user can put right; nothing has been written then.
     """
-    options = _parse(sys.argv[1:] if argv is None else argv)
+    words = sys.argv[1:] if argv is None else argv
+    if words[:1] == ["compare"]:
+        from tksbench.report.compare_cli import main as compare
+
+        return compare(words[1:])
+    options = _parse(words)
     from tksbench.report.added import with_added_rows
     from tksbench.report.paper import load_paper
     from tksbench.runs import Ledger
@@ -84,7 +92,7 @@ def main(argv: list[str] | None = None) -> int:
     ledger = Ledger()
     paper = load_paper(ledger.root)
     tables, figures = _names(options, paper)
-    protocols = candidates(_recipes())
+    protocols = candidates(recipe_files())
     paper = with_added_rows(paper, protocols)
     refused = _publish(ledger) if options.publish else []
     from tksbench.report.evidence import gather
@@ -181,13 +189,6 @@ def _names(options: argparse.Namespace, paper: Paper) -> list[list[str]]:
     unnamed = ["tables", "figures"] if options.check else ["tables"]
     wanted = dict.fromkeys(one for name in options.names or unnamed for one in groups.get(name, [name]))
     return [[name for name in wanted if name in group] for group in groups.values()]
-
-
-def _recipes() -> list[Path]:
-    recipes = sorted(Path("recipes").glob("*.yaml"))
-    if not recipes:
-        raise ReportError("there is no recipes/*.yaml here: run this from the checkout's root folder")
-    return recipes
 
 
 def _publish(ledger: Ledger) -> list[str]:

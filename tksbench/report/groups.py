@@ -7,10 +7,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from tksbench.errors import TksbenchError
-from tksbench.recipe import SCALES, Run, expand, load_recipe
+from tksbench.recipe import SCALES, Run, expand, load_recipe, suggest
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Mapping, Sequence
 
 
 class ReportError(TksbenchError):
@@ -36,6 +36,18 @@ class Candidate:
     rank: int
 
 
+def recipe_files() -> list[Path]:
+    """The recipes of the checkout that is the working directory.
+
+    Raises:
+        ReportError: There is none.
+    """
+    recipes = sorted(Path("recipes").glob("*.yaml"))
+    if not recipes:
+        raise ReportError("there is no recipes/*.yaml here: run this from the checkout's root folder")
+    return recipes
+
+
 def candidates(recipes: Iterable[Path]) -> dict[str, list[Candidate]]:
     """All protocols of all recipes, by run name, the one closest to the paper first.
 
@@ -55,6 +67,17 @@ def candidates(recipes: Iterable[Path]) -> dict[str, list[Candidate]]:
                 for run in expand(recipe, scale, seeds=1, has_real=has_real):
                     _add(found.setdefault(run.name, {}), run)
     return {name: sorted(by_scale.values(), key=lambda c: (c.rank, c.scale)) for name, by_scale in found.items()}
+
+
+def check_scale(scale: str | None, protocols: Mapping[str, Sequence[Candidate]]) -> None:
+    """Refuse a scale that no recipe has; None passes.
+
+    Raises:
+        ReportError: It is none.
+    """
+    known = {candidate.scale for found in protocols.values() for candidate in found}
+    if scale is not None and scale not in known:
+        raise ReportError(f"--scale {scale}: no recipe has such a scale; {suggest(scale, known)}")
 
 
 def _add(by_scale: dict[tuple[str, str], Candidate], run: Run) -> None:

@@ -41,7 +41,7 @@ RULES: tuple[tuple[str, str, str, str], ...] = (
         r"Node\(\{\}, None\)",
         SAME,
     ),  # its keys have places of their own
-    (r"recipe/expand\.py", r"^return Node\(\{key: part", r", None\)$", SAME),  # only ever laid over a node with a place
+    (r"recipe/shape\.py", r"^return Node\(\{key: part", r", None\)$", SAME),  # only ever laid over a node with a place
     (r"recipe/expand\.py", r"^return \"\"$", r"XXXX", SAME),  # a name with a part missing is not used
     (r"recipe/expand\.py", r"zip\(axes, point", r"strict=(None|False)|point, \)", SAME),  # as many by their making
     (r"recipe/expand\.py", r"^base = Node\(", r"(?i)\"(xx)?grid(xx)?\"", SAME),  # of a point nobody asks for its grid
@@ -72,7 +72,7 @@ RULES: tuple[tuple[str, str, str, str], ...] = (
     (r"runs/arrays\.py", r"order=", r"order=\"f\"|else \"c\"", SAME),
     (r"runs/status\.py", r"progress = \{\}", r"", SAME),
     (
-        r"recipe/expand\.py",
+        r"recipe/method\.py",
         r"\"baseline\", tree\.where|\"method\": name\}",
         r"None\)",
         SAME,

@@ -300,6 +300,41 @@ def test_an_overlay_speaks_to_a_method_from_outside(recipe, tmp_path: Path, monk
     assert line.endswith("method.kwargs: expected keys and values (method.kwargs.KEY=VALUE), got 3")
 
 
+OUTSIDE = "def loss(logits, target, a=1): ...\ndef other(logits, target, b=1): ...\n"
+
+
+@pytest.fixture
+def mixed(recipe, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:  # type: ignore[no-untyped-def]
+    """A recipe of TKS, the baseline, and two methods from outside with parameters `a` and `b`."""
+    (tmp_path / "outside_mixed.py").write_text(OUTSIDE)
+    monkeypatch.syspath_prepend(tmp_path)
+    own = '  - {method: "outside_mixed:loss"}\n  - {method: "outside_mixed:other"}\n'
+    path: Path = recipe(SMALL.replace("runs:\n", f"runs:\n{own}", 1))
+    return path
+
+
+def test_arguments_on_the_command_line_reach_the_methods_that_have_them(mixed: Path) -> None:
+    plain = {run.name: run.id for run in expand(load_recipe(mixed))}
+    runs = expand(load_recipe(mixed), overrides=["method.kwargs.a=3"])
+    assert {run.name.rpartition("/")[2]: run.spec.method.params for run in runs if "outside" in run.name} == {
+        "outside_mixed.loss": {"a": 3},
+        "outside_mixed.other": {},
+    }
+    assert {run.name for run in runs if run.id != plain[run.name]} == {"cifar10/spiking_resnet19/outside_mixed.loss"}
+
+
+@pytest.mark.parametrize("words", [["method.kwargs.c=3"], ["method.kwargs={c: 3}", "method.kwargs.a=2"]])
+def test_an_argument_that_no_method_has_is_refused(mixed: Path, words: list[str]) -> None:
+    (line,) = told(mixed, *words)
+    assert line.startswith(f"command line '{words[0]}'")
+    assert line.endswith("method.kwargs.c: no method here has such a parameter; known: a, b")
+
+
+def test_an_argument_without_a_method_from_outside_is_refused(recipe) -> None:  # type: ignore[no-untyped-def]
+    (line,) = told(recipe(), "method.kwargs.a=3")
+    assert line.endswith("method.kwargs.a: is for methods from outside (module:function), and this recipe has none")
+
+
 def test_a_recipe_is_a_mapping(recipe) -> None:  # type: ignore[no-untyped-def]
     keys = "about, name, seeds, first_seed, protocol, methods, runs, scales, execution"
     assert told(recipe("- 1\n")) == [f"small.yaml:1: a recipe is a mapping with the keys {keys}"]

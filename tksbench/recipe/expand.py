@@ -15,9 +15,10 @@ from pydantic import ValidationError
 from tksbench.recipe.errors import Problem, RecipeError, suggest
 from tksbench.recipe.explain import explain
 from tksbench.recipe.identity import component_versions, group_id, run_id
-from tksbench.recipe.outside import check_outside, source_digest
-from tksbench.recipe.schema import METHODS, CustomMethod, Execution, RunSpec
-from tksbench.recipe.shape import END_OF_SEEDS, FIRST_SEED, PARTS, check_shape, child, items, sources
+from tksbench.recipe.method import unused_arguments, with_method
+from tksbench.recipe.outside import source_digest
+from tksbench.recipe.schema import CustomMethod, Execution, RunSpec
+from tksbench.recipe.shape import END_OF_SEEDS, FIRST_SEED, PARTS, check_shape, child, items, part_of, sources
 from tksbench.recipe.yamltree import Node, parse, read
 
 if TYPE_CHECKING:
@@ -228,7 +229,7 @@ def _collect(
     overrides: Sequence[Node] = (),
     has_real: Callable[[str], bool] = lambda name: True,
 ) -> tuple[list[_Draft], list[Problem]]:
-    drafts, problems = [], list[Problem]()
+    drafts, problems, methods = [], list[Problem](), list[CustomMethod]()
     runs = recipe.root.get("runs")
     assert runs is not None and isinstance(runs.value, list)  # noqa: S101 - check_shape
     only = child(recipe.root, "scales", scale, "only")
@@ -237,14 +238,16 @@ def _collect(
         if root is None or protocol is None:
             continue
         scale_node = child(root, "scales", scale) or Node({}, root.where)
-        tree = protocol.merged(_only(entry, (*PARTS, "method", "params"))).merged(_only(scale_node, PARTS))
+        tree = protocol.merged(part_of(entry, (*PARTS, "method", "params"))).merged(part_of(scale_node, PARTS))
         for extra in overrides:
-            tree = tree.merged(_only(extra, PARTS))
+            tree = tree.merged(part_of(extra, PARTS))
         tree = Node(tree.value, entry.where)  # what neither says is missing where the run is named
-        spec = _validate(_with_method(root, tree, scale_node, overrides, problems), has_real, problems)
+        spec = _validate(with_method(root, tree, scale_node, overrides, problems), has_real, problems)
         execution = _execution(root, scale_node, overrides, problems)
         if spec is None:
             continue
+        if isinstance(spec.method, CustomMethod):
+            methods.append(spec.method)
         name = _name(root, entry, tree, problems)
         if name and _wanted(only, name):
             drafts.append(_Draft(name, spec, execution))
@@ -253,16 +256,14 @@ def _collect(
             break
     if only is not None and not drafts and not problems:
         problems.append(Problem(only.where, f"scales.{scale}.only: matches none of the runs"))
+    if not problems:
+        problems += unused_arguments(overrides, methods)
     seen: dict[str, _Draft] = {}
     for draft in drafts:
         other = seen.setdefault(draft.name, draft)
         if other.spec != draft.spec:
             problems.append(Problem(runs.where, f"two different runs are named '{draft.name}' at scale {scale}"))
     return drafts, problems
-
-
-def _only(node: Node, keys: Sequence[str]) -> Node:
-    return Node({key: part for key, part in items(node) if key in keys}, node.where)
 
 
 def _home(recipe: Recipe, entry: Node, scale: str, problems: list[Problem]) -> tuple[Node | None, Node | None]:
@@ -306,54 +307,6 @@ def _grid(run: Node, problems: list[Problem]) -> Iterator[Node]:
                 node = Node({part: node}, value.where)
             tree = tree.merged(node)
         yield tree
-
-
-def _with_method(root: Node, tree: Node, scale_node: Node, overrides: Sequence[Node], problems: list[Problem]) -> Node:
-    """Replace the name under `method` by that method's own entry, and lay scale and overrides on it."""
-    named = tree.get("method")
-    if named is None or not isinstance(named.value, str):
-        problems.append(Problem((named or tree).where, "method: expected the name of a method"))
-        return _stand_in(tree)
-    presets = dict(items(root.get("methods")))
-    preset = presets.get(named.value)
-    if preset is None and named.value not in METHODS and ":" not in named.value:
-        known = {*presets, *METHODS}
-        problems.append(Problem(named.where, f"unknown method '{named.value}'; {suggest(named.value, known)}"))
-        return _stand_in(tree)
-    method = Node({"name": Node(named.value, named.where)}, (preset or named).where)
-    for own in (preset, tree.get("params")):
-        if own is not None and not isinstance(own.value, dict):
-            got = "nothing" if own.value is None else repr(own.plain())
-            message = f"method '{named.value}': expected parameters as keys and values ({{}} for none), got {got}"
-            problems.append(Problem(own.where, message))
-        elif own is not None:
-            method = method.merged(own)
-    for layer in (scale_node.get("method"), *(extra.get("method") for extra in overrides)):
-        method = method.merged(_accepted(method, layer, problems)) if layer else method
-    problems += check_outside(method)
-    parts = {key: node for key, node in items(tree) if key != "params"}
-    return Node({**parts, "method": method}, tree.where)
-
-
-def _stand_in(tree: Node) -> Node:
-    """The run with a method that exists, so that what else is wrong with it is told as well."""
-    name = Node({"name": Node("baseline", tree.where)}, tree.where)
-    return Node({**{key: node for key, node in items(tree) if key != "params"}, "method": name}, tree.where)
-
-
-def _accepted(method: Node, layer: Node, problems: list[Problem]) -> Node:
-    """An overlay of parameters speaks to every method: each takes those that it has."""
-    name = str(method.plain().get("name"))
-    kind = METHODS.get(name, CustomMethod if ":" in name else None)
-    kinds = (*METHODS.values(), *([kind] if kind else []))
-    known = {field for other in kinds for field in other.model_fields if field != "name"}
-    if not isinstance(layer.value, dict):
-        message = "method: takes parameters (method.alpha=0.5); which methods run is chosen with --only"
-        problems.append(Problem(layer.where, message))
-    for key, node in items(layer):
-        if kind is not None and key not in known:
-            problems.append(Problem(node.where, f"method.{key}: unknown key; {suggest(key, known)}"))
-    return layer if kind is None else _only(layer, tuple(known & set(kind.model_fields)))
 
 
 def _execution(root: Node, scale_node: Node, overrides: Sequence[Node], problems: list[Problem]) -> Execution:

@@ -46,6 +46,24 @@ def check_outside(method: Node) -> Iterator[Problem]:
     yield from _check_call(name, method, path)
 
 
+def parameters(name: str) -> list[str] | None:
+    """Parameters beside (logits, target) that a method's function takes by name, in order.
+
+    Args:
+        name: The method, `module:function`.
+
+    Returns:
+        None where the file does not say: it cannot be read, does not define the function just once and plainly, or
+        the function takes any keyword.
+    """
+    path = source_file(name) if _NAME.fullmatch(name) else None
+    try:
+        found = _defined(_parsed(path.read_bytes()), name.partition(":")[2]) if path else None
+    except (OSError, SyntaxError, ValueError, RecursionError, MemoryError):
+        return None
+    return None if found is None or found.args.kwarg else _by_name(found.args)
+
+
 def _check_call(name: Node, method: Node, path: Path) -> Iterator[Problem]:
     """Hold the recipe's `kwargs` against the function's parameters, as far as its file tells without being run."""
     called, function = f"method '{name.value}'", str(name.value).partition(":")[2]
@@ -59,10 +77,22 @@ def _check_call(name: Node, method: Node, path: Path) -> Iterator[Problem]:
     if not _times_bound(tree, function.partition(".")[0]) and not _times_bound(tree, "__getattr__"):
         yield Problem(name.where, f"{called}: {path} has no '{function}'{_hint(function, functions)}")
         return
+    found = _defined(tree, function)
+    if found is not None:
+        yield from _check_parameters(called, name, method, found.args)
+
+
+def _defined(tree: ast.Module, function: str) -> ast.FunctionDef | None:
+    """The definition that a call of the function ends in; None where only running the file would show it."""
+    functions = {node.name: node for node in tree.body if isinstance(node, ast.FunctionDef)}
     found = functions.get(function)
-    if found is None or found.decorator_list or _times_bound(tree, function) > 1:
-        return  # what is called in the end is known only once the file is run
-    yield from _check_parameters(called, name, method, found.args)
+    return None if found is None or found.decorator_list or _times_bound(tree, function) > 1 else found
+
+
+def _by_name(declared: ast.arguments) -> list[str]:
+    """Parameters that can be given by name, without the first two, (logits, target)."""
+    by_name = [*declared.args[max(0, 2 - len(declared.posonlyargs)) :], *declared.kwonlyargs]
+    return [parameter.arg for parameter in by_name]
 
 
 def _check_parameters(called: str, name: Node, method: Node, declared: ast.arguments) -> Iterator[Problem]:
@@ -70,8 +100,7 @@ def _check_parameters(called: str, name: Node, method: Node, declared: ast.argum
     if len(positional) < 2 and declared.vararg is None:
         yield Problem(name.where, f"{called} takes {len(positional)} positional, but is given (logits, target)")
         return
-    by_name = [*declared.args[max(0, 2 - len(declared.posonlyargs)) :], *declared.kwonlyargs]
-    known = [parameter.arg for parameter in by_name]
+    known = _by_name(declared)
     given = dict(items(method.get("kwargs")))
     for key, node in given.items():
         if key not in known and (declared.kwarg is None or key in [one.arg for one in declared.args[:2]]):

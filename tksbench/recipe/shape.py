@@ -6,11 +6,10 @@ from typing import TYPE_CHECKING
 
 from tksbench.recipe.errors import Problem, suggest
 from tksbench.recipe.schema import SCALES
+from tksbench.recipe.yamltree import Node
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
-
-    from tksbench.recipe.yamltree import Node
+    from collections.abc import Collection, Iterator, Sequence
 
 PARTS = ("data", "model", "optim", "evaluation", "numerics")
 FIRST_SEED = 42  # the authors' seed, train_main.py
@@ -31,6 +30,11 @@ def child(node: Node | None, *keys: str) -> Node | None:
     for key in keys:
         node = node.get(key) if node else None
     return node
+
+
+def part_of(node: Node, keys: Collection[str]) -> Node:
+    """A mapping's children with these keys, as a mapping at the same place."""
+    return Node({key: part for key, part in items(node) if key in keys}, node.where)
 
 
 def entries(root: Node) -> list[Node]:

@@ -46,7 +46,7 @@ def test_one_file_and_one_recipe_entry_give_a_row_in_table_1(tmp_path: Path, mon
         words = [word.strip("'") for word in command.split()]
         done = subprocess.run([sys.executable, *words], capture_output=True, text=True, timeout=300)
         assert done.returncode == 0, done.stdout + done.stderr
-    row = next(line for line in Path("results/tables/table1.md").read_text().splitlines() if "late.per" in line)
+    row = next(line for line in Path("results/local/tables/table1.md").read_text().splitlines() if "late.per" in line)
     cells = [cell.strip() for cell in row.strip("|").split(" | ")]
     assert cells[:5] == ["CIFAR10", r"late.per\_step (+)", "ResNet-19", "4", "–"]
     assert cells[7] == "1"

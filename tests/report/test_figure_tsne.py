@@ -132,7 +132,7 @@ def test_command_draws_it_and_says_what_it_lacks(plane: World, capsys: pytest.Ca
     assert main(["figure5"]) == 0
     out = capsys.readouterr().out
     assert "  CIFAR10, Baseline: smoke; features not on this machine\n  CIFAR10, TKS: smoke\n" in out
-    folder = plane.root / "results" / "figures"
+    folder = plane.root / "results" / "local" / "figures"
     with (folder / "figure5.csv").open() as file:
         rows = list(csv.DictReader(file))
     assert {(row["panel"], row["scale"], row["seed"]) for row in rows} == {("CIFAR10, TKS", "smoke", "42")}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import shutil
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -242,15 +243,22 @@ def test_check_finds_a_figure_without_a_published_record(events: World, capsys: 
     assert capsys.readouterr().err.startswith("drift: results/figures/figure4.csv: is not what the records give")
 
 
-def test_figures_of_local_runs_drift_when_these_are_gone_and_not_when_others_come(events: World) -> None:
+def test_figures_of_local_runs_lie_beside_the_committed_ones(events: World) -> None:
     events.publish(events.run("mini"), 80.0)
-    local = events.finish(events.run("mini", seed=43), 90.0)
     main(["figure4"])
+    events.finish(events.run("mini", seed=43), 90.0)
+    committed = events.root / "results" / "figures"
+    before = {path.name: path.read_bytes() for path in committed.iterdir()}
+    main(["figure4"])
+    local = events.root / "results" / "local" / "figures"
+    assert {path.name for path in local.iterdir()} == set(before)
+    assert before == {path.name: path.read_bytes() for path in committed.iterdir()}
     assert main(["--check", "figure4"]) == 0
-    events.finish(events.run("mini", seed=44), 70.0)
-    assert main(["--check", "figure4"]) == 0
-    events.ledger.run_dir(local.id).record.unlink()
+    shutil.copytree(local, committed, dirs_exist_ok=True)
     assert main(["--check", "figure4"]) == 1
+    main(["figure4", "--only-published"])
+    assert before == {path.name: path.read_bytes() for path in committed.iterdir()}
+    assert list(local.iterdir()) == []
 
 
 def test_check_cannot_compare_an_embedding(events: World, capsys: pytest.CaptureFixture[str]) -> None:

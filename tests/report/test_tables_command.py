@@ -285,25 +285,62 @@ def test_check_names_a_record_that_no_table_holds_and_fails_if_it_is_doctored(
     assert main(["--check"]) == 1
 
 
-def test_a_local_run_is_shown_and_is_no_drift(world: World) -> None:
+def test_a_table_with_a_run_of_this_machine_leaves_the_committed_one_as_it_is(
+    world: World, capsys: pytest.CaptureFixture[str]
+) -> None:
     world.publish(world.run("smoke"), 30.0)
     main([])
-    world.finish(world.run("mini"), 62.5)  # after the tables were written
-    assert main(["--check"]) == 0
-    main([])
+    committed = {path.name: path.read_bytes() for path in (world.root / "results" / "tables").iterdir()}
+    world.finish(world.run("mini"), 62.5)
+    capsys.readouterr()
+    main(["table1"])
+    assert capsys.readouterr().out.endswith("written to results/local/tables: table1.md, table1.tex\n")
     assert "62.50" in world.read("table1.md")
     assert "Includes 1 finished run(s) of this machine" in world.read("table1.md")
-    assert main(["--check"]) == 0
-    world.finish(world.run("mini", seed=43), 64.0)
+    assert committed == {path.name: path.read_bytes() for path in (world.root / "results" / "tables").iterdir()}
     assert main(["--check"]) == 0
 
 
-def test_a_table_with_a_run_that_is_gone_is_drift(world: World, capsys: pytest.CaptureFixture[str]) -> None:
-    record = world.finish(world.run("mini"))
+def test_each_table_lies_where_its_own_runs_put_it(world: World, capsys: pytest.CaptureFixture[str]) -> None:
+    world.finish(world.run("mini", method="baseline"), 62.5)  # which Table 1 does not have
+    main(["table1", "table3", "--format", "md"])
+    assert capsys.readouterr().out.endswith(
+        "written to results/tables: table1.md\nwritten to results/local/tables: table3.md\n"
+    )
+
+
+def test_a_table_of_published_records_alone_takes_the_place_of_the_local_one(world: World) -> None:
+    world.finish(world.run("mini"), 62.5)
+    main(["table1"])
+    local = world.root / "results" / "local" / "tables"
+    assert sorted(path.name for path in local.iterdir()) == ["table1.md", "table1.tex"]
+    main(["table1", "--only-published"])
+    assert list(local.iterdir()) == []
+    assert "62.50" not in world.read("table1.md")
+
+
+def test_a_committed_table_of_a_run_that_is_not_published_is_drift(
+    world: World, capsys: pytest.CaptureFixture[str]
+) -> None:
+    world.finish(world.run("mini"))
     main([])
-    shutil.rmtree(world.root / "results" / "runs")
+    main(["--only-published"])
+    assert main(["--check"]) == 0
+    main([])
+    shutil.copytree(world.root / "results" / "local" / "tables", world.root / "results" / "tables", dirs_exist_ok=True)
     assert main(["--check"]) == 1
-    assert f"holds run {record.id}, which is neither published nor on this machine" in capsys.readouterr().err
+    told = capsys.readouterr().err
+    assert "drift: results/tables/table1.md: shows runs that are not published; rebuild with: " in told
+    assert "python -m tksbench.tables table1 --only-published\n" in told
+
+
+def test_a_results_folder_that_cannot_be_written_is_one_message(
+    world: World, capsys: pytest.CaptureFixture[str]
+) -> None:
+    world.finish(world.run("mini"))
+    (world.root / "results" / "local").write_text("in the way")
+    assert run_command(main, ["table1"]) == 2
+    assert "results/local" in capsys.readouterr().err
 
 
 def test_publish_copies_to_the_byte_and_builds_what_may_be_committed(world: World) -> None:

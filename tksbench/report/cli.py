@@ -1,7 +1,8 @@
 """`python -m tksbench.tables`: the command line of the tables.
 
-Tables are built from the published records (results/records) and from this machine's finished runs. `--publish`
-publishes what is finished and then builds from published records alone: its tables are the ones to commit.
+Tables are built from the published records (results/records) and from this machine's finished runs. Those that show
+anything of this machine go to results/local, which git ignores; `--publish` publishes what is finished and then builds
+from published records alone, as `--only-published` does: their tables, in results/tables, are the ones to commit.
 """
 
 from __future__ import annotations
@@ -32,9 +33,10 @@ Build the paper's tables from the logged runs: the paper's number, ours, both
 error bars, a verdict."""
 _EXAMPLES = """\
 examples:
-  python -m tksbench.tables             all tables, to results/tables
+  python -m tksbench.tables             all tables, to results/tables, or to
+                                        results/local with runs of this machine
   python -m tksbench.tables table1 --format tex
-  python -m tksbench.tables figures     PDF, PNG and CSV in results/figures
+  python -m tksbench.tables figures     PDF, PNG and CSV, likewise
   python -m tksbench.tables --why table1/cifar10/resnet19/tks
   python -m tksbench.tables compare tks baseline
                                         two methods, run against run: compare
@@ -98,7 +100,9 @@ def main(argv: list[str] | None = None) -> int:
     from tksbench.report.evidence import gather
 
     evidence = gather(ledger, protocols)
-    sources = Sources(paper, protocols, evidence.only_published() if options.publish else evidence, ledger)
+    if options.publish or options.only_published:
+        evidence = evidence.only_published()
+    sources = Sources(paper, protocols, evidence, ledger)
     for problem in dict.fromkeys((*sources.evidence.problems, *refused)):
         sys.stderr.write(f"refused: {problem}\n")
     if options.export:
@@ -145,6 +149,9 @@ def _parse(words: Sequence[str]) -> argparse.Namespace:
     )
     parser.add_argument(
         "--publish", action="store_true", help="copy finished runs' records to results/records, build from these alone"
+    )
+    parser.add_argument(
+        "--only-published", action="store_true", help="build from published records alone, whatever was trained here"
     )
     parser.add_argument("--pack", metavar="FILE", help="write one archive for reviewers from the published records")
     parser.add_argument("--verify", metavar="FILE", help="check such an archive, and build its tables again")
@@ -238,16 +245,20 @@ def _write_tables(names: Sequence[str], formats: Sequence[str], sources: Sources
     from rich.console import Console
 
     from tksbench.report import claims_table, costs
+    from tksbench.report.places import place
     from tksbench.report.terminal import show
     from tksbench.runs import write_bytes
 
     if not names or not formats:
         return []
     tables = [build_table(name, sources, sources.evidence) for name in names]
-    folder = _folder(sources, "tables")
+    written: dict[Path, list[str]] = {}
     for table in tables:  # all files before the first line of output, whose reader may leave early
-        for suffix in formats:
-            write_bytes(folder / f"{table.name}.{suffix}", rendered(table, suffix).encode())
+        files = {f"{table.name}.{suffix}": rendered(table, suffix).encode() for suffix in formats}
+        folder = place(sources.ledger.root, "tables", files, local=bool(table.stamp))
+        for name, content in files.items():
+            write_bytes(folder / name, content)
+        written.setdefault(folder, []).extend(files)
     console = Console(highlight=False)
     for table in tables:
         if isinstance(table, costs.Costs):
@@ -256,8 +267,8 @@ def _write_tables(names: Sequence[str], formats: Sequence[str], sources: Sources
             claims_table.show(table, console)
         else:
             show(table, console)
-    written = ", ".join(f"{table.name}.{suffix}" for table in tables for suffix in formats)
-    console.print(f"written to {folder}: {written}", markup=False)
+    for folder, made in written.items():
+        console.print(f"written to {folder}: {', '.join(made)}", markup=False)
     return tables
 
 
@@ -273,30 +284,24 @@ def _write_figures(names: Sequence[str], sources: Sources) -> None:
     if not names:
         return
     from tksbench.report.drift import local_runs
+    from tksbench.report.figure_data import FIGURES
     from tksbench.report.figures import describe, write_figure
+    from tksbench.report.places import place
 
-    folder = _folder(sources, "figures")
     lacking = False
     for name in names:  # one after another, since an embedding at full scale takes a minute
         figure = build_figure(name, sources, sources.evidence)
-        files = write_figure(figure, folder, local_runs(figure, sources))
+        stamp = local_runs(figure, sources)
+        names_of_files = [f"{name}.{suffix}" for suffix in ("pdf", "png", "csv")]
+        # An embedding is made of the runs' features, which lie on this machine alone.
+        folder = place(sources.ledger.root, "figures", names_of_files, local=bool(stamp) or name not in FIGURES)
+        files = write_figure(figure, folder, stamp)
         lacking |= any(panel.missing for panel in figure.panels)
         lines = [f"{folder / files[0]}, .png, .csv", *(f"  {line}" for line in describe(figure))]
         sys.stdout.write("\n".join(lines) + "\n")
         sys.stdout.flush()
     if lacking:
         sys.stdout.write("make figures trains what is missing (make figures SCALE=paper at full scale)\n")
-
-
-def _folder(sources: Sources, name: str) -> Path:
-    from tksbench.runs import LedgerError
-
-    folder = sources.ledger.root / name
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise LedgerError(f"{folder}: cannot be made: {error.strerror}") from None
-    return folder
 
 
 def _check(names: Sequence[str], figures: Sequence[str], options: argparse.Namespace, sources: Sources) -> int:

@@ -60,15 +60,6 @@ class Evidence:
         plain = {"runs": [record.id for record in self.local], "states": self.states}
         return json.dumps(plain, sort_keys=True).replace("--", "-\\u002d")  # an HTML comment may not hold one
 
-    def restamped(self, stamp: str) -> tuple[Evidence, list[str]]:
-        """Evidence as it was when a file with this stamp was built, and the local runs that are gone since."""
-        plain = json.loads(stamp) if stamp else {"runs": [], "states": {}}
-        at_hand = {record.id: record for record in (*self.local, *self.published)}
-        published = {record.id for record in self.published}
-        local = tuple(at_hand[run] for run in plain["runs"] if run in at_hand and run not in published)
-        gone = [str(run) for run in plain["runs"] if run not in at_hand]
-        return replace(self, local=local, states=plain["states"]), gone
-
 
 def gather(ledger: Ledger, protocols: Mapping[str, Sequence[Candidate]] | None = None) -> Evidence:
     """Read all records and states under a results folder; what is no valid record is named in `problems`.

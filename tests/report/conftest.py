@@ -34,21 +34,19 @@ tables:
   table1:
     title: Static data sets
     rows:
-      - {dataset: cifar10, label: "[36]", ref: "36", metric: top1, value: null, source: unknown}
-      - {dataset: cifar10, label: "Other_net & co [5]*", ref: "5", metric: top1, value: 67.04, source: cited-work,
-         star: true}
+      - {dataset: cifar10, label: "Rate [36]", ref: "36", metric: top1, value: null}
+      - {dataset: cifar10, label: "Other_net & co [5]*", ref: "5", metric: top1, value: 67.04, star: true}
       - {dataset: cifar10, label: TKS*, cell: table1/cifar10/resnet19/tks, run: cifar10/spiking_resnet19/tks,
-         architecture: ResNet-19, T: 4, metric: top1, value: 80.0, star: true, source: paper}
+         architecture: ResNet-19, T: 4, metric: top1, value: 80.0, star: true}
       - {dataset: cifar100, label: TKS, cell: table1/cifar100/resnet19/tks, run: cifar100/spiking_resnet19/tks,
-         architecture: ResNet-19, T: 4, metric: top1, value: 79.89, source: paper}
+         architecture: ResNet-19, T: 4, metric: top1, value: 79.89}
   table3:
     title: Ablation
     rows:
       - {dataset: cifar10, label: Baseline, cell: table3/cifar10/resnet19/baseline/top1,
-         run: cifar10/spiking_resnet19/baseline, architecture: ResNet-19, T: 4, metric: top1, value: 95.76,
-         source: inferred}
+         run: cifar10/spiking_resnet19/baseline, architecture: ResNet-19, T: 4, metric: top1, value: 95.76}
       - {dataset: cifar10, label: TKS, cell: table3/cifar10/resnet19/tks/aurc,
-         run: cifar10/spiking_resnet19/tks, architecture: ResNet-19, T: 4, metric: aurc, value: null, source: unknown}
+         run: cifar10/spiking_resnet19/tks, architecture: ResNet-19, T: 4, metric: aurc, value: null}
 """
 SAMPLES = 200
 

@@ -97,13 +97,13 @@ def test_rows_are_sorted_and_put_back(reader: Reader) -> None:
     before = cifar10.all_text_contents()
     head.get_by_role("button").click()
     assert head.get_attribute("aria-sort") == "descending"
-    assert cifar10.all_text_contents() == ["TKS*", "Other_net & co [5]*", "[36]"]  # the unknown value comes last
+    assert cifar10.all_text_contents() == ["TKS*", "Other_net & co [5]*", "Rate [36]"]  # the unknown value comes last
     head.get_by_role("button").click()
-    assert cifar10.all_text_contents() == ["Other_net & co [5]*", "TKS*", "[36]"]
+    assert cifar10.all_text_contents() == ["Other_net & co [5]*", "TKS*", "Rate [36]"]
     head.get_by_role("button").click()
     assert head.get_attribute("aria-sort") is None and cifar10.all_text_contents() == before
     page.locator("#order").select_option("paper:-1")
-    assert cifar10.all_text_contents() == ["TKS*", "Other_net & co [5]*", "[36]"]
+    assert cifar10.all_text_contents() == ["TKS*", "Other_net & co [5]*", "Rate [36]"]
 
 
 def test_rows_are_filtered_by_words_and_by_verdict(reader: Reader) -> None:
@@ -214,7 +214,7 @@ def test_rows_are_sorted_on_a_phone(browser: Browser, address: str) -> None:
     assert all(box and box["x"] >= 0 and box["x"] + box["width"] <= 390 and box["height"] >= 32 for box in boxes)
     buttons.filter(has_text="Paper").tap()
     methods = page.locator("#table1 tbody").first.locator(".row .method")
-    assert methods.all_text_contents() == ["TKS*", "Other_net & co [5]*", "[36]"]
+    assert methods.all_text_contents() == ["TKS*", "Other_net & co [5]*", "Rate [36]"]
     assert page.locator("#table1 thead th[aria-sort=descending]").inner_text().startswith("Paper")
     page.close()
 

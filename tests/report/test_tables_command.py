@@ -36,7 +36,7 @@ def test_markdown_has_every_row_and_both_error_bars(world: World) -> None:
     assert main(["table1"]) == 0
     rows = [line for line in world.read("table1.md").splitlines() if line.startswith("| CIFAR")]
     cells = [[cell.strip() for cell in row.strip("|").split(" | ")] for row in rows]
-    assert cells[1][1:5] == [r"Other\_net & co [5]\*", "–", "–", "67.04 (c)"]
+    assert cells[1][1:5] == [r"Other\_net & co [5]\*", "–", "–", "67.04"]
     assert cells[2] == [
         "CIFAR10",
         r"TKS\*",
@@ -415,7 +415,7 @@ def test_why_tells_runs_spec_commit_data_log_and_command(world: World, capsys: p
     assert main(["--why", "table1/cifar10/resnet19/tks"]) == 0
     out = capsys.readouterr().out
     for expected in (
-        "paper: 80 top-1 (%) (source: paper)",
+        "paper: 80.00 top-1 (%)",
         "python -m tksbench.launch recipes/cifar10.yaml --scale paper --only cifar10/spiking_resnet19/tks",
         f"run {record.id}: cifar10/spiking_resnet19/tks, scale mini, seed 42",
         "best epoch, 2 of 3: top-1 62.50 %",

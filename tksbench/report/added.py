@@ -42,7 +42,7 @@ def _rows(table: str, rows: Sequence[Row], outside: Mapping[str, Sequence[str]])
         yield row
         if row.run and last[_home(row.run), row.metric] == i:
             for name in outside.get(_home(row.run), ()):
-                own = {"label": f"{name.rpartition('/')[2]} (+)", "value": None, "source": "added", "where": ""}
+                own = {"label": f"{name.rpartition('/')[2]} (+)", "value": None, "where": ""}
                 place = {"star": False, "cell": f"{table}/{name}/{row.metric}", "run": name}
                 yield row.model_copy(update=own | place)
 

@@ -25,16 +25,15 @@ class _Part(BaseModel):
 
 
 class Row(_Part):
-    """One printed number: the paper's own (`cell` and `run`) or one it cites (`ref`); or `added` by `report.added`.
+    """One printed number: the paper's own (`cell` and `run`) or one it cites (`ref`); or a row added by `report.added`.
 
-    `value` is in percent for top1 and top5, x 10^-3 for aurc; None where it is not known what the paper prints.
+    `value` is in percent for top1 and top5, x 10^-3 for aurc; None where the paper has no such row.
     """
 
     dataset: str
     label: str
     metric: Metric
     value: float | None
-    source: Literal["paper", "cited-work", "inferred", "unknown", "added"]
     where: str = ""
     architecture: str | None = None
     T: int | None = None

@@ -19,7 +19,6 @@ if TYPE_CHECKING:
 
 NONE = "–"
 METRICS = {"top1": "top-1 (%)", "top5": "top-5 (%)", "aurc": "AURC (×10⁻³)"}
-_SOURCE_MARKS = {"paper": "", "cited-work": " (c)", "inferred": " (i)", "unknown": "", "added": ""}
 
 
 @dataclass(frozen=True)
@@ -127,9 +126,7 @@ def _line(cell: Cell, paper: Paper) -> Line:
 
 
 def _paper_value(row: Row) -> str:
-    if row.value is None:
-        return NONE if row.source == "added" else "?"
-    return f"{row.value:.{row.decimals}f}{_SOURCE_MARKS[row.source]}"
+    return NONE if row.value is None else f"{row.value:.{row.decimals}f}"
 
 
 def _mean_sd(summary: Summary) -> str:
@@ -199,14 +196,7 @@ def _notes(cells: Sequence[Cell], evidence: Evidence) -> list[str]:
         notes.append(
             "*: the paper never defines its asterisk; read here as strong augmentation, which fits its numbers."
         )
-    sources = {row.source for row in rows}
-    if "cited-work" in sources:
-        notes.append("(c): the cited work's own number; that the paper repeats it unchanged is assumed.")
-    if "inferred" in sources:
-        notes.append("(i): a number of the paper whose place in the table is inferred.")
-    if "unknown" in sources:
-        notes.append("?: printed by the paper, but not established here.")
-    if "added" in sources:
+    if any(row.value is None for row in rows):
         notes.append("(+): not in the paper: a method from outside, on the protocol of the rows above it.")
     if evidence.local:
         notes.append(f"Includes {len(evidence.local)} finished run(s) of this machine that are not published.")

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from tksbench.report.tables import Line, Table
 
 WIDE = 150  # columns that the full table needs
-_NARROW_COLUMNS = ("method", "architecture", "metric", "paper", "best", "n", "verdict")
+_NARROW_COLUMNS = ("method", "architecture", "steps", "metric", "paper", "best", "n", "verdict")
 _COLOURS = {  # told apart by the word as well; blue and orange rather than green and red
     "reproduced": "bold blue",
     "holds": "bold blue",
@@ -36,7 +36,7 @@ def show(table: Table, console: Console) -> None:
     wide = console.width >= WIDE
     names = [name for name in (COLUMNS if wide else _NARROW_COLUMNS) if name != "dataset"]
     names = [name for name in names if name != "metric" or not table.metric]
-    grid = Grid(box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0), pad_edge=False)
+    grid = Grid(box=box.SIMPLE_HEAD, padding=(0, int(wide), 0, 0), pad_edge=False)
     for name in names:
         keep = name in RIGHT or name in ("method", "architecture")
         grid.add_column(COLUMNS[name], justify="right" if name in RIGHT else "left", no_wrap=keep)
@@ -51,7 +51,7 @@ def show(table: Table, console: Console) -> None:
         if wide or not note.startswith(INTERVAL_NOTE):
             console.print(Text(note, style="dim"))
     if not wide:
-        hidden = f"The last epoch, both intervals and T: on a terminal of {WIDE} columns, or in the files."
+        hidden = f"The last epoch and both intervals: on a terminal of {WIDE} columns, or in the files."
         console.print(Text(hidden, style="dim"))
     console.print()
 

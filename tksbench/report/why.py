@@ -95,9 +95,9 @@ def _listing(name: str, paper: Paper, protocols: Mapping[str, Sequence[Candidate
 
 
 def _paper_lines(row: Row) -> Iterator[str]:
-    value = "not established" if row.value is None else f"{row.value:g} {METRICS[row.metric]}"
+    value = "no such row" if row.value is None else f"{row.value:.{row.decimals}f} {METRICS[row.metric]}"
     yield f"cell {row.cell}"
-    yield f"  paper: {value} (source: {row.source}{'; ' + row.where if row.where else ''})"
+    yield f"  paper: {value}{f' ({row.where})' if row.where else ''}"
 
 
 def _protocol_lines(candidate: Candidate, records: int, evidence: Evidence) -> Iterator[str]:

@@ -106,7 +106,6 @@ class Summary(NamedTuple):
         unpublished: How many of them are on this machine only.
         missing: Runs behind own cells without a finished run at scale paper; `wanted`: all runs behind own cells.
         missing_hours: What one seed of each missing run would cost in GPU-hours, None if nobody knows.
-        unknown: The paper's own numbers that are not established.
     """
 
     own: int
@@ -123,7 +122,6 @@ class Summary(NamedTuple):
     missing: int
     wanted: int
     missing_hours: float | None
-    unknown: int
 
 
 @dataclass(frozen=True)
@@ -235,7 +233,7 @@ def _summary(
     missing = [one for one in best.values() if one.scale != "paper" or one.group not in by_group]
     hours = [about for one in missing if (about := estimate(one.run.spec)) is not None]
     return Summary(
-        own=len(cells),
+        own=sum(cell.row.value is not None for cell in cells),
         counts=tuple((kind, counts[kind]) for kind in KINDS if counts[kind]),
         better=better,
         worse=len(off) - better,
@@ -249,7 +247,6 @@ def _summary(
         missing=len(missing),
         wanted=len(best),
         missing_hours=sum(hours) if hours else None,
-        unknown=sum(cell.row.value is None for cell in cells),
     )
 
 

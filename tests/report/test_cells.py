@@ -57,11 +57,7 @@ def test_the_cells_of_a_table_are_corrected_together(world: World) -> None:
         world.publish(world.run(seed=seed), tks)
         world.publish(world.run(method="baseline", seed=seed), baseline)
     paper = world.root / "results" / "paper.yaml"
-    paper.write_text(
-        paper.read_text().replace(
-            "metric: aurc, value: null", "metric: top1, value: 78.0"
-        )
-    )
+    paper.write_text(paper.read_text().replace("metric: aurc, value: null", "metric: top1, value: 78.0"))
     protocols = candidates([world.root / "recipes" / "cifar10.yaml"])
     (one,) = [
         row

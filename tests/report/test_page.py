@@ -76,11 +76,7 @@ def test_the_summary_counts_verdicts_and_what_is_missing(world: World) -> None:
     html = " ".join(page(world).split())
     assert "<b>one is reproduced</b>; ours is better in none and worse in one." in html
     paper = world.root / "results" / "paper.yaml"  # of AURC, too much is worse
-    paper.write_text(
-        paper.read_text().replace(
-            "metric: aurc, value: null", "metric: aurc, value: 0.1"
-        )
-    )
+    paper.write_text(paper.read_text().replace("metric: aurc, value: null", "metric: aurc, value: 0.1"))
     assert "ours is better in none and worse in two." in (worse := " ".join(page(world).split()))
     assert worse.count('class="row less"') == 1
     assert "Six finished runs by two protocols (paper: 6), 6.0 hours of training, 3.0 GPU-hours" in html

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from tksbench.cli import CommandParser
 from tksbench.launch.errors import LaunchError
+from tksbench.progress import working
 
 if TYPE_CHECKING:
     import argparse
@@ -69,12 +70,13 @@ def main(argv: list[str] | None = None) -> int:
         from tksbench.launch.standing import KnownRuns
 
         return _status(KnownRuns(ledger, options.only), ledger, options)
-    from tksbench.data.registry import data_root
-    from tksbench.launch.past import past_costs
-    from tksbench.launch.plan import collect_runs, make_plan
+    with working("reading recipes"):
+        from tksbench.data.registry import data_root
+        from tksbench.launch.past import past_costs
+        from tksbench.launch.plan import collect_runs, make_plan
 
-    profile = _profile(options.slurm)
-    runs = collect_runs(options.recipes, options.scale, options.seeds, options.overrides, options.only)
+        profile = _profile(options.slurm)
+        runs = collect_runs(options.recipes, options.scale, options.seeds, options.overrides, options.only)
     if options.status:
         return _status(lambda: runs, ledger, options)
     if options.cancel:
@@ -82,14 +84,16 @@ def main(argv: list[str] | None = None) -> int:
 
         return cancel_jobs(_console(), ledger, runs)
     data_root()  # a folder that does not exist is told here, not by every job
-    past = past_costs(ledger)
+    with working("reading records"):
+        past = past_costs(ledger)
     trained_here = profile is None or profile.python is None
     if options.probe:
         from tksbench.launch.probe import probe
 
         say = functools.partial(print, file=sys.stderr, flush=True)
         past = probe(make_plan(runs, ledger, past=past, trained_here=trained_here), past, say)
-    items = make_plan(runs, ledger, budget=options.budget, past=past, trained_here=trained_here)
+    with working("reading how the runs stand"):
+        items = make_plan(runs, ledger, budget=options.budget, past=past, trained_here=trained_here)
     if profile is not None:
         from tksbench.launch.cluster import add_queue
 
@@ -213,6 +217,10 @@ def _execute(items: Sequence[Item], ledger: Ledger, words: Sequence[str]) -> int
     console = _console()
     blocked = [item for item in items if item.action == "blocked"]
     busy = [item for item in items if item.action in ("run", "wait")]
+    gpus = []
+    if any(item.run.execution.device != "cpu" for item in busy):
+        with working("looking for GPUs"):
+            gpus = find_gpus()
     view = SteadyView(make_view(console))
     try:
         for item in items:
@@ -220,7 +228,6 @@ def _execute(items: Sequence[Item], ledger: Ledger, words: Sequence[str]) -> int
                 view.event("skip", f"{title(item.run)}: {item.reason}")
         summary = Summary()
         if busy:
-            gpus = find_gpus() if any(item.run.execution.device != "cpu" for item in busy) else []
             summary = LocalExecutor(ledger, gpus, view).execute(busy)
         for item in blocked:
             view.event("blocked", f"{title(item.run)}: {item.reason}")
@@ -260,8 +267,9 @@ def _status(runs: Callable[[], Sequence[Run]], ledger: Ledger, options: argparse
     from tksbench.launch.cluster import queue_notes
     from tksbench.launch.standing import noted
 
-    notes = queue_notes(ledger)
-    rows = [(run, noted(ledger.status(run.id), notes)) for run in runs()]
+    with working("reading how the runs stand"):
+        notes = queue_notes(ledger)
+        rows = [(run, noted(ledger.status(run.id), notes)) for run in runs()]
     if options.json:
         heads = [{"name": run.name, "scale": run.scale, "seed": run.seed, "recipe": run.recipe} for run, _ in rows]
         _print_json(

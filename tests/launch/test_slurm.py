@@ -218,7 +218,7 @@ def test_without_requeue_the_next_job_of_the_chain_goes_on(
     [
         ({"python": "/no/such/python"}, "execve(): /no/such/python"),
         ({"srun": ["--no-such-option"], "retries": 0}, "unrecognized option '--no-such-option'"),
-        ({"setup": ["exit 3"]}, "never began"),
+        ({"setup": ["exit 3"]}, "setup: 'exit 3' ended with status 3"),
     ],
 )
 def test_a_job_that_cannot_start_its_processes_says_why(

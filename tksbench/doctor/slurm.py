@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from tksbench.doctor.findings import Finding
 from tksbench.launch import scheduler
 from tksbench.launch.errors import LaunchError
-from tksbench.launch.sbatch import Resources, placement
+from tksbench.launch.sbatch import Resources, as_flags, placement
 
 if TYPE_CHECKING:
     from tksbench.launch.profile import SlurmProfile
@@ -49,14 +49,14 @@ def on_node(profile: SlurmProfile) -> dict[str, Any]:
         profile: Where and with which resources; one node and one process of it.
     """
     gpus = profile.gpus_per_node
-    words = [
-        f"--{key}={value}" for key, value in placement(profile, Resources(1, 1, gpus, profile.cpus_per_task)).items()
-    ]
+    words = as_flags(placement(profile, Resources(1, 1, gpus, profile.cpus_per_task)))
     words += [f"--time={min(profile.minutes, _MINUTES)}", f"--immediate={_QUEUE_S}", "--job-name=tksbench-doctor"]
     python = shlex.quote(profile.python or sys.executable)
     lines = [
         f"cd -- {shlex.quote(str(Path.cwd()))} || exit 2",
+        "set -e",  # as in a job: a line of the set-up that fails ends it
         *profile.setup,
+        "set +e",
         f"exec {python} -m tksbench.doctor --json",
     ]
     words += [*profile.srun, "bash", "-c", "\n".join(lines)]

@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING, Any
 
 from tksbench.cli import CommandParser
 from tksbench.launch.errors import LaunchError
-from tksbench.progress import working
 
 if TYPE_CHECKING:
     import argparse
@@ -45,8 +44,8 @@ examples:
 
 TKSBENCH_DATA names the data root (else data/), TKSBENCH_RESULTS the results
 (else results/).
-exit status: 0 done, 1 a run failed, 2 bad input or missing data,
-130 interrupted"""
+exit status: 0 done, 1 a run failed or there was nothing to cancel,
+2 bad input or missing data, 130 interrupted"""
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -66,34 +65,24 @@ def main(argv: list[str] | None = None) -> int:
     from tksbench.runs import Ledger
 
     ledger = Ledger()
-    if options.status and not options.recipes:
-        from tksbench.launch.standing import KnownRuns
+    if options.status or options.cancel:
+        return _status(ledger, options) if options.status else _cancel(ledger, options)
+    from tksbench.data.registry import data_root
+    from tksbench.launch.past import past_costs
+    from tksbench.launch.plan import collect_runs, make_plan
 
-        return _status(KnownRuns(ledger, options.only), ledger, options)
-    with working("reading recipes"):
-        from tksbench.data.registry import data_root
-        from tksbench.launch.past import past_costs
-        from tksbench.launch.plan import collect_runs, make_plan
-
-        profile = _profile(options.slurm)
-        runs = collect_runs(options.recipes, options.scale, options.seeds, options.overrides, options.only)
-    if options.status:
-        return _status(lambda: runs, ledger, options)
-    if options.cancel:
-        from tksbench.launch.cluster import cancel_jobs
-
-        return cancel_jobs(_console(), ledger, runs)
+    profile = _profile(options.slurm)
+    scale = options.scale or "paper"
+    runs = collect_runs(options.recipes, scale, options.seeds, options.overrides, options.only)
     data_root()  # a folder that does not exist is told here, not by every job
-    with working("reading records"):
-        past = past_costs(ledger)
+    past = past_costs(ledger)
     trained_here = profile is None or profile.python is None
     if options.probe:
         from tksbench.launch.probe import probe
 
         say = functools.partial(print, file=sys.stderr, flush=True)
         past = probe(make_plan(runs, ledger, past=past, trained_here=trained_here), past, say)
-    with working("reading how the runs stand"):
-        items = make_plan(runs, ledger, budget=options.budget, past=past, trained_here=trained_here)
+    items = make_plan(runs, ledger, budget=options.budget, past=past, trained_here=trained_here)
     if profile is not None:
         from tksbench.launch.cluster import add_queue
 
@@ -140,7 +129,9 @@ def _parse(words: Sequence[str]) -> argparse.Namespace:
     parser.add_argument(
         "words", nargs="*", metavar="RECIPE | KEY=VALUE", help="recipe files, and values laid over them"
     )
-    parser.add_argument("--scale", default="paper", help="paper (default), budget, mini or smoke")
+    parser.add_argument(
+        "--scale", help="paper (default), budget, mini or smoke; with --status and --cancel the default is all"
+    )
     parser.add_argument(
         "--only",
         metavar="GLOB",
@@ -217,10 +208,6 @@ def _execute(items: Sequence[Item], ledger: Ledger, words: Sequence[str]) -> int
     console = _console()
     blocked = [item for item in items if item.action == "blocked"]
     busy = [item for item in items if item.action in ("run", "wait")]
-    gpus = []
-    if any(item.run.execution.device != "cpu" for item in busy):
-        with working("looking for GPUs"):
-            gpus = find_gpus()
     view = SteadyView(make_view(console))
     try:
         for item in items:
@@ -228,6 +215,7 @@ def _execute(items: Sequence[Item], ledger: Ledger, words: Sequence[str]) -> int
                 view.event("skip", f"{title(item.run)}: {item.reason}")
         summary = Summary()
         if busy:
+            gpus = find_gpus() if any(item.run.execution.device != "cpu" for item in busy) else []
             summary = LocalExecutor(ledger, gpus, view).execute(busy)
         for item in blocked:
             view.event("blocked", f"{title(item.run)}: {item.reason}")
@@ -259,7 +247,12 @@ def _print_end(console: Console, summary: Summary, total: int, blocked: int, wor
     console.print(line, markup=False, highlight=False, soft_wrap=True)
 
 
-def _status(runs: Callable[[], Sequence[Run]], ledger: Ledger, options: argparse.Namespace) -> int:
+def _status(ledger: Ledger, options: argparse.Namespace) -> int:
+    known, asked = _named(ledger, options)
+
+    def runs() -> list[Run]:
+        return list({run.id: run for run in [*(asked if options.scale else []), *known()]}.values())
+
     if options.watch:
         from tksbench.launch.watch import watch
 
@@ -267,19 +260,39 @@ def _status(runs: Callable[[], Sequence[Run]], ledger: Ledger, options: argparse
     from tksbench.launch.cluster import queue_notes
     from tksbench.launch.standing import noted
 
-    with working("reading how the runs stand"):
-        notes = queue_notes(ledger)
-        rows = [(run, noted(ledger.status(run.id), notes)) for run in runs()]
+    notes = queue_notes(ledger)
+    here = {run.id for run in runs()}
+    rows = [(run, noted(ledger.status(run.id), notes)) for run in {run.id: run for run in [*asked, *runs()]}.values()]
     if options.json:
         heads = [{"name": run.name, "scale": run.scale, "seed": run.seed, "recipe": run.recipe} for run, _ in rows]
         _print_json(
             [{"id": run.id, **head, **status.to_json()} for (run, status), head in zip(rows, heads, strict=True)]
         )
-    else:
-        from tksbench.launch.show import print_status
+        return 0
+    from tksbench.launch.show import print_status
 
-        print_status(_console(), rows)
+    absent = [run for run, status in rows if run.id not in here and status.state == "new"]
+    print_status(_console(), [row for row in rows if row[0] not in absent], absent)
     return 0
+
+
+def _cancel(ledger: Ledger, options: argparse.Namespace) -> int:
+    from tksbench.launch.cluster import cancel_jobs
+
+    known, _ = _named(ledger, options)
+    return cancel_jobs(_console(), ledger, known())
+
+
+def _named(ledger: Ledger, options: argparse.Namespace) -> tuple[Callable[[], list[Run]], list[Run]]:
+    """What --status or --cancel is about: how to list those runs of the results folder, and what recipes ask for."""
+    if not options.recipes:
+        from tksbench.launch.standing import KnownRuns
+
+        return KnownRuns(ledger, options.only), []
+    from tksbench.launch.named import Naming
+
+    naming = Naming(options.recipes, options.scale, options.seeds, options.overrides, options.only)
+    return naming.known(ledger), naming.asked()
 
 
 def _print_json(rows: list[dict[str, Any]]) -> None:

@@ -6,6 +6,7 @@ import sys
 from collections import Counter
 from typing import TYPE_CHECKING, NamedTuple
 
+from tksbench.errors import TksbenchError
 from tksbench.launch.errors import LaunchError
 from tksbench.launch.scheduler import has_slurm
 from tksbench.launch.slurm import SlurmExecutor, cancel, describe, has_open, look, release, submissions_root, with_queue
@@ -23,7 +24,8 @@ if TYPE_CHECKING:
     from tksbench.recipe import Run
     from tksbench.runs import Ledger
 
-_BAD_INPUT = 2
+_NOTHING, _BAD_INPUT = 1, 2
+_SHOWN = 5  # runs that are named where there may be many
 
 
 class Queue(NamedTuple):
@@ -130,13 +132,32 @@ def submit_jobs(console: Console, items: Sequence[Item], ledger: Ledger, profile
 
 
 def cancel_jobs(console: Console, ledger: Ledger, runs: Sequence[Run]) -> int:
-    """Cancel the jobs of these runs; returns the exit status."""
+    """Cancel the jobs of these runs; returns the exit status, 1 if there are none."""
     cancelled = cancel(ledger, runs) if has_open(ledger) else []
-    titles = {run.id: title(run) for run in runs}
+    titles = {run.id: f"{title(run)}, scale {run.scale}" for run in runs}
     for queued in cancelled:
         _print(console, f"cancelled: {titles[queued.run]}: {queued.task}")
-    _print(console, f"{len(cancelled)} job{'s' * (len(cancelled) != 1)} of {len(runs)} runs cancelled")
-    return 0
+    if cancelled:
+        count = len({queued.run for queued in cancelled})
+        jobs = f"{len(cancelled)} job{'s' * (len(cancelled) != 1)}"
+        _print(console, f"{jobs} of {count} run{'s' * (count != 1)} cancelled")
+        return 0
+    others = look(ledger) if has_open(ledger) else {}
+    _print(console, "nothing to cancel: no job of these runs is queued or running")
+    if others:
+        shown = [_titled(ledger, run) for run in list(others)[:_SHOWN]]
+        more = f" and {len(others) - _SHOWN} more" if len(others) > _SHOWN else ""
+        _print(console, f"jobs of other runs (other recipe, scale or values): {'; '.join(shown)}{more}")
+    return _NOTHING
+
+
+def _titled(ledger: Ledger, run: str) -> str:
+    """What a run in the queue is called, its values of the command line included."""
+    try:
+        known = ledger.load_run(ledger.run_dir(run))
+    except TksbenchError:
+        return run
+    return " ".join([f"{known.recipe}: {title(known)}, scale {known.scale}", *known.overrides])
 
 
 def _print(console: Console, text: str) -> None:

@@ -1,7 +1,8 @@
 """The job on the cluster: what the batch script calls before, in, and after the step that trains.
 
-`begin` and `end` run once on the job's first node, `task` once for each process:
+`unready`, `begin` and `end` run once on the job's first node, `task` once for each process:
 
+    python -m tksbench.launch.node unready FOLDER CODE COMMAND   a command of the profile's set-up has failed
     python -m tksbench.launch.node begin FOLDER     may this job train? notes the start
     python -m tksbench.launch.node task FOLDER      this process's part of the training
     python -m tksbench.launch.node end FOLDER CODE  what the step's exit status means: done, failed, or requeue
@@ -77,13 +78,25 @@ class Job:
         return f"{os.environ['SLURM_ARRAY_JOB_ID']}_{self.index}"
 
 
+def unready(job: Job, code: int, command: str) -> int:
+    """Note why the job ends before it begins: it is not started again, since it would fail once more."""
+    if code > _KILLED:  # by scancel or a preemption, which was no fault of the set-up
+        return _leave(f"killed by {_signal(code - _KILLED)} during setup")
+    job.submission.started(os.environ["SLURM_ARRAY_JOB_ID"], os.environ.get("SLURM_CLUSTER_NAME"))
+    job.submission.add_start(job.index, _start(job))
+    reason = f"setup: '{command}' ended with status {code} on {platform.node()}"
+    job.submission.add_end(job.index, job.restart, {"node": platform.node(), "code": BAD_INPUT, "reason": reason})
+    _say(f"refused: {reason}")
+    return FAILED
+
+
 def begin(job: Job) -> int:
     """Decide whether to train, and note it.
 
     Returns:
         0 to go on, `NOTHING_TO_DO`, or 1 if the run is given up.
     """
-    if not job.submission.started(os.environ["SLURM_ARRAY_JOB_ID"]):
+    if not job.submission.started(os.environ["SLURM_ARRAY_JOB_ID"], os.environ.get("SLURM_CLUSTER_NAME")):
         return _leave("a launcher has given this job up and submitted another")
     if job.submission.cancelled(job.index):
         return _leave("cancelled")
@@ -103,10 +116,7 @@ def begin(job: Job) -> int:
         _note(job.run_dir, "failed", reason)
         _say(reason)
         return FAILED
-    job.submission.add_start(
-        job.index,
-        {"time": now(), "job": job.id, "restart": job.restart, "node": platform.node(), "progress": marker},
-    )
+    job.submission.add_start(job.index, _start(job) | {"progress": marker})
     _say(f"start {job.restart} of {job.run_dir.id} on {os.environ.get('SLURM_JOB_NODELIST', platform.node())}")
     return 0
 
@@ -184,6 +194,10 @@ def _again(job: Job) -> int:
         time.sleep(_WAIT_TO_DIE_S)
         break
     return INTERRUPTED
+
+
+def _start(job: Job) -> dict[str, Any]:
+    return {"time": now(), "job": job.id, "restart": job.restart, "node": platform.node()}
 
 
 def _meet() -> None:
@@ -268,8 +282,12 @@ def _printed(job: Job) -> str:
 def _explain(code: int, last_line: str) -> str:
     number = -code if code < 0 else code - _KILLED
     if number in set(signal.Signals):
-        return f"killed by {signal.Signals(number).name}" + (" (out of memory?)" if number == signal.SIGKILL else "")
+        return f"killed by {_signal(number)}" + (" (out of memory?)" if number == signal.SIGKILL else "")
     return f"ended with status {code}: {last_line}" if code else "ended without a record"
+
+
+def _signal(number: int) -> str:
+    return signal.Signals(number).name if number in set(signal.Signals) else f"signal {number}"
 
 
 def _leave(why: str) -> int:
@@ -287,6 +305,8 @@ def main(argv: list[str] | None = None) -> int:
     verb, folder, *rest = sys.argv[1:] if argv is None else argv
     try:
         job = Job.find(Path(folder))
+        if verb == "unready":
+            return unready(job, int(rest[0]), rest[1])
         if verb == "begin":
             return begin(job)
         return task(job) if verb == "task" else end(job, int(rest[0]))

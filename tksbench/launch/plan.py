@@ -89,24 +89,33 @@ def collect_runs(
         RecipeError: Anything wrong in a recipe or an override.
         LaunchError: A pattern of `only` matches nothing.
     """
-    present = cache(has_real or _has_real)
+    present = cache(has_real or real_is_here)
     runs: dict[str, Run] = {}
     for path in recipes:
-        for run in expand(load_recipe(_tidy(path)), scale, seeds, overrides, present):
+        for run in expand(load_recipe(tidy(path)), scale, seeds, overrides, present):
             runs.setdefault(run.id, run)
-    matches = {pattern: [run.id for run in runs.values() if fnmatchcase(run.name, pattern)] for pattern in only}
-    for pattern, found in matches.items():
-        if not found:
-            hint = suggest(pattern, {run.name for run in runs.values()})
-            raise LaunchError(f"--only '{pattern}' matches no run at scale {scale}; {hint}")
-    wanted = {key for found in matches.values() for key in found}
-    chosen = [run for run in runs.values() if not only or run.id in wanted]
+    chosen = matching(list(runs.values()), only, f"scale {scale}")
     turns: dict[tuple[str, str], int] = defaultdict(int)
     ranked = []
     for run in chosen:
         ranked.append((turns[run.recipe, run.name], run))
         turns[run.recipe, run.name] += 1
     return [run for _, run in sorted(ranked, key=lambda pair: pair[0])]
+
+
+def matching(runs: Sequence[Run], only: Sequence[str], where: str) -> list[Run]:
+    """The runs whose name matches one of the shell patterns `only`; all if there are none.
+
+    Raises:
+        LaunchError: A pattern matches nothing; `where` says among which runs.
+    """
+    matches = {pattern: [run.id for run in runs if fnmatchcase(run.name, pattern)] for pattern in only}
+    for pattern, found in matches.items():
+        if not found:
+            hint = suggest(pattern, {run.name for run in runs})
+            raise LaunchError(f"--only '{pattern}' matches no run at {where}; {hint}")
+    wanted = {key for found in matches.values() for key in found}
+    return [run for run in runs if not only or run.id in wanted]
 
 
 def make_plan(
@@ -127,7 +136,7 @@ def make_plan(
         past: What the finished runs have cost, by group; None reads it from the ledger.
         trained_here: Whether runs are trained with the packages of this interpreter, so that a missing one tells.
     """
-    present = cache(has_real or _has_real)
+    present = cache(has_real or real_is_here)
     past = past_costs(ledger) if past is None else past
     items = [
         _item(
@@ -185,7 +194,8 @@ def _missing(name: str) -> str:
     return f"data set {name} is not under {data_root()}/: python -m tksbench.data prepare {name}"
 
 
-def _has_real(name: str) -> bool:
+def real_is_here(name: str) -> bool:
+    """Whether the files of a real data set are under the data root."""
     from tksbench.data.registry import DATASETS, has_real
 
     return name not in DATASETS or has_real(name)  # "module:attr" from outside: its own loader will tell
@@ -205,7 +215,7 @@ def _cut(items: Sequence[Item], budget: float) -> list[Item]:
     return kept
 
 
-def _tidy(path: str) -> str:
+def tidy(path: str) -> str:
     """The path from the working directory where it lies under it: records tell it to other people."""
     absolute = Path(path).absolute()
     return str(absolute.relative_to(Path.cwd())) if absolute.is_relative_to(Path.cwd()) else path

@@ -15,6 +15,8 @@ from typing import TYPE_CHECKING
 from tksbench.launch.slots import cores_of
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from tksbench.launch.profile import SlurmProfile
     from tksbench.recipe import Run
 
@@ -59,7 +61,8 @@ def make_script(profile: SlurmProfile, resources: Resources, name: str, count: i
         count: Runs in the array.
         folder: The submission's folder, absolute.
     """
-    flags = [f"#SBATCH --{key}={value}" for key, value in _options(profile, resources, name, count).items()]
+    options = _options(profile, resources, name, count)
+    flags = [f"#SBATCH {flag}" for flag in as_flags(options)]
     flags.append("#SBATCH --requeue" if profile.requeue else "#SBATCH --no-requeue")
     node = f"{shlex.quote(sys.executable)} -m tksbench.launch.node"
     inside = f"{shlex.quote(profile.python or sys.executable)} -u -m tksbench.launch.node"
@@ -75,13 +78,30 @@ def make_script(profile: SlurmProfile, resources: Resources, name: str, count: i
             f"cd -- {shlex.quote(str(Path.cwd()))} || exit 1",
             # Slurm 22.05 to 23.02: srun forgets --cpus-per-task
             'export SRUN_CPUS_PER_TASK="$SLURM_CPUS_PER_TASK" OMP_NUM_THREADS="$SLURM_CPUS_PER_TASK"',
-            *profile.setup,
+            *_setup(profile, f"{node} unready {quoted}"),
             f"{node} begin {quoted} || exit $(( $? == {NOTHING_TO_DO} ? 0 : 1 ))",
             f"{srun} {inside} task {quoted}",
             f"{node} end {quoted} $?",
             "",
         ]
     )
+
+
+def _setup(profile: SlurmProfile, report: str) -> list[str]:
+    """The lines of the profile's set-up; the first command of them that fails ends the job, once it is reported.
+
+    A shell would go on behind a module that does not exist, and the run train with whatever is there instead.
+    """
+    if not profile.setup:
+        return []
+    return [
+        f'unready() {{ local code=$?; {report} $code "$BASH_COMMAND" || true; exit $code; }}',
+        "trap unready EXIT",
+        "set -e",
+        *profile.setup,
+        "set +e",
+        "trap - EXIT",
+    ]
 
 
 def _options(profile: SlurmProfile, resources: Resources, name: str, count: int) -> dict[str, str]:
@@ -91,7 +111,10 @@ def _options(profile: SlurmProfile, resources: Resources, name: str, count: int)
         "job-name": name,
         "array": f"0-{count - 1}%{min(count, profile.parallel)}",
         # sbatch reads quotes as a shell does, and a constraint may hold what a shell would read
-        **{key: f"'{value}'" if key in quoted else value for key, value in placement(profile, resources).items()},
+        **{
+            key: f"'{value}'" if key in quoted and value else value
+            for key, value in placement(profile, resources).items()
+        },
         "time": str(profile.minutes),
         # to the processes of the steps, not to this script: it has to live on and requeue the job
         "signal": f"USR2@{profile.signal_seconds}",
@@ -101,7 +124,8 @@ def _options(profile: SlurmProfile, resources: Resources, name: str, count: int)
 
 
 def placement(profile: SlurmProfile, resources: Resources) -> dict[str, str]:
-    """The options that say where a job runs and what it gets, as sbatch and srun know them."""
+    """The options that say where a job runs and what it gets, as sbatch and srun know them; empty: without a value."""
+    kind = [profile.gpu_type] if profile.gpu_type else []
     options = {
         "partition": profile.partition,
         "account": profile.account,
@@ -110,9 +134,14 @@ def placement(profile: SlurmProfile, resources: Resources) -> dict[str, str]:
         "nodes": str(resources.nodes),
         "ntasks-per-node": str(resources.tasks_per_node),
         # not --gpus-per-task: each task would see one GPU, called 0, while its local rank says otherwise
-        "gpus-per-node": str(resources.gpus_per_node) if resources.gpus_per_node else None,
+        "gpus-per-node": ":".join([*kind, str(resources.gpus_per_node)]) if resources.gpus_per_node else None,
         "cpus-per-task": str(resources.cpus_per_task),
         "mem": f"{round(profile.mem_gb * 1024)}M" if profile.mem_gb else None,
         **profile.options,
     }
     return {key: value for key, value in options.items() if value is not None}
+
+
+def as_flags(options: Mapping[str, str]) -> list[str]:
+    """Options as words of a command line."""
+    return [f"--{key}={value}" if value else f"--{key}" for key, value in options.items()]

@@ -7,13 +7,14 @@ import re
 import shutil
 import subprocess
 import time
+from collections import defaultdict
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from tksbench.launch.errors import LaunchError
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Sequence
+    from collections.abc import Collection, Mapping, Sequence
     from pathlib import Path
 
 COMMANDS = ("sbatch", "squeue", "scontrol")
@@ -29,15 +30,23 @@ class NoAnswer(LaunchError):
     """A Slurm command that hangs."""
 
 
+class JobId(NamedTuple):
+    """A job as sbatch prints it: its number, and the cluster that has it where one was named."""
+
+    number: str
+    cluster: str | None = None
+
+
 @dataclass(frozen=True)
 class Task:
-    """One element of an array as squeue tells it."""
+    """One element of an array as squeue lists it; cluster None is the one that Slurm's commands ask by default."""
 
     job: str
     index: int
     state: str
     reason: str
     name: str
+    cluster: str | None = None
 
     @property
     def active(self) -> bool:
@@ -56,7 +65,8 @@ class Task:
 
     def __str__(self) -> str:
         why = f" ({self.reason})" if self.state == "PENDING" and self.reason not in ("None", "") else ""
-        return f"job {self.id} is {self.state}{why}"
+        where = f" on cluster {self.cluster}" if self.cluster else ""
+        return f"job {self.id}{where} is {self.state}{why}"
 
 
 def has_slurm() -> bool:
@@ -64,43 +74,57 @@ def has_slurm() -> bool:
     return shutil.which("sbatch") is not None
 
 
-def submit(script: Path, dependency: str | None = None) -> str:
-    """Submit a script; returns the job's id.
+def submit(script: Path, dependency: str | None = None, cluster: str | None = None) -> JobId:
+    """Submit a script.
+
+    Args:
+        script: What sbatch gets.
+        dependency: As sbatch's option; a job can wait only for one of its own cluster.
+        cluster: Goes before the clusters that the script names.
 
     Raises:
         LaunchError: If Slurm refuses it.
         NoAnswer: If Slurm does not answer: the job may or may not be there.
     """
-    words = ["--parsable", *([f"--dependency={dependency}"] if dependency else []), str(script)]
-    return _call("sbatch", *words).strip().partition(";")[0]
+    words = ["--parsable", *([f"--dependency={dependency}"] if dependency else []), *_on(cluster), str(script)]
+    number, _, there = _call("sbatch", *words).strip().partition(";")  # "123", or "123;gpu" if clusters were named
+    return JobId(number, there or None)
 
 
-def my_tasks(names: Collection[str]) -> list[Task]:
-    """The array elements of this user's jobs of these names that Slurm remembers, finished ones for some minutes.
+def my_tasks(wanted: Mapping[str, Collection[str | None]]) -> list[Task]:
+    """The array elements of this user's jobs that Slurm remembers, finished ones for some minutes.
+
+    Args:
+        wanted: The clusters on which a job may be (None: the default one), by the job's name.
 
     Raises:
         LaunchError: If Slurm cannot be asked: nothing may be concluded then.
     """
+    clusters = sorted({cluster for names in wanted.values() for cluster in names}, key=str)
     deadline = time.monotonic() + _PASSING_S
     while True:
-        tasks = [task for task in _queue() if task.name in names]
+        tasks = [task for cluster in clusters for task in _queue(cluster) if cluster in wanted.get(task.name, ())]
         if not any(task.state in _PASSING for task in tasks) or time.monotonic() >= deadline:
             return tasks
         time.sleep(1)
 
 
-def cancel(ids: Sequence[str]) -> None:
+def cancel(tasks: Sequence[Task]) -> None:
     """Cancel array elements.
 
     Raises:
         LaunchError: If Slurm refuses.
     """
-    for start in range(0, len(ids), 500):  # a command line has its limits
-        _call("scancel", *ids[start : start + 500])
+    ids = defaultdict[str | None, list[str]](list)
+    for task in tasks:
+        ids[task.cluster].append(task.id)
+    for cluster, own in ids.items():
+        for start in range(0, len(own), 500):  # a command line has its limits
+            _call("scancel", *_on(cluster), *own[start : start + 500])
 
 
 def requeue(job: str) -> None:
-    """Put the running job back into the queue; it is killed and starts again later.
+    """Put the running job back into the queue, on its own node; it is killed and starts again later.
 
     Raises:
         LaunchError: If Slurm refuses.
@@ -108,19 +132,23 @@ def requeue(job: str) -> None:
     _call("scontrol", "requeue", job)
 
 
-def release(job: str) -> None:
-    """Let a held job start.
+def release(task: Task) -> None:
+    """Let a held element start.
 
     Raises:
         LaunchError: If Slurm refuses.
     """
-    _call("scontrol", "release", job)
+    _call("scontrol", *_on(task.cluster), "release", task.id)
 
 
-def max_array_size() -> int:
-    """The most elements that an array may have here."""
+def max_array_size(*clusters: str) -> int:
+    """The most elements that an array may have on each of these clusters, or on the default one."""
+    return min(map(_max_array_size, clusters or (None,)))
+
+
+def _max_array_size(cluster: str | None) -> int:
     try:
-        found = show_config().get("MaxArraySize", "")
+        found = show_config(cluster).get("MaxArraySize", "")
     except LaunchError:
         found = ""
     return max(1, int(found)) if found.isdecimal() else _MAX_ARRAY
@@ -131,13 +159,13 @@ def missing_commands() -> list[str]:
     return [name for name in COMMANDS if shutil.which(name) is None]
 
 
-def show_config() -> dict[str, str]:
-    """Slurm's configuration.
+def show_config(cluster: str | None = None) -> dict[str, str]:
+    """Slurm's configuration, of one cluster (None: the default one).
 
     Raises:
         LaunchError: If Slurm cannot be asked.
     """
-    pairs = re.findall(r"^(\w+)\s*=\s*(.*?)\s*$", _call("scontrol", "show", "config"), re.MULTILINE)
+    pairs = re.findall(r"^(\w+)\s*=\s*(.*?)\s*$", _call("scontrol", *_on(cluster), "show", "config"), re.MULTILINE)
     return dict(pairs)
 
 
@@ -180,15 +208,19 @@ def run_on_node(words: Sequence[str], limit_s: float) -> tuple[str, str]:
     return out, "" if child.returncode == 0 else " ".join(err.split())[-600:] or f"exit status {child.returncode}"
 
 
-def _queue() -> list[Task]:
-    form = "%F|%K|%T|%r|%j"
-    listing = _call("squeue", "--noheader", "--array", "--states=all", f"--user={os.getuid()}", f"--format={form}")
+def _queue(cluster: str | None) -> list[Task]:
+    words = ["--noheader", "--array", "--states=all", f"--user={os.getuid()}", "--format=%F|%K|%T|%r|%j"]
     tasks = []
-    for line in listing.splitlines():
+    # One call a cluster: with several, only lines between ("CLUSTER: gpu") would say whose a job is.
+    for line in _call("squeue", *_on(cluster), *words).splitlines():
         parts = line.split("|", 4)
         if len(parts) == 5 and parts[1].isdecimal():
-            tasks.append(Task(parts[0], int(parts[1]), parts[2], parts[3], parts[4]))
+            tasks.append(Task(parts[0], int(parts[1]), parts[2], parts[3], parts[4], cluster))
     return tasks
+
+
+def _on(cluster: str | None) -> list[str]:
+    return [f"--clusters={cluster}"] if cluster else []
 
 
 def _call(*words: str) -> str:

@@ -71,8 +71,14 @@ def print_plan(console: Console, items: Sequence[Item], spent: Sequence[Outlay],
         console.print(_totals(list(zip(items, spent, strict=True)), machine))
 
 
-def print_status(console: Console, rows: Sequence[tuple[Run, Status]]) -> None:
-    """State of each run, then how many there are of each state."""
+def print_status(console: Console, rows: Sequence[tuple[Run, Status]], absent: Sequence[Run] = ()) -> None:
+    """State of each run, then how many there are of each state.
+
+    Args:
+        console: Where to.
+        rows: The runs.
+        absent: Further ones that are asked for and were never begun, of which only the number is printed.
+    """
     wide = console.width >= _WIDE
     table = Table(box=None, padding=(0, 1, 0, 0), header_style="dim")
     table.add_column("state", no_wrap=True)
@@ -93,6 +99,10 @@ def print_status(console: Console, rows: Sequence[tuple[Run, Status]]) -> None:
     console.print(table)
     states = Counter(status.state for _, status in rows)
     console.print(f"{_plural(len(rows))}: {', '.join(f'{n} {state}' for state, n in states.items()) or 'none here'}")
+    if absent:
+        scales = Counter(run.scale for run in absent)
+        counted = ", ".join(f"{count} at scale {scale}" for scale, count in scales.items())
+        console.print(f"never begun: {counted} (--scale NAME lists them)", soft_wrap=True)
 
 
 def _totals(rows: Sequence[tuple[Item, Outlay]], machine: Machine) -> Table:

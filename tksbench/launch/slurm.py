@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
     from tksbench.launch.plan import Item
     from tksbench.launch.profile import SlurmProfile
-    from tksbench.launch.scheduler import Task
+    from tksbench.launch.scheduler import JobId, Task
     from tksbench.recipe import Run
     from tksbench.runs import Ledger
 
@@ -92,14 +92,14 @@ class SlurmExecutor:
             queued = reconcile(self._ledger)
             left = [run for run in runs if run.id not in queued and self._ledger.status(run.id).state != "done"]
             made: list[tuple[str, Array]] = []
-            last: dict[Resources, str] = {}
-            for array in self.arrays(left, scheduler.max_array_size()):
+            last: dict[Resources, JobId] = {}
+            for array in self.arrays(left, scheduler.max_array_size(*self._profile.clusters)):
                 lease.check()
                 job = self._submit(array, last.get(array.resources))
                 last[array.resources] = job
-                made.append((job, array))
+                made.append((job.number, array))
                 if told:
-                    told(job, array)
+                    told(job.number, array)
         return made
 
     def arrays(self, runs: Sequence[Run], max_array: int) -> list[Array]:
@@ -117,7 +117,7 @@ class SlurmExecutor:
     def scripts(self, items: Sequence[Item]) -> Iterator[tuple[Array, str]]:
         """What would be submitted for a plan; nothing is written, the submission's name is a placeholder."""
         runs = [item.run for item in items if item.action == "run"]
-        size = scheduler.max_array_size() if scheduler.has_slurm() else 1001
+        size = scheduler.max_array_size(*self._profile.clusters) if scheduler.has_slurm() else 1001
         for array in self.arrays(runs, size):
             folder = self._root.absolute() / "TOKEN"
             yield array, make_script(self._profile, array.resources, "tks-TOKEN", len(array.runs), folder)
@@ -128,8 +128,8 @@ class SlurmExecutor:
         rows = read_attempts(self._ledger.run_dir(item.run.id))
         return bool(rows) and rows[-1].get("event") == "start" and "job" in rows[-1]
 
-    def _submit(self, array: Array, after: str | None) -> str:
-        """Submit an array and the chain behind it; returns the last job's id.
+    def _submit(self, array: Array, after: JobId | None) -> JobId:
+        """Submit an array and the chain behind it; returns the last job.
 
         An array of the same launch waits for the one before it, or the cap on parallel runs would not hold.
         """
@@ -141,20 +141,20 @@ class SlurmExecutor:
         assert job is not None  # noqa: S101 - there is at least one link
         return job
 
-    def _submit_link(self, array: Array, link: int, after: str | None) -> str:
+    def _submit_link(self, array: Array, link: int, after: JobId | None) -> JobId:
         profile = self._profile
         submission = Submission.create(self._root, array.runs, self._facts(link))
         folder = submission.folder.absolute()
         script = make_script(profile, array.resources, submission.name, len(array.runs), folder)
         path = submission.write_script(script).absolute()
         try:
-            job = scheduler.submit(path, f"afterany:{after}" if after else None)
+            job = scheduler.submit(path, f"afterany:{after.number}", after.cluster) if after else scheduler.submit(path)
         except scheduler.NoAnswer:
             raise  # it may have arrived: the next launcher finds out
         except LaunchError:
             submission.abandon()
             raise
-        submission.submitted(job)
+        submission.submitted(*job)
         return job
 
     def _facts(self, link: int) -> dict[str, Any]:
@@ -165,6 +165,7 @@ class SlurmExecutor:
             "retries": self._profile.retries,
             "link": link,
             "links": self._profile.chain,
+            "clusters": self._profile.clusters,
         }
 
 
@@ -204,7 +205,7 @@ def _look(ledger: Ledger, *, settle: bool) -> dict[str, Queued]:
     if not waiting:
         return {}
     by_name: dict[str, list[Task]] = defaultdict(list)
-    for task in scheduler.my_tasks({submission.name for submission in waiting}):
+    for task in scheduler.my_tasks({submission.name: submission.clusters for submission in waiting}):
         by_name[task.name].append(task)
     queued: dict[str, Queued] = {}
     for submission in waiting:
@@ -222,7 +223,7 @@ def _settle(submission: Submission, tasks: Sequence[Task]) -> None:
     """Bring a submission's files in line with what Slurm knows."""
     if submission.job is None:
         if tasks:
-            submission.submitted(tasks[0].job)
+            submission.submitted(tasks[0].job, tasks[0].cluster)
         elif submission.abandon():
             return
     if not any(task.active for task in tasks):
@@ -248,7 +249,7 @@ def release(ledger: Ledger, runs: Sequence[Run]) -> list[Queued]:
     wanted = {run.id for run in runs}
     stuck = [queued for queued in look(ledger).values() if queued.run in wanted and queued.task.stuck]
     for queued in stuck:
-        scheduler.release(queued.task.id)
+        scheduler.release(queued.task)
     return stuck
 
 
@@ -266,14 +267,15 @@ def cancel(ledger: Ledger, runs: Sequence[Run]) -> list[Queued]:
             if queued.run in wanted:
                 queued.submission.cancel(queued.index)
                 chosen.append(queued)
-        scheduler.cancel([queued.task.id for queued in chosen])
+        scheduler.cancel([queued.task for queued in chosen])
     return chosen
 
 
 def _all_queued(ledger: Ledger) -> list[Queued]:
     """Every active element of every submission: a run of a chain has several."""
     open_ones = {s.name: s for s in all_submissions(submissions_root(ledger)) if not s.closed}
-    tasks = [task for task in scheduler.my_tasks(open_ones.keys()) if task.active] if open_ones else []
+    wanted = {name: submission.clusters for name, submission in open_ones.items()}
+    tasks = [task for task in scheduler.my_tasks(wanted) if task.active] if open_ones else []
     found = [Queued(open_ones[task.name], task.index, task) for task in tasks]
     return [queued for queued in found if queued.index < len(queued.submission.intent["runs"])]
 

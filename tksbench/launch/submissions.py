@@ -18,13 +18,13 @@ from __future__ import annotations
 import os
 import uuid
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from tksbench.runs import LedgerError, append_jsonl, read_json, read_jsonl, write_bytes, write_json
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
-    from pathlib import Path
 
     from tksbench.recipe import Run
 
@@ -98,11 +98,20 @@ class Submission:
     @property
     def job(self) -> str | None:
         """The job's id if it is known: from the launcher, or from the job itself."""
+        job = self._known("job")
+        return None if job is None else str(job)
+
+    @property
+    def clusters(self) -> list[str | None]:
+        """Where the job is, or may be if that is not known; None is the cluster that commands ask by default."""
+        named: list[str | None] = list(self.intent.get("clusters") or [])
+        cluster = self._known("cluster")
+        return [str(cluster)] if cluster and named else named or [None]
+
+    def _known(self, key: str) -> Any:
         for name in ("job.json", "fate.json"):
-            if (self.folder / name).exists():
-                job = read_json(self.folder / name).get("job")
-                if job:
-                    return str(job)
+            if (self.folder / name).exists() and (value := read_json(self.folder / name).get(key)):
+                return value
         return None
 
     @property
@@ -122,13 +131,14 @@ class Submission:
         write_bytes(path, text.encode(errors="surrogateescape"))
         return path
 
-    def submitted(self, job: str) -> None:
-        """Note the job's id."""
-        write_json(self.folder / "job.json", {"job": job})
+    def submitted(self, job: str, cluster: str | None = None) -> None:
+        """Note the job's id, and its cluster if one was named."""
+        write_json(self.folder / "job.json", {"job": job} | ({"cluster": cluster} if cluster else {}))
 
-    def started(self, job: str) -> bool:
+    def started(self, job: str, cluster: str | None = None) -> bool:
         """Called by the job: whether it may train."""
-        write_once(self.folder / "fate.json", {"fate": "started", "job": job})
+        where = {"cluster": cluster} if cluster else {}
+        write_once(self.folder / "fate.json", {"fate": "started", "job": job, **where})
         return not self.abandoned
 
     def abandon(self) -> bool:
@@ -196,10 +206,16 @@ def refusals(root: Path, queue_known: bool) -> dict[str, str]:
             last = submission.first_end(index, int(starts[-1]["restart"])) if starts else None
             found.pop(run, None)
             if last and last["code"] == _BAD_INPUT:
-                found[run] = f"refused: {last['reason']}"
+                found[run] = f"refused: {last['reason']}; log: {_shown(submission.log(index))}"
             elif gone and not starts and not submission.intent["link"] and not submission.cancelled(index):
-                found[run] = f"job {gone}_{index} is gone and never began: {submission.log(index)} may say why"
+                found[run] = f"job {gone}_{index} is gone and never began: {_shown(submission.log(index))} may say why"
     return found
+
+
+def _shown(path: Path) -> Path:
+    """A path from the working directory where it lies under it: absolute ones are folded in tables."""
+    absolute = path.absolute()
+    return absolute.relative_to(Path.cwd()) if absolute.is_relative_to(Path.cwd()) else path
 
 
 def all_submissions(root: Path) -> list[Submission]:

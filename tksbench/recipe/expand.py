@@ -102,6 +102,11 @@ class Recipe:
         return int(node.plain()) if node else 1
 
     @property
+    def scales(self) -> list[str]:
+        """Names of the scales at which it can be run."""
+        return _scales(self.root)
+
+    @property
     def first_seed(self) -> int:
         """The first seed of each cell."""
         node = self.root.get("first_seed")

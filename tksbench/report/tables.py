@@ -5,7 +5,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from tksbench.report import origins
 from tksbench.report.cells import build_cell, corrected, group_records
 from tksbench.report.groups import ReportError
 
@@ -26,8 +25,7 @@ METRICS = {"top1": "top-1 (%)", "top5": "top-5 (%)", "aurc": "AURC (×10⁻³)"}
 class Line:
     """One row of a rendered table: plain text, not yet escaped for any format. `scale` is "" where nothing is ours.
 
-    `less_is_better` is no text of the row: it says on which side of the paper's number the good numbers are. `mark` is
-    the letter of a foot-note to the paper's number.
+    `less_is_better` is no text of the row: it says on which side of the paper's number the good numbers are.
     """
 
     dataset: str
@@ -44,7 +42,6 @@ class Line:
     test_interval: str
     verdict: str
     less_is_better: bool = False
-    mark: str = ""
 
 
 @dataclass(frozen=True)
@@ -59,7 +56,6 @@ class Table:
         notes: Footnotes: only those that this table needs.
         stamp: What unpublished evidence went in (`Evidence.stamp`).
         cells: What each line says in words, as numbers.
-        cited: The works that lines cite.
     """
 
     name: str
@@ -69,7 +65,6 @@ class Table:
     notes: tuple[str, ...]
     stamp: str
     cells: tuple[Cell, ...] = ()
-    cited: str = ""
 
 
 def build_table(
@@ -97,7 +92,7 @@ def build_table(
     by_group = group_records((*mine.published, *mine.local))
     found = [build_cell(row, protocols.get(row.run or "", ()), by_group, mine.states, estimate) for row in rows]
     cells = corrected(found)
-    lines = tuple(_line(cell, paper, mark) for cell, mark in zip(cells, origins.marks(rows), strict=True))
+    lines = tuple(_line(cell, paper) for cell in cells)
     metrics = {row.metric for row in rows}
     return Table(
         name=name,
@@ -107,11 +102,10 @@ def build_table(
         notes=tuple(_notes(cells, mine)),
         stamp=mine.stamp(),
         cells=tuple(cells),
-        cited=origins.bibliography(rows, paper.references),
     )
 
 
-def _line(cell: Cell, paper: Paper, mark: str) -> Line:
+def _line(cell: Cell, paper: Paper) -> Line:
     row, ours = cell.row, cell.ours
     return Line(
         dataset=paper.datasets[row.dataset].printed if row.dataset in paper.datasets else row.dataset,
@@ -128,7 +122,6 @@ def _line(cell: Cell, paper: Paper, mark: str) -> Line:
         test_interval=_interval(ours.test if ours else None),
         verdict=cell.verdict,
         less_is_better=row.metric == "aurc",
-        mark=mark,
     )
 
 
@@ -203,7 +196,6 @@ def _notes(cells: Sequence[Cell], evidence: Evidence) -> list[str]:
         notes.append(
             "*: the paper never defines its asterisk; read here as strong augmentation, which fits its numbers."
         )
-    notes += origins.footnotes(rows)
     if any(row.value is None for row in rows):
         notes.append("(+): not in the paper: a method from outside, on the protocol of the rows above it.")
     if evidence.local:

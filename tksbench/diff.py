@@ -6,6 +6,7 @@ import sys
 from typing import TYPE_CHECKING
 
 from tksbench.cli import CommandParser
+from tksbench.progress import working
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -35,11 +36,12 @@ def main(argv: list[str] | None = None) -> int:
         TksbenchError: A run cannot be found or read.
     """
     first, second = _parse(sys.argv[1:] if argv is None else argv)
-    from tksbench.report.difference import compare, find_side
-    from tksbench.runs import Ledger
+    with working("comparing"):
+        from tksbench.report.difference import compare, find_side
+        from tksbench.runs import Ledger
 
-    ledger = Ledger()
-    text, equal = compare(find_side(ledger, first), find_side(ledger, second))
+        ledger = Ledger()
+        text, equal = compare(find_side(ledger, first), find_side(ledger, second))
     sys.stdout.write(text)
     return 0 if equal else 1
 

@@ -79,6 +79,11 @@ def test_verify_of_all_fits_80_columns(
     lines = capsys.readouterr().out.splitlines()
     assert max(map(len, lines)) <= 80
     assert all(any(line.strip().startswith(name) for line in lines) for name in DATASETS)
+    assert [line.split()[-1] for line in lines if "cifar-10-" in line] == [
+        *(f"cifar-10-batches-py/data_batch_{number}" for number in range(1, 6)),
+        "cifar-10-batches-py/test_batch",
+        "cifar-10-batches-py/batches.meta",
+    ]
 
 
 @pytest.mark.parametrize("action", ["verify", "prepare", "miniature"])

@@ -42,7 +42,7 @@ class Log:
     def event(self, kind: str, text: str) -> None:
         self.events.append((kind, text))
 
-    def update(self, active: Sequence[Active], counts: Mapping[str, int]) -> None:
+    def update(self, active: Sequence[Active], counts: Mapping[str, int], pending: str = "") -> None:
         self.running.append([(item.run.id, item.where) for item in active])
 
     def close(self) -> None:
@@ -183,7 +183,7 @@ def test_runs_are_not_looked_at_while_other_launchers_have_all_gpus(
         return status(run_id)
 
     class Patient(Log):
-        def update(self, active: Sequence[Active], counts: Mapping[str, int]) -> None:
+        def update(self, active: Sequence[Active], counts: Mapping[str, int], pending: str = "") -> None:
             super().update(active, counts)
             if len(self.running) == 3:
                 assert looks == []
@@ -394,7 +394,7 @@ def test_training_goes_on_when_nobody_reads_of_it_any_more(
         def event(self, kind: str, text: str) -> None:
             raise error
 
-        def update(self, active: Sequence[Active], counts: Mapping[str, int]) -> None:
+        def update(self, active: Sequence[Active], counts: Mapping[str, int], pending: str = "") -> None:
             raise error
 
     def command(run_dir: RunDir) -> list[str]:
@@ -463,7 +463,7 @@ def test_a_second_ctrl_c_during_the_first_is_not_lost(
             if "saves first" in text:
                 os.kill(os.getpid(), signal.SIGINT)
 
-        def update(self, active: Sequence[Active], counts: Mapping[str, int]) -> None:
+        def update(self, active: Sequence[Active], counts: Mapping[str, int], pending: str = "") -> None:
             super().update(active, counts)
             if (ledger.run_dir(runs[0].id).path / "in-epoch").exists() and len(self.events) == 1:
                 os.kill(os.getpid(), signal.SIGINT)

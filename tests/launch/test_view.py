@@ -61,5 +61,26 @@ def test_a_live_view_leaves_only_its_events_behind(run: Run) -> None:
     assert "it is done" in console.file.getvalue()  # type: ignore[attr-defined]
 
 
+def test_what_has_to_be_done_first_is_said_once_in_a_pipe() -> None:
+    console = Console(file=io.StringIO(), width=80)
+    view = PlainView(console)
+    for _ in range(3):
+        view.update([], {"to go": 1}, "loading torch")
+    view.update([], {"to go": 1})
+    assert console.file.getvalue() == "note: loading torch\n"  # type: ignore[attr-defined]
+
+
+def test_what_has_to_be_done_first_has_a_moving_bar_on_a_terminal() -> None:
+    console = Console(file=io.StringIO(), width=80, force_terminal=True, legacy_windows=False)
+    view = make_view(console)
+    view.update([], {"to go": 2}, "loading torch")
+    shown = console.file.getvalue()  # type: ignore[attr-defined]
+    assert "2 to go" in shown
+    assert "━" in shown
+    assert "loading torch" in shown
+    assert "0:00:00" in shown
+    view.close()
+
+
 def test_a_pipe_gets_plain_lines() -> None:
     assert isinstance(make_view(Console(file=io.StringIO())), PlainView)

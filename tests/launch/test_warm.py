@@ -6,6 +6,7 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import time
 from typing import TYPE_CHECKING
 
@@ -13,7 +14,7 @@ import pytest
 
 from tests.launch.conftest import ROOT
 from tksbench.launch import warm
-from tksbench.launch.warm import WarmTrainer
+from tksbench.launch.warm import Warming, WarmTrainer
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -57,6 +58,22 @@ def test_its_environment_is_the_one_given_and_a_signal_reaches_it(tmp_path: Path
     )
     assert (done.returncode, done.stderr) == (0, "")
     assert (tmp_path / "seen").read_text() == "given, own session, SIGTERM"
+
+
+def test_the_launcher_goes_on_while_torch_is_loaded(monkeypatch: pytest.MonkeyPatch) -> None:
+    loaded = threading.Event()
+    monkeypatch.setattr(warm, "_fork_once", loaded.wait)
+    warming = Warming()
+    assert [warming.done() for _ in range(3)] == [False, False, False]
+    loaded.set()
+    deadline = time.monotonic() + TIMEOUT_S
+    while not warming.done() and time.monotonic() < deadline:
+        time.sleep(0.01)
+    assert warming.done()
+
+
+def test_torch_is_loaded_once_a_process_can_be_forked() -> None:
+    warm._fork_once()  # returns
 
 
 HOLD = """

@@ -8,6 +8,8 @@ import torch
 
 from tests.train.conftest import MakeRun
 from tksbench.data.base import Data
+from tksbench.snn.neuron import Neuron
+from tksbench.train.errors import TrainError
 from tksbench.train.features import last_layer_counts, write_features
 from tksbench.train.loop import Trainer
 
@@ -63,3 +65,24 @@ def test_nothing_is_written_for_a_run_that_another_process_has_taken_over(traine
     with pytest.raises(RuntimeError, match="taken over"):
         write_features(trainer)
     assert not trainer.dir.features_last.exists()
+
+
+def test_features_that_are_no_spikes_are_kept_as_they_are(trainer: Trainer) -> None:
+    class Graded(Neuron):
+        def forward(self, current: torch.Tensor, steps: int | None = None) -> torch.Tensor:
+            return current.clamp_min(0.0)
+
+    trainer.model.lif = Graded()
+    with torch.no_grad():
+        trainer.model.fc1.bias[:2] = torch.tensor([1.25, 900.0])
+    counts = last_layer_counts(trainer)["counts"]
+    assert counts.dtype == np.float32
+    assert counts[:, 1].min() > 255
+
+
+def test_a_network_without_neurons_is_refused_before_it_is_trained(
+    trainer: Trainer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("timm.create_model", lambda *_args, **_options: torch.nn.Linear(2, 2))
+    with pytest.raises(TrainError, match="'spiking_resnet19' has no neurons"):
+        Trainer(trainer.run, trainer.dir, trainer.data, torch.device("cpu"))

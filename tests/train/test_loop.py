@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from torch import nn
 
 from tests.train.conftest import MakeRun
 from tksbench.data.base import Data
@@ -250,10 +251,15 @@ def test_an_altered_log_is_noticed_and_an_older_checkpoint_goes_on(
         train(run, run_dir, tiny_data)
 
 
-def test_a_step_with_a_method_from_outside_is_never_a_graph(make_run: MakeRun) -> None:
+def test_a_step_with_a_loss_or_a_layer_from_outside_is_never_a_graph(make_run: MakeRun) -> None:
     """Its Python code may count, or wait for the device."""
+
+    class Own(LIF):
+        pass
+
     (run, _), cuda = make_run(), torch.device("cuda")
     outside = run.spec.model_copy(update={"method": CustomMethod(name="late:per_step")})
-    assert may_be_recorded(run.spec, cuda, ALONE)
-    assert not may_be_recorded(run.spec, CPU, ALONE)
-    assert not may_be_recorded(outside, cuda, ALONE)
+    assert may_be_recorded(run.spec, cuda, ALONE, nn.Sequential(LIF()))
+    assert not may_be_recorded(run.spec, CPU, ALONE, LIF())
+    assert not may_be_recorded(outside, cuda, ALONE, LIF())
+    assert not may_be_recorded(run.spec, cuda, ALONE, nn.Sequential(Own()))

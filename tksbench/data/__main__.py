@@ -8,7 +8,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from rich import box
-from rich.console import Console
+from rich.console import Console, Group
+from rich.padding import Padding
 from rich.progress import MofNCompleteColumn, Progress
 from rich.table import Table
 from rich.text import Text
@@ -17,6 +18,7 @@ from tksbench.cli import CommandParser
 from tksbench.data.errors import DataError
 from tksbench.data.prepare import prepare
 from tksbench.data.registry import DATASETS, data_root, ensure_miniature, info, reader
+from tksbench.progress import working
 
 if TYPE_CHECKING:
     import argparse
@@ -69,15 +71,17 @@ def _root(given: Path | None, writing: bool) -> Path:
 def _verify(names: list[str], root: Path, console: Console) -> int:
     table = Table(box=box.SIMPLE, title=f"Data in {root}", title_justify="left")
     table.add_column("data set", no_wrap=True)
-    table.add_column("file", overflow="fold")
     table.add_column("state", no_wrap=True)
-    table.add_column("detail", overflow="fold")
+    table.add_column("file", overflow="fold")  # with what there is to say below, so that names, for copying, stay whole
     complete = True
     for name in names:
         shown = name
-        for status in reader(name).verify(name, root):
+        with working(f"verifying {name}"):
+            found = list(reader(name).verify(name, root))
+        for status in found:
             state = Text(status.state, style=_STYLES[status.state])
-            table.add_row(shown, Text(status.path), state, Text(status.detail))
+            detail = [Padding(Text(status.detail, style="dim"), (0, 0, 0, 2))] if status.detail else []
+            table.add_row(shown, state, Group(Text(status.path), *detail))
             complete, shown = complete and status.state == "ok", ""
     console.print(table)
     return 0 if complete else 1
@@ -86,6 +90,7 @@ def _verify(names: list[str], root: Path, console: Console) -> int:
 def _prepare(names: list[str], root: Path, console: Console) -> int:
     complete = True
     for name in names:
+        console.print(Text(f"{name}: looking in {root}"), soft_wrap=True)
         try:
             message = prepare(name, root)
         except DataError as error:
@@ -96,7 +101,8 @@ def _prepare(names: list[str], root: Path, console: Console) -> int:
 
 def _miniature(names: list[str], root: Path, console: Console) -> int:
     for name in names:
-        folder = ensure_miniature(name, root) / info(name).folder
+        with working(f"making {name}"):
+            folder = ensure_miniature(name, root) / info(name).folder
         console.print(Text(f"{name}: miniature in {folder}"), soft_wrap=True)
     return 0
 

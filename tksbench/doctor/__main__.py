@@ -10,9 +10,10 @@ from typing import TYPE_CHECKING
 
 from tksbench.cli import CommandParser
 from tksbench.doctor.findings import Check, Finding, run_checks
+from tksbench.progress import working
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Iterable, Iterator, Sequence
 
     from rich.console import Console
 
@@ -82,7 +83,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         from tksbench.doctor.slurm import on_node
         from tksbench.launch.profile import load_profile
 
-        report = on_node(load_profile(options.slurm))
+        profile = load_profile(options.slurm)
+        with working("asking a compute node"):
+            report = on_node(profile)
         host, findings = report["host"], [Finding(**found) for found in report["checks"]]
     if options.json:
         seen = list(findings)
@@ -91,6 +94,17 @@ def main(argv: Sequence[str] | None = None) -> int:
     else:
         seen = _print(Console(highlight=False), host, findings)
     return FAILED if _failed(seen) else OK
+
+
+def _awaited(findings: Iterable[Finding]) -> Iterator[Finding]:
+    """The same, with a word on the screen while one is waited for."""
+    iterator = iter(findings)
+    while True:
+        with working("checking"):
+            finding = next(iterator, None)
+        if finding is None:
+            return
+        yield finding
 
 
 def _failed(findings: Iterable[Finding]) -> int:
@@ -105,7 +119,7 @@ def _print(console: Console, host: str, findings: Iterable[Finding]) -> list[Fin
     if host:
         console.print(Text(f"{host}, {platform.system()}" if host == platform.node() else host, style="bold"))
     seen = []
-    for finding in findings:
+    for finding in _awaited(findings):
         line = Table.grid(padding=(0, 1, 0, 0))
         line.add_column(width=7, no_wrap=True)
         line.add_column(width=_NAME_WIDTH, no_wrap=True)

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from tksbench.cli import CommandParser
 from tksbench.launch.errors import LaunchError
+from tksbench.progress import working
 
 if TYPE_CHECKING:
     import argparse
@@ -67,22 +68,25 @@ def main(argv: list[str] | None = None) -> int:
     ledger = Ledger()
     if options.status or options.cancel:
         return _status(ledger, options) if options.status else _cancel(ledger, options)
-    from tksbench.data.registry import data_root
-    from tksbench.launch.past import past_costs
-    from tksbench.launch.plan import collect_runs, make_plan
+    with working("reading recipes"):
+        from tksbench.data.registry import data_root
+        from tksbench.launch.past import past_costs
+        from tksbench.launch.plan import collect_runs, make_plan
 
-    profile = _profile(options.slurm)
-    scale = options.scale or "paper"
-    runs = collect_runs(options.recipes, scale, options.seeds, options.overrides, options.only)
+        profile = _profile(options.slurm)
+        scale = options.scale or "paper"
+        runs = collect_runs(options.recipes, scale, options.seeds, options.overrides, options.only)
     data_root()  # a folder that does not exist is told here, not by every job
-    past = past_costs(ledger)
+    with working("reading records"):
+        past = past_costs(ledger)
     trained_here = profile is None or profile.python is None
     if options.probe:
         from tksbench.launch.probe import probe
 
         say = functools.partial(print, file=sys.stderr, flush=True)
         past = probe(make_plan(runs, ledger, past=past, trained_here=trained_here), past, say)
-    items = make_plan(runs, ledger, budget=options.budget, past=past, trained_here=trained_here)
+    with working("reading how the runs stand"):
+        items = make_plan(runs, ledger, budget=options.budget, past=past, trained_here=trained_here)
     if profile is not None:
         from tksbench.launch.cluster import add_queue
 
@@ -208,6 +212,10 @@ def _execute(items: Sequence[Item], ledger: Ledger, words: Sequence[str]) -> int
     console = _console()
     blocked = [item for item in items if item.action == "blocked"]
     busy = [item for item in items if item.action in ("run", "wait")]
+    gpus = []
+    if any(item.run.execution.device != "cpu" for item in busy):
+        with working("looking for GPUs"):
+            gpus = find_gpus()
     view = SteadyView(make_view(console))
     try:
         for item in items:
@@ -215,7 +223,6 @@ def _execute(items: Sequence[Item], ledger: Ledger, words: Sequence[str]) -> int
                 view.event("skip", f"{title(item.run)}: {item.reason}")
         summary = Summary()
         if busy:
-            gpus = find_gpus() if any(item.run.execution.device != "cpu" for item in busy) else []
             summary = LocalExecutor(ledger, gpus, view).execute(busy)
         for item in blocked:
             view.event("blocked", f"{title(item.run)}: {item.reason}")
@@ -248,7 +255,8 @@ def _print_end(console: Console, summary: Summary, total: int, blocked: int, wor
 
 
 def _status(ledger: Ledger, options: argparse.Namespace) -> int:
-    known, asked = _named(ledger, options)
+    with working("reading recipes"):
+        known, asked = _named(ledger, options)
 
     def runs() -> list[Run]:
         return list({run.id: run for run in [*(asked if options.scale else []), *known()]}.values())
@@ -260,9 +268,11 @@ def _status(ledger: Ledger, options: argparse.Namespace) -> int:
     from tksbench.launch.cluster import queue_notes
     from tksbench.launch.standing import noted
 
-    notes = queue_notes(ledger)
-    here = {run.id for run in runs()}
-    rows = [(run, noted(ledger.status(run.id), notes)) for run in {run.id: run for run in [*asked, *runs()]}.values()]
+    with working("reading how the runs stand"):
+        notes = queue_notes(ledger)
+        here = {run.id for run in runs()}
+        listed = {run.id: run for run in [*asked, *runs()]}.values()
+        rows = [(run, noted(ledger.status(run.id), notes)) for run in listed]
     if options.json:
         heads = [{"name": run.name, "scale": run.scale, "seed": run.seed, "recipe": run.recipe} for run, _ in rows]
         _print_json(
@@ -279,7 +289,8 @@ def _status(ledger: Ledger, options: argparse.Namespace) -> int:
 def _cancel(ledger: Ledger, options: argparse.Namespace) -> int:
     from tksbench.launch.cluster import cancel_jobs
 
-    known, _ = _named(ledger, options)
+    with working("reading recipes"):
+        known, _ = _named(ledger, options)
     return cancel_jobs(_console(), ledger, known())
 
 

@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING, Any, BinaryIO
 from tksbench.launch.errors import LaunchError
 from tksbench.launch.slots import Slot, cores_of, count_cores, lock_slot
 from tksbench.launch.view import Active, SteadyView, duration, title
-from tksbench.launch.warm import WarmTrainer
+from tksbench.launch.warm import Warming, WarmTrainer
 from tksbench.runs import LedgerError, read_holder
 from tksbench.runs.lease import BEAT_S
 
@@ -49,6 +49,7 @@ _SPIN = ("GOMP_SPINCOUNT", "10000")
 _WORLD = {"RANK", "WORLD_SIZE", "LOCAL_RANK", "MASTER_ADDR", "MASTER_PORT"}
 _WORLD |= {"SLURM_PROCID", "SLURM_NTASKS", "SLURM_LOCALID"}
 _PR_SET_PDEATHSIG = 1  # linux/prctl.h
+_LOADING = "loading torch, once for all runs"
 _POLL_S = 0.2
 _WAIT_POLL_S = 1.0
 _SILENT_S = 3 * BEAT_S  # silence of a holder elsewhere after which a trainer is sent to look more closely
@@ -125,6 +126,8 @@ class LocalExecutor:
         self._active: list[Active] = []
         self._summary = Summary()
         self._refusals: set[str] = set()
+        self._warming = Warming()
+        self._pending = ""
 
     def execute(self, items: Sequence[Item]) -> Summary:
         """Train the plan's "run" items in order and see its "wait" items to their end.
@@ -225,6 +228,10 @@ class LocalExecutor:
         if self._on_gpu(run):
             busy = [job.slot for job in self._jobs]
             return [slot for slot in self._slots if slot not in busy]
+        if self._command is None and not self._warming.done():
+            self._pending = _LOADING
+            return []
+        self._pending = ""
         taken = sum(cores_of(job.run.execution, self._cores) for job in self._jobs if job.slot.gpu is None)
         return [Slot()] if taken + cores_of(run.execution, self._cores) <= self._cores else []
 
@@ -355,7 +362,7 @@ class LocalExecutor:
                 "to go": len(self._queue),
             }
         )
-        self._view.update([*here, *elsewhere], counts)
+        self._view.update([*here, *elsewhere], counts, self._pending)
 
 
 def _die_with(parent: int) -> Callable[[], None]:

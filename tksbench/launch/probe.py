@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from tksbench.errors import TksbenchError
 from tksbench.launch.past import Past
+from tksbench.progress import working
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -35,7 +36,8 @@ def probe(items: Sequence[Item], past: Mapping[str, Past], say: Callable[[str], 
     }
     for number, (group, run) in enumerate(reversed(to_do.items()), 1):
         say(f"probe {number} of {len(to_do)}: {run.name}")
-        told = _in_a_process(run)
+        with working("loading torch, then 20 steps"):
+            told = _in_a_process(run)
         if isinstance(told, str):
             say(f"  no figure: {told}")
             continue

@@ -9,18 +9,20 @@ from typing import TYPE_CHECKING, Protocol
 
 from rich.console import Group
 from rich.live import Live
+from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
 from rich.text import Text
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from rich.console import Console
+    from rich.console import Console, RenderableType
 
     from tksbench.recipe import Run
     from tksbench.runs import Status
 
 _LIVE_S = 0.5  # seconds between redraws
+_BAR_S = 0.1  # the same, of a bar that moves
 _LINE_S = 10.0  # seconds between two plain lines about the same run
 
 UNREAD = (OSError, SystemExit)  # from telling a reader who has left (`| head`): rich makes SystemExit of a broken pipe
@@ -51,8 +53,8 @@ class View(Protocol):
         """Something happened: `kind` is a key of `STYLES`."""
         ...
 
-    def update(self, active: Sequence[Active], counts: Mapping[str, int]) -> None:
-        """How things stand; called several times a second."""
+    def update(self, active: Sequence[Active], counts: Mapping[str, int], pending: str = "") -> None:
+        """How things stand; called several times a second. `pending`: what has to be done before a run can start."""
         ...
 
     def close(self) -> None:
@@ -66,13 +68,17 @@ class PlainView:
     def __init__(self, console: Console) -> None:
         self._console = console
         self._told: dict[str, tuple[int, float]] = {}
+        self._pending = ""
 
     def event(self, kind: str, text: str) -> None:
         """Print it."""
         self._line(f"{kind}: {text}")
 
-    def update(self, active: Sequence[Active], counts: Mapping[str, int]) -> None:
+    def update(self, active: Sequence[Active], counts: Mapping[str, int], pending: str = "") -> None:
         """Print a line for each run that has finished another epoch."""
+        if pending and pending != self._pending:
+            self._line(f"note: {pending}")
+        self._pending = pending
         for item in active:
             epoch = item.status.epoch or 0
             told, when = self._told.get(item.run.id, (0, float("-inf")))
@@ -97,19 +103,27 @@ class LiveView:
         self._live = Live(console=console, auto_refresh=False, transient=True)
         self._live.start()
         self._drawn = float("-inf")
+        self._bar = Progress(
+            BarColumn(20), TextColumn("{task.description}", markup=False), TimeElapsedColumn(), auto_refresh=False
+        )
 
     def event(self, kind: str, text: str) -> None:
         """Print it above the table."""
         line = Text.assemble((f"{kind:>11} ", STYLES.get(kind, "")), text)
         self._live.console.print(line, soft_wrap=True)
 
-    def update(self, active: Sequence[Active], counts: Mapping[str, int]) -> None:
+    def update(self, active: Sequence[Active], counts: Mapping[str, int], pending: str = "") -> None:
         """Redraw, unless that was done just now."""
-        if time.monotonic() - self._drawn < _LIVE_S:
+        if time.monotonic() - self._drawn < (_BAR_S if pending else _LIVE_S):
             return
         self._drawn = time.monotonic()
-        summary = ", ".join(f"{number} {word}" for word, number in counts.items() if number)
-        self._live.update(Group(Text(summary, style="bold"), live_table(active)), refresh=True)
+        parts: list[RenderableType] = [Text(", ".join(f"{n} {word}" for word, n in counts.items() if n), style="bold")]
+        if active or not pending:
+            parts.append(live_table(active))
+        if pending and not self._bar.tasks:
+            self._bar.add_task(pending, total=None)
+        parts += [self._bar] if pending else []
+        self._live.update(Group(*parts), refresh=True)
 
     def close(self) -> None:
         """Take the table away."""
@@ -128,10 +142,10 @@ class SteadyView:
         with suppress(*UNREAD):
             self._view.event(kind, text)
 
-    def update(self, active: Sequence[Active], counts: Mapping[str, int]) -> None:
+    def update(self, active: Sequence[Active], counts: Mapping[str, int], pending: str = "") -> None:
         """See `View`."""
         with suppress(*UNREAD):
-            self._view.update(active, counts)
+            self._view.update(active, counts, pending)
 
     def close(self) -> None:
         """See `View`."""

@@ -21,6 +21,8 @@ from typing import TYPE_CHECKING
 from tksbench.launch.errors import LaunchError
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+    from multiprocessing.context import ForkServerProcess
     from pathlib import Path
 
 _SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
@@ -37,17 +39,8 @@ class WarmTrainer:
     """
 
     def __init__(self, run_dir: Path, log: Path, environment: dict[str, str]) -> None:
-        context = multiprocessing.get_context("forkserver")
-        context.set_forkserver_preload(list(_PRELOADED))
-        self._process = context.Process(target=_train, args=(run_dir, log, environment))
-        # The server shares the launcher's process group, so Ctrl-C reaches it too: it starts with signals blocked.
-        before = signal.pthread_sigmask(signal.SIG_BLOCK, _SIGNALS)
         try:
-            forkserver.ensure_running()
-        finally:
-            signal.pthread_sigmask(signal.SIG_SETMASK, before)
-        try:
-            self._process.start()
+            self._process = _forked(_train, run_dir, log, environment)
         except (EOFError, OSError) as error:
             raise LaunchError(f"the process that trainers are forked from cannot be had ({error}); try again") from None
         assert self._process.pid is not None  # noqa: S101 - it has been started
@@ -68,6 +61,46 @@ class WarmTrainer:
         if self.poll() is None:
             with suppress(ProcessLookupError):
                 os.kill(self.pid, number)
+
+
+class Warming:
+    """Starts the process that trainers are forked from, which imports torch, while the launcher goes on."""
+
+    def __init__(self) -> None:
+        self._thread: threading.Thread | None = None
+
+    def done(self) -> bool:
+        """Whether a trainer can be forked without waiting; the first call begins."""
+        if self._thread is None:
+            self._thread = threading.Thread(target=_fork_once, name="warming", daemon=True)
+            self._thread.start()
+        return not self._thread.is_alive()
+
+
+def _fork_once() -> None:
+    """Return when the server has imported everything: it forks nothing before."""
+    with suppress(EOFError, OSError):  # the first trainer will say what is wrong
+        process = _forked(_nothing)
+        process.join()
+
+
+def _nothing() -> None:
+    """What the first process does."""
+
+
+def _forked(target: Callable[..., None], *arguments: object) -> ForkServerProcess:
+    """A process forked from the server, started."""
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload(list(_PRELOADED))
+    process = context.Process(target=target, args=arguments)
+    # The server shares the launcher's process group, so Ctrl-C reaches it too: it starts with signals blocked.
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, _SIGNALS)
+    try:
+        forkserver.ensure_running()
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+    process.start()
+    return process
 
 
 def _train(run_dir: Path, log: Path, environment: dict[str, str]) -> None:

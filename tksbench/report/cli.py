@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from tksbench.cli import CommandParser
+from tksbench.progress import working
 from tksbench.report.catalog import TEXTS, Sources, all_tables, build_figure, build_table, rendered, table_names
 from tksbench.report.groups import ReportError, candidates, recipe_files
 
@@ -87,19 +88,21 @@ def main(argv: list[str] | None = None) -> int:
 
         return compare(words[1:])
     options = _parse(words)
-    from tksbench.report.added import with_added_rows
-    from tksbench.report.paper import load_paper
-    from tksbench.runs import Ledger
+    with working("reading recipes"):
+        from tksbench.report.added import with_added_rows
+        from tksbench.report.paper import load_paper
+        from tksbench.runs import Ledger
 
-    ledger = Ledger()
-    paper = load_paper(ledger.root)
-    tables, figures = _names(options, paper)
-    protocols = candidates(recipe_files())
-    paper = with_added_rows(paper, protocols)
+        ledger = Ledger()
+        paper = load_paper(ledger.root)
+        tables, figures = _names(options, paper)
+        protocols = candidates(recipe_files())
+        paper = with_added_rows(paper, protocols)
     refused = _publish(ledger) if options.publish else []
-    from tksbench.report.evidence import gather
+    with working("reading records"):
+        from tksbench.report.evidence import gather
 
-    evidence = gather(ledger, protocols)
+        evidence = gather(ledger, protocols)
     if options.publish or options.only_published:
         evidence = evidence.only_published()
     sources = Sources(paper, protocols, evidence, ledger)
@@ -110,7 +113,9 @@ def main(argv: list[str] | None = None) -> int:
     if options.why:
         from tksbench.report.why import why
 
-        sys.stdout.write(why(options.why, *sources))
+        with working("collecting the runs"):
+            answer = why(options.why, *sources)
+        sys.stdout.write(answer)
         return 0
     if options.pack:
         return _pack(Path(options.pack), sources)
@@ -199,27 +204,30 @@ def _names(options: argparse.Namespace, paper: Paper) -> list[list[str]]:
 
 
 def _publish(ledger: Ledger) -> list[str]:
-    from tksbench.report.publish import publish
+    with working("checking finished runs"):
+        from tksbench.report.publish import publish
 
-    done = publish(ledger)
+        done = publish(ledger)
     sys.stdout.write(f"{len(done.added)} records published, {done.present} were already\n")
     return done.refused
 
 
 def _export(path: Path, sources: Sources) -> int:
-    from tksbench.report.frame import export, frame
+    with working("collecting the numbers"):
+        from tksbench.report.frame import export, frame
 
-    table = frame(sources.evidence, sources.protocols)
-    export(table, path)
+        table = frame(sources.evidence, sources.protocols)
+        export(table, path)
     runs = table["id"].nunique()
     sys.stdout.write(f"{path}: {len(table):,} rows of {runs:,} run{'s' * (runs != 1)}\n")
     return 0
 
 
 def _pack(path: Path, sources: Sources) -> int:
-    from tksbench.report.pack import pack
+    with working("packing"):
+        from tksbench.report.pack import pack
 
-    done = pack(path, sources.ledger, sources.evidence, lambda evidence: all_tables(sources, evidence))
+        done = pack(path, sources.ledger, sources.evidence, lambda evidence: all_tables(sources, evidence))
     lines = [f"{path}: {done.records} records, {path.stat().st_size / 1e6:.1f} MB", f"SHA-256 {done.sha256}"]
     if done.without:
         lines.append(f"{len(done.without)} of the records without logits, for the reasons in its README.txt")
@@ -233,7 +241,8 @@ def _verify(path: Path, sources: Sources) -> int:
     from tksbench.report.pack import verify
 
     render = functools.partial(all_tables, sources)
-    told, differs = verify(path, sources.ledger.root, render, sources.protocols)
+    with working("verifying"):
+        told, differs = verify(path, sources.ledger.root, render, sources.protocols)
     for line in differs:
         sys.stderr.write(f"differs: {line}\n")
     sys.stdout.write(f"{path}: {f'not verified, {len(differs)} found' if differs else 'verified'}\n{told}\n")
@@ -251,7 +260,8 @@ def _write_tables(names: Sequence[str], formats: Sequence[str], sources: Sources
 
     if not names or not formats:
         return []
-    tables = [build_table(name, sources, sources.evidence) for name in names]
+    with working("building tables"):
+        tables = [build_table(name, sources, sources.evidence) for name in names]
     written: dict[Path, list[str]] = {}
     for table in tables:  # all files before the first line of output, whose reader may leave early
         files = {f"{table.name}.{suffix}": rendered(table, suffix).encode() for suffix in formats}
@@ -276,7 +286,8 @@ def _write_page(built: Sequence[AnyTable], sources: Sources) -> None:
     """Write the page; `built` are tables that need not be built again."""
     from tksbench.report.page.write import write_page
 
-    path = write_page(sources.paper, sources.protocols, sources.evidence, sources.ledger, built)
+    with working("writing the page"):
+        path = write_page(sources.paper, sources.protocols, sources.evidence, sources.ledger, built)
     sys.stdout.write(f"written to {path}\n")
 
 
@@ -290,12 +301,13 @@ def _write_figures(names: Sequence[str], sources: Sources) -> None:
 
     lacking = False
     for name in names:  # one after another, since an embedding at full scale takes a minute
-        figure = build_figure(name, sources, sources.evidence)
-        stamp = local_runs(figure, sources)
-        names_of_files = [f"{name}.{suffix}" for suffix in ("pdf", "png", "csv")]
-        # An embedding is made of the runs' features, which lie on this machine alone.
-        folder = place(sources.ledger.root, "figures", names_of_files, local=bool(stamp) or name not in FIGURES)
-        files = write_figure(figure, folder, stamp)
+        with working(f"drawing {name}"):
+            figure = build_figure(name, sources, sources.evidence)
+            stamp = local_runs(figure, sources)
+            names_of_files = [f"{name}.{suffix}" for suffix in ("pdf", "png", "csv")]
+            # An embedding is made of the runs' features, which lie on this machine alone.
+            folder = place(sources.ledger.root, "figures", names_of_files, local=bool(stamp) or name not in FIGURES)
+            files = write_figure(figure, folder, stamp)
         lacking |= any(panel.missing for panel in figure.panels)
         lines = [f"{folder / files[0]}, .png, .csv", *(f"  {line}" for line in describe(figure))]
         sys.stdout.write("\n".join(lines) + "\n")
@@ -308,8 +320,9 @@ def _check(names: Sequence[str], figures: Sequence[str], options: argparse.Names
     """Compare the files of tables and figures with what the records give; problems go to standard error."""
     from tksbench.report.drift import figure_drift, table_drift
 
-    found = [table_drift(name, suffix, sources) for name in names for suffix in options.format]
-    found += [figure_drift(name, sources, wanted=name in options.names) for name in figures]
+    with working("building tables and figures again"):
+        found = [table_drift(name, suffix, sources) for name in names for suffix in options.format]
+        found += [figure_drift(name, sources, wanted=name in options.names) for name in figures]
     records = sources.ledger.root / "records"
     drifts = [drift for drift in found if drift]
     drifts += [problem for problem in sources.evidence.problems if str(records) in problem]

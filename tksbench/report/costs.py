@@ -57,15 +57,16 @@ def build_costs(protocols: Mapping[str, Sequence[Candidate]], evidence: Evidence
 
 def _row(run: str, candidate: Candidate, records: Sequence[Record]) -> tuple[str, ...]:
     def mean(key: str) -> float:
-        return sum(float((record.cost.snn or {})[key]) for record in records) / len(records)
+        return sum(float((record.cost.snn or {})[key] or 0) for record in records) / len(records)
 
+    spikes = all((record.cost.snn or {})["spike_rate"] is not None for record in records)
     balanced = all("samples" in (record.cost.snn or {}) for record in records)
     return (
         run + _MARK * (not balanced),
         candidate.scale + ", miniature" * (candidate.source == "miniature"),
         str(len(records)),
         f"{records[0].cost.parameters:,}",
-        f"{mean('spike_rate'):.3f}",
+        f"{mean('spike_rate'):.3f}" if spikes else "–",
         f"{mean('macs') / 1e6:.2f}",
         f"{mean('synops') / 1e6:.2f}",
         f"{mean('energy_mj') * 1e3:.2f}",

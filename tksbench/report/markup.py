@@ -67,16 +67,27 @@ def markdown(table: Table) -> str:
 
     fields = [name for name in COLUMNS if name != "metric" or not table.metric]
     body = tabulate(
-        [[escape_markdown(getattr(line, name)) for name in fields] for line in table.lines],
+        [[escape_markdown(_marked(line, name)) for name in fields] for line in table.lines],
         headers=[COLUMNS[name] for name in fields],
         tablefmt="pipe",
         disable_numparse=True,
         colalign=["right" if name in RIGHT else "left" for name in fields],
     )
     title = f"# {table.title}" + (f": {table.metric}" if table.metric else "")
-    notes = "\n".join(f"- {escape_markdown(note)}" for note in table.notes)
+    notes = "\n".join(f"- {escape_markdown(note)}" for note in footnotes(table))
     stamp = f"\n<!-- local: {table.stamp} -->\n" if table.stamp else ""
     return f"{title}\n\n{body}\n\n{notes}\n{stamp}"
+
+
+def _marked(line: Line, name: str) -> str:
+    """A cell's text, the paper's number with its mark."""
+    text: str = getattr(line, name)
+    return f"{text} ({line.mark})" if name == "paper" and line.mark else text
+
+
+def footnotes(table: Table) -> list[str]:
+    """Notes below a table; the works that it cites are the last."""
+    return [*table.notes, *([f"Cited: {table.cited}."] if table.cited else [])]
 
 
 def standalone(
@@ -172,7 +183,7 @@ def latex(table: Table) -> str:
     rendered = template.render(  # words alone: Jinja2's cycles would keep the cells' thousands of records alive
         name=table.name,
         metric=table.metric,
-        notes=table.notes,
+        notes=footnotes(table),
         title=table.title.partition(". ")[2],  # \caption numbers the table itself
         leading=[COLUMNS[name] for name in columns],
         rows=list(_rows(table.lines, columns, groups=1 if table.metric else 3)),

@@ -24,10 +24,35 @@ class _Part(BaseModel):
     model_config = ConfigDict(frozen=True, extra="ignore")
 
 
+class Reference(_Part):
+    """An entry of the paper's bibliography: the usual short name, if there is one, then authors, venue and year."""
+
+    short: str = ""
+    cite: str
+    title: str
+
+
+class Origin(_Part):
+    """What a cited work prints itself in the place of a row that cites it.
+
+    Attributes:
+        prints: Its own number, for this data set, network and T; None: it has none.
+        decimals: Digits of `prints` after the point.
+        sure: "read" in the work, its code or its logs; "second-hand" in a later work that quotes it; from "memory".
+        note: What a reader of the row should know beside; "" if the row says all.
+    """
+
+    prints: float | None
+    decimals: int = 2
+    sure: Literal["read", "second-hand", "memory"]
+    note: str = ""
+
+
 class Row(_Part):
     """One printed number: the paper's own (`cell` and `run`) or one it cites (`ref`); or a row added by `report.added`.
 
-    `value` is in percent for top1 and top5, x 10^-3 for aurc; None where the paper has no such row.
+    `value` is in percent for top1 and top5, x 10^-3 for aurc; None where the paper has no such row. `origin` is what a
+    cited work prints itself.
     """
 
     dataset: str
@@ -42,11 +67,18 @@ class Row(_Part):
     ref: str | None = None
     cell: str | None = None
     run: str | None = None
+    origin: Origin | None = None
 
     @property
     def half_digit(self) -> float:
         """By how much the printed value may lie off what was measured."""
         return 0.5 * 10.0**-self.decimals
+
+    @property
+    def quoted(self) -> bool:
+        """Whether the cited work prints this number, to the digits that the paper has of it."""
+        prints = self.origin.prints if self.origin else None
+        return prints is not None and self.value is not None and abs(prints - self.value) <= self.half_digit + 1e-9
 
 
 class PaperTable(_Part):
@@ -60,7 +92,11 @@ class PaperTable(_Part):
     def _rows_have_decimals(self) -> PaperTable:
         for index, row in enumerate(self.rows):
             if "decimals" not in row.model_fields_set:
-                self.rows[index] = row.model_copy(update={"decimals": self.decimals})
+                row = self.rows[index] = row.model_copy(update={"decimals": self.decimals})
+            if row.origin and not row.quoted and not row.origin.note:
+                raise ValueError(
+                    f"{row.label} at {row.value}: a number that the cited work does not print needs a note"
+                )
         return self
 
 
@@ -161,6 +197,7 @@ class Paper(_Part):
 
     paper: dict[str, Any]
     datasets: dict[str, Dataset]
+    references: dict[str, Reference] = Field(default_factory=dict)
     tables: dict[str, PaperTable]
     figures: dict[str, Any] = Field(default_factory=dict)
     claims: list[Claim] = Field(default_factory=list)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from tksbench.report import origins
 from tksbench.report.cells import build_cell, corrected, group_records
 from tksbench.report.groups import ReportError
 
@@ -25,7 +26,8 @@ METRICS = {"top1": "top-1 (%)", "top5": "top-5 (%)", "aurc": "AURC (×10⁻³)"}
 class Line:
     """One row of a rendered table: plain text, not yet escaped for any format. `scale` is "" where nothing is ours.
 
-    `less_is_better` is no text of the row: it says on which side of the paper's number the good numbers are.
+    `less_is_better` is no text of the row: it says on which side of the paper's number the good numbers are. `mark` is
+    the letter of a foot-note to the paper's number.
     """
 
     dataset: str
@@ -42,6 +44,7 @@ class Line:
     test_interval: str
     verdict: str
     less_is_better: bool = False
+    mark: str = ""
 
 
 @dataclass(frozen=True)
@@ -56,6 +59,7 @@ class Table:
         notes: Footnotes: only those that this table needs.
         stamp: What unpublished evidence went in (`Evidence.stamp`).
         cells: What each line says in words, as numbers.
+        cited: The works that lines cite.
     """
 
     name: str
@@ -65,6 +69,7 @@ class Table:
     notes: tuple[str, ...]
     stamp: str
     cells: tuple[Cell, ...] = ()
+    cited: str = ""
 
 
 def build_table(
@@ -92,7 +97,7 @@ def build_table(
     by_group = group_records((*mine.published, *mine.local))
     found = [build_cell(row, protocols.get(row.run or "", ()), by_group, mine.states, estimate) for row in rows]
     cells = corrected(found)
-    lines = tuple(_line(cell, paper) for cell in cells)
+    lines = tuple(_line(cell, paper, mark) for cell, mark in zip(cells, origins.marks(rows), strict=True))
     metrics = {row.metric for row in rows}
     return Table(
         name=name,
@@ -102,10 +107,11 @@ def build_table(
         notes=tuple(_notes(cells, mine)),
         stamp=mine.stamp(),
         cells=tuple(cells),
+        cited=origins.bibliography(rows, paper.references),
     )
 
 
-def _line(cell: Cell, paper: Paper) -> Line:
+def _line(cell: Cell, paper: Paper, mark: str) -> Line:
     row, ours = cell.row, cell.ours
     return Line(
         dataset=paper.datasets[row.dataset].printed if row.dataset in paper.datasets else row.dataset,
@@ -122,6 +128,7 @@ def _line(cell: Cell, paper: Paper) -> Line:
         test_interval=_interval(ours.test if ours else None),
         verdict=cell.verdict,
         less_is_better=row.metric == "aurc",
+        mark=mark,
     )
 
 
@@ -196,6 +203,7 @@ def _notes(cells: Sequence[Cell], evidence: Evidence) -> list[str]:
         notes.append(
             "*: the paper never defines its asterisk; read here as strong augmentation, which fits its numbers."
         )
+    notes += origins.footnotes(rows)
     if any(row.value is None for row in rows):
         notes.append("(+): not in the paper: a method from outside, on the protocol of the rows above it.")
     if evidence.local:

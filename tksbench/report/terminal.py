@@ -36,6 +36,7 @@ def show(table: Table, console: Console) -> None:
     wide = console.width >= WIDE
     names = [name for name in (COLUMNS if wide else _NARROW_COLUMNS) if name != "dataset"]
     names = [name for name in names if name != "metric" or not table.metric]
+    marked = any(line.mark for line in table.lines)
     grid = Grid(box=box.SIMPLE_HEAD, padding=(0, int(wide), 0, 0), pad_edge=False)
     for name in names:
         keep = name in RIGHT or name in ("method", "architecture")
@@ -44,20 +45,24 @@ def show(table: Table, console: Console) -> None:
         grid.add_section()
         grid.add_row(Text(dataset, style="bold"))
         for line in lines:
-            grid.add_row(*(_cell(line, name) for name in names))
+            grid.add_row(*(_cell(line, name, marked) for name in names))
     console.print(Text(table.title + (f": {table.metric}" if table.metric else ""), style="bold"))
     console.print(grid)
     for note in table.notes:
         if wide or not note.startswith(INTERVAL_NOTE):
             console.print(Text(note, style="dim"))
+    if wide and table.cited:
+        console.print(Text(f"Cited: {table.cited}.", style="dim"))
     if not wide:
-        hidden = f"The last epoch and both intervals: on a terminal of {WIDE} columns, or in the files."
-        console.print(Text(hidden, style="dim"))
+        hidden = "The last epoch, both intervals" + ", the cited works" * bool(table.cited)
+        console.print(Text(f"{hidden}: on a terminal of {WIDE} columns, or in the files.", style="dim"))
     console.print()
 
 
-def _cell(line: Line, name: str) -> Text:
+def _cell(line: Line, name: str, marked: bool) -> Text:
     text = str(getattr(line, name))
+    if name == "paper" and marked:  # a column of its own for the marks keeps the numbers below each other
+        text = f"{text} {line.mark or ' '}"
     return Text(text, style=colour_of(text, less_is_better=line.less_is_better) if name == "verdict" else "")
 
 

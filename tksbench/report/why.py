@@ -119,8 +119,9 @@ def _record_lines(record: Record, ledger: Ledger) -> Iterator[str]:
         yield f"      {metrics.aurc_softmax:.2f} by the highest probability (Geifman)"
         yield f"    expected calibration error {metrics.ece:.3f}"
     if cost.snn:
+        rate = "none" if cost.snn["spike_rate"] is None else f"{cost.snn['spike_rate']:.3f}"
         yield (
-            f"  an inference: spike rate {cost.snn['spike_rate']:.3f}, {cost.snn['macs'] / 1e6:.2f} MMAC, "
+            f"  an inference: spike rate {rate}, {cost.snn['macs'] / 1e6:.2f} MMAC, "
             f"{cost.snn['synops'] / 1e6:.2f} MSynOp, {cost.snn['energy_mj'] * 1e3:.2f} µJ (45 nm estimate)"
         )
     yield f"  commit: {proof.commit or 'not from a checkout'}{', with uncommitted changes (below)' * bool(proof.dirty)}"

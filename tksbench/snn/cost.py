@@ -7,15 +7,19 @@ They leave out memory traffic, biases and the neurons' own arithmetic, and take 
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor, nn
 
-from tksbench.snn.neuron import LIF
+from tksbench.snn.known import says
+from tksbench.snn.neuron import Neuron
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from tksbench.snn.layers import SpikingNetwork
 
 AC_PJ = 0.9
@@ -24,38 +28,44 @@ MAC_PJ = 4.6
 
 @dataclass
 class _Trace:
-    """Sums that the hooks gather in one forward pass, in the order in which layers run."""
+    """Sums that the hooks gather in one forward pass, by layer, in the order in which layers run.
 
-    layers: list[dict[str, Any]]
-    neurons: list[dict[str, Any]]
+    Attributes:
+        spikes_in: Whether an input of a layer is made of spikes.
+    """
+
+    spikes_in: Callable[[Tensor], bool]
+    layers: dict[str, dict[str, Any]] = field(default_factory=dict)
+    neurons: dict[str, dict[str, Any]] = field(default_factory=dict)
 
     def synapses(self, name: str, module: nn.Conv2d | nn.Linear, x: Tensor, out: Tensor) -> None:
-        """Record a layer of synapses; `x` and `out` are [rows, ...], one row a sample and time step."""
-        fan_in = module.weight[0].numel()
-        self.layers.append(
-            {
-                "name": name,
-                "kind": "conv" if isinstance(module, nn.Conv2d) else "linear",
-                "rows": x.shape[0],
-                "macs_per_step": out[0].numel() * fan_in,
-                "input_rate": x.sum(dtype=torch.float64).item() / x.numel(),
-            }
-        )
+        """Count a layer of synapses; `x` and `out` are [rows, ...], one row a sample and time step."""
+        analog = not self.layers or not self.spikes_in(x)  # the first layer reads analog values
+        kind = "conv" if isinstance(module, nn.Conv2d) else "linear"
+        macs = out[0].numel() * module.weight[0].numel()
+        new = {"name": name, "kind": kind, "macs_per_step": macs, "rows": 0, "input": 0.0, "values": 0, "analog": False}
+        layer = self.layers.setdefault(name, new)
+        layer["rows"] += x.shape[0]
+        layer["input"] += x.sum(dtype=torch.float64).item()
+        layer["values"] += x.numel()
+        layer["analog"] |= analog
 
-    def spikes(self, name: str, spikes: Tensor, samples: int) -> None:
-        """Record a layer of neurons; `spikes` are [T * B, ...] or [T, B, ...]."""
-        neurons = spikes.numel() // samples
-        rate = spikes.sum(dtype=torch.float64).item() / spikes.numel()
-        self.neurons.append({"name": name, "neurons": neurons, "spike_rate": rate})
+    def spikes(self, name: str, spikes: Tensor) -> None:
+        """Count the spikes of a layer of neurons, of any shape."""
+        layer = self.neurons.setdefault(name, {"name": name, "spikes": 0.0, "values": 0})
+        layer["spikes"] += spikes.sum(dtype=torch.float64).item()
+        layer["values"] += spikes.numel()
 
 
 def measure_cost(model: SpikingNetwork, x: Tensor) -> dict[str, Any]:
     """Measure the cost of one inference, averaged over a batch, in evaluation mode.
 
     The first layer reads analog values, so its operations are MACs; a static image is convolved once, not at
-    every step. Every other layer does one AC a synapse and incoming spike: SynOps = dense MACs x mean input
-    value. An input value counts as what it is: a SEW sum of 2 as two spikes, an average-pooled 0.25 as a
-    quarter of one.
+    every step. Every other layer does one AC a synapse and incoming spike: SynOps = dense MACs x mean input value. An
+    input value counts as what it is: a SEW sum of 2 as two spikes, an average-pooled 0.25 as a quarter of one.
+
+    Where a network has modules that are not known to spike alone, a layer whose input is not of whole numbers reads
+    analog values too; without spiking neurons every layer does.
 
     Args:
         model: A network of this package.
@@ -63,11 +73,17 @@ def measure_cost(model: SpikingNetwork, x: Tensor) -> dict[str, Any]:
 
     Returns:
         A dict of plain numbers, totals an image over all time steps: `steps`, `parameters`, `neurons`,
-        `spike_rate` (spikes a neuron and step), `macs_per_step` (of the dense network), `macs` (of the analog
-        layer), `synops`, `energy_mj` (millijoule); and `layers` and `lif_layers`, a list of dicts each.
+        `spike_rate` (spikes a neuron and step; None without spiking neurons), `macs_per_step` (of the dense network),
+        `macs` (of layers that read analog values), `synops`, `energy_mj` (millijoule); and `layers` and
+        `lif_layers`, a list of dicts each.
     """
-    trace = _Trace([], [])
-    handles = [_hook(trace, name, module, x.shape[0]) for name, module in model.named_modules()]
+    trace = _Trace(_spikes_in(model))
+    handles = []
+    for name, module in model.named_modules():
+        if isinstance(module, nn.Conv2d | nn.Linear):
+            handles.append(module.register_forward_hook(partial(_see_synapses, trace, name)))
+        elif _spikes(module):
+            handles.append(module.register_forward_hook(partial(_see_spikes, trace, name)))
     training = model.training
     try:
         model.eval()
@@ -76,40 +92,56 @@ def measure_cost(model: SpikingNetwork, x: Tensor) -> dict[str, Any]:
     finally:
         model.train(training)
         for handle in handles:
-            if handle is not None:
-                handle.remove()
+            handle.remove()
     return _summary(model, trace, x.shape[0], steps)
 
 
-def _hook(trace: _Trace, name: str, module: nn.Module, samples: int) -> Any:
-    """Register the hook that a module needs; its handle, or None."""
-    if isinstance(module, nn.Conv2d | nn.Linear):
-        return module.register_forward_hook(lambda m, args, out: trace.synapses(name, m, args[0], out))
-    if isinstance(module, LIF):
-        return module.register_forward_hook(lambda _m, _args, out: trace.spikes(name, out, samples))
-    return None
+def _see_synapses(trace: _Trace, name: str, module: Any, inputs: tuple[Tensor, ...], out: Tensor) -> None:
+    trace.synapses(name, module, inputs[0], out)
+
+
+def _see_spikes(trace: _Trace, name: str, _module: nn.Module, _inputs: tuple[Tensor, ...], out: Tensor) -> None:
+    trace.spikes(name, out)
+
+
+def _spikes(module: nn.Module) -> bool:
+    return isinstance(module, Neuron) and says(module, "spiking")
+
+
+def _spikes_in(model: nn.Module) -> Callable[[Tensor], bool]:
+    """How to tell whether an input of one of a network's layers is made of spikes."""
+    modules = list(model.modules())
+    if not any(_spikes(module) for module in modules):
+        return lambda x: False
+    if all(says(module, "spiking") and not type(module).__module__.endswith(".activation") for module in modules):
+        return lambda x: True  # averages of spikes included
+    return lambda x: not bool(((x < 0) | (x != x.floor())).any())
 
 
 def _summary(model: nn.Module, trace: _Trace, samples: int, steps: int) -> dict[str, Any]:
-    for index, layer in enumerate(trace.layers):
-        dense = layer["macs_per_step"] * layer.pop("rows") // samples
-        layer["macs"] = dense if index == 0 else 0
-        layer["synops"] = 0.0 if index == 0 else dense * layer["input_rate"]
-    for layer in trace.neurons:
-        layer["neurons"] //= steps
-    neurons = sum(layer["neurons"] for layer in trace.neurons)
-    spikes = sum(layer["neurons"] * layer["spike_rate"] for layer in trace.neurons)
-    macs = sum(layer["macs"] for layer in trace.layers)
-    synops = sum(layer["synops"] for layer in trace.layers)
+    layers, lif_layers = [], []
+    for layer in trace.layers.values():
+        dense = layer["macs_per_step"] * layer["rows"] // samples
+        rate = layer["input"] / layer["values"]
+        kept = {key: layer[key] for key in ("name", "kind", "macs_per_step")}
+        counted = (dense, 0.0) if layer["analog"] else (0, dense * rate)
+        layers.append(kept | {"input_rate": rate, "macs": counted[0], "synops": counted[1]})
+    for layer in trace.neurons.values():
+        count, rate = layer["values"] // samples // steps, layer["spikes"] / layer["values"]
+        lif_layers.append({"name": layer["name"], "neurons": count, "spike_rate": rate})
+    neurons = sum(layer["neurons"] for layer in lif_layers)
+    spikes = sum(layer["neurons"] * layer["spike_rate"] for layer in lif_layers)
+    macs = sum(layer["macs"] for layer in layers)
+    synops = sum(layer["synops"] for layer in layers)
     return {
         "steps": steps,
         "parameters": sum(p.numel() for p in model.parameters() if p.requires_grad),
         "neurons": neurons,
-        "spike_rate": spikes / neurons,
-        "macs_per_step": sum(layer["macs_per_step"] for layer in trace.layers),
+        "spike_rate": spikes / neurons if neurons else None,
+        "macs_per_step": sum(layer["macs_per_step"] for layer in layers),
         "macs": macs,
         "synops": synops,
         "energy_mj": (macs * MAC_PJ + synops * AC_PJ) * 1e-9,
-        "layers": trace.layers,
-        "lif_layers": trace.neurons,
+        "layers": layers,
+        "lif_layers": lif_layers,
     }

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from tksbench.snn.errors import SnnError
-from tksbench.snn.neuron import LIF, Backend, split_time
+from tksbench.snn.neuron import LIF, Backend, Neuron, split_time
 from tksbench.snn.normlif import norm_lif
 from tksbench.snn.winograd import Conv3x3
 
@@ -128,8 +128,14 @@ class SpikingNetwork(nn.Module):
         return split_time(self.classify(x.transpose(0, 1).flatten(0, 1), steps, 1), steps)
 
     def forward_features(self, x: Tensor) -> Tensor:
-        """Return the time-mean of the last LIF layer's spikes, flattened, [B, F] (Fig. 5; train_main.py:1033)."""
-        last = [module for module in self.modules() if isinstance(module, LIF)][-1]
+        """Return the time-mean of the last neurons' spikes, flattened, [B, F] (Fig. 5; train_main.py:1033).
+
+        Raises:
+            SnnError: If the network has no neurons, or does not call the last ones with all steps at once.
+        """
+        last = next((module for module in reversed(list(self.modules())) if isinstance(module, Neuron)), None)
+        if last is None:
+            raise SnnError(f"{type(self).__name__}: it has no neurons, whose spikes would be its features")
         caught: list[Tensor] = []
         # A hook, so that the ordinary forward pass stores nothing and stays free of side outputs.
         handle = last.register_forward_hook(lambda _module, _inputs, spikes: caught.append(spikes))
@@ -137,7 +143,11 @@ class SpikingNetwork(nn.Module):
             steps = self(x).shape[0]
         finally:
             handle.remove()
-        return split_time(caught[0], steps).mean(0).flatten(1)
+        if len(caught) != 1:
+            raise SnnError(
+                f"{type(self).__name__}: its last neurons are called {len(caught)} times in a pass, not once"
+            )
+        return caught[0].reshape(steps, x.shape[0], -1).float().mean(0)
 
     def _check_input(self, x: Tensor) -> None:
         name = type(self).__name__

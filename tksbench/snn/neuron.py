@@ -94,8 +94,20 @@ def split_time(x: Tensor, steps: int) -> Tensor:
     return x.view(steps, x.shape[0] // steps, *x.shape[1:])
 
 
-class LIF(nn.Module):
+class Neuron(nn.Module):
+    """A layer of neurons: features, spike rates and energy are those of the modules that are one.
+
+    `forward(current, steps=None)` is called as that of `LIF` is, gives the output of every step in the shape of its
+    input, and keeps no state between calls. A class whose outputs are all 0 or 1 says `spiking = True` in its body.
+    """
+
+    spiking = False
+
+
+class LIF(Neuron):
     """A layer of LIF neurons; it has no parameters and no state between calls."""
+
+    spiking = True
 
     def __init__(self, tau: float = 2.0, threshold: float = 0.5, backend: Backend = "auto") -> None:
         """Store the constants; `lif` says what they mean."""
@@ -122,6 +134,9 @@ class LIF(nn.Module):
 
 
 def _check_options(tau: float, threshold: float, backend: str) -> None:
+    for name, value in (("tau", tau), ("threshold", threshold)):
+        if not isinstance(value, int | float):  # the fast forms would read a learnt value and give it no gradient
+            raise SnnError(f"lif: {name} is a {type(value).__name__}; it must be a number")
     if not tau >= 1.0:
         raise SnnError(f"lif: tau is {tau}; it must be at least 1 time step")
     if not threshold > 0.0:

@@ -9,26 +9,24 @@ normalisation are torch's own. On CUDA Triton's kernels do all of it, and agree 
 from __future__ import annotations
 
 from functools import partial
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from tksbench.snn import native
-from tksbench.snn.neuron import SURROGATE_PEAK, SURROGATE_SLOPE, split_time
+from tksbench.snn.neuron import LIF, SURROGATE_PEAK, SURROGATE_SLOPE, split_time
 from tksbench.snn.once import once_differentiable
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from tksbench.snn.neuron import LIF
-
 
 class SharedBatchNorm2d(nn.BatchNorm2d):
     """A batch norm over more samples than it is called with: what they are, only it can say.
 
-    Its two methods let the compiled pass stand for it.
+    Its two methods let the compiled pass stand for a class that `fusable` lists.
     """
 
     def statistics(self, x: Tensor, repeats: int) -> tuple[Tensor, Tensor, int]:
@@ -62,14 +60,26 @@ class SharedBatchNorm2d(nn.BatchNorm2d):
         raise NotImplementedError
 
 
+_FUSABLE: set[type[nn.Module]] = {nn.BatchNorm2d}
+_SAME_AT_EVERY_STEP: set[type[nn.Module]] = {nn.BatchNorm2d, nn.SyncBatchNorm}
+_SharedNorm = TypeVar("_SharedNorm", bound=type[SharedBatchNorm2d])
+
+
+def fusable(kind: _SharedNorm) -> _SharedNorm:
+    """List a class, and none of its subclasses, as one that the compiled pass can stand for."""
+    _FUSABLE.add(kind)
+    _SAME_AT_EVERY_STEP.add(kind)
+    return kind
+
+
 def norm_lif(
-    norm: nn.BatchNorm2d, neurons: LIF, x: Tensor, steps: int, shortcut: Tensor | None = None, repeats: int = 1
+    norm: nn.Module, neurons: nn.Module, x: Tensor, steps: int, shortcut: Tensor | None = None, repeats: int = 1
 ) -> Tensor:
     """Spikes [steps * B, C, H, W] of the current norm(x) + shortcut.
 
     Args:
-        norm: The batch norm.
-        neurons: The neurons.
+        norm: The batch norm; any other module takes and gives [steps * B, C, H, W].
+        neurons: The neurons: a `Neuron`, or what is called like one.
         x: Output of a convolution, [steps * B, C, H, W]; or, with `repeats` = steps, [B, C, H, W], the same at every
             step.
         steps: Number of time steps.
@@ -77,6 +87,7 @@ def norm_lif(
         repeats: How often `x` is to be repeated over time; it is normalised once.
     """
     if _fits(norm, neurons, x) and _in_step(x, shortcut, steps, repeats):
+        norm, neurons = cast("nn.BatchNorm2d", norm), cast("LIF", neurons)
         if norm.training and _native(neurons, x, shortcut):
             return _fused(norm, neurons, x, steps, shortcut, repeats)
         if not isinstance(norm, SharedBatchNorm2d) and (kernels := _triton(neurons, x, shortcut, steps)):
@@ -84,7 +95,9 @@ def norm_lif(
                 return _fire(kernels, x, shortcut, kernels.running(norm), neurons, steps, repeats)
             fixed = (norm, neurons, steps, repeats, kernels)
             return cast("Tensor", _TritonNormLIF.apply(x, shortcut, norm.weight, norm.bias, *fixed))
-    current = batch_norm_repeated(norm, x, repeats)
+    if repeats != 1 and type(norm) not in _SAME_AT_EVERY_STEP:
+        x, repeats = x.repeat(repeats, 1, 1, 1), 1
+    current = norm(x) if repeats == 1 else batch_norm_repeated(cast("nn.BatchNorm2d", norm), x, repeats)
     if shortcut is not None:
         current = current + shortcut
     if repeats == 1:
@@ -103,7 +116,7 @@ def batch_norm_repeated(norm: nn.BatchNorm2d, x: Tensor, repeats: int) -> Tensor
     """
     if not (norm.training and norm.track_running_stats) or repeats == 1:
         return norm(x)  # type: ignore[no-any-return]
-    if type(norm) is not nn.BatchNorm2d or norm.momentum is None:
+    if type(norm) is not nn.BatchNorm2d or norm.momentum is None or _watched(norm):
         # Synchronised batch norm counts the elements of all processes: give it the real batch.
         return norm(x.repeat(repeats, 1, 1, 1))[: x.shape[0]]  # type: ignore[no-any-return]
     assert norm.running_var is not None  # noqa: S101
@@ -127,18 +140,21 @@ def _count(norm: nn.BatchNorm2d, update: Tensor, x: Tensor, repeats: int) -> Non
         norm.num_batches_tracked.add_(1)
 
 
-def _fits(norm: nn.BatchNorm2d, neurons: LIF, x: Tensor) -> bool:
-    """Whether one pass can stand for the modules: plain batch norm, and nobody looks in between."""
+def _fits(norm: nn.Module, neurons: nn.Module, x: Tensor) -> bool:
+    """Whether one pass can stand for the modules: their exact classes, and nothing looks in between."""
+    if type(norm) not in _FUSABLE or type(neurons) is not LIF:
+        return False
+    norm = cast("nn.BatchNorm2d", norm)
     return (
         not torch.compiler.is_compiling()
         and (norm.training or not torch.is_grad_enabled())  # gradients through running statistics: the modules'
-        and (type(norm) is nn.BatchNorm2d or isinstance(norm, SharedBatchNorm2d))
         and norm.affine
         and norm.track_running_stats
         and norm.momentum is not None
         and x.numel() > x.shape[1]  # torch's own message tells of a single value a channel
         and not any(_watched(module) for module in (norm, neurons))
         and all(_flat(parameter) for parameter in (norm.weight, norm.bias))
+        and all(isinstance(constant, int | float) for constant in (neurons.tau, neurons.threshold))
     )
 
 
@@ -184,8 +200,9 @@ def _plain(x: Tensor, device: str, dtypes: tuple[torch.dtype, ...]) -> bool:
 
 
 def _watched(module: nn.Module) -> bool:
+    """Whether somebody looks at what goes in or out of a module, or its forward pass is not that of its class."""
     hooks = (module._forward_hooks, module._forward_pre_hooks, module._backward_hooks, module._backward_pre_hooks)
-    return any(hooks)
+    return any(hooks) or "forward" in vars(module)
 
 
 def _fused(norm: nn.BatchNorm2d, neurons: LIF, x: Tensor, steps: int, shortcut: Tensor | None, repeats: int) -> Tensor:

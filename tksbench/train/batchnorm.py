@@ -13,26 +13,41 @@ import torch.distributed as dist
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
-from tksbench.snn.normlif import SharedBatchNorm2d
+from tksbench.snn.known import says
+from tksbench.snn.normlif import SharedBatchNorm2d, fusable
 from tksbench.snn.once import once_differentiable
+from tksbench.train.errors import TrainError
 
 if TYPE_CHECKING:
     from tksbench.train.parallel import OneProcess
+
+
+_SYNCHRONISED = (nn.BatchNorm2d,)
 
 
 def synchronise(model: nn.Module, device: torch.device) -> nn.Module:
     """Let the batch norms of all processes see the global batch; names and values of the weights stay.
 
     PyTorch's own synchronised batch norm has no CPU implementation.
+
+    Raises:
+        TrainError: A module may look at the other samples of its batch in a way that is not known here.
     """
+    for name, module in model.named_modules():
+        if not (type(module) in _SYNCHRONISED or (says(module, "per_sample") and not isinstance(module, _BatchNorm))):
+            raise TrainError(
+                f"{name or 'the network'}: what a {type(module).__name__} computes from a batch cannot be synchronised "
+                "over several processes: train in one, set optim.replica_batch, or let its class say per_sample = True"
+            )
     if device.type == "cuda":
         return nn.SyncBatchNorm.convert_sync_batchnorm(model)  # type: ignore[no-any-return, no-untyped-call]
     for module in model.modules():
-        if type(module) is nn.BatchNorm2d:
+        if type(module) in _SYNCHRONISED:
             module.__class__ = GlobalBatchNorm2d
     return model
 
 
+@fusable
 class GlobalBatchNorm2d(SharedBatchNorm2d):
     """Batch norm over the samples of all processes, on a CPU; each must call it in training."""
 
@@ -121,10 +136,11 @@ class ReplicaStatistics:
     the others, so evaluation would depend on the number of processes.
 
     Args:
-        model: Its batch norms must be plain ones.
+        model: All its floating-point buffers are taken for running statistics.
     """
 
     def __init__(self, model: nn.Module) -> None:
+        self._model = model
         self._norms = [module for module in model.modules() if isinstance(module, _BatchNorm)]
         self._running: list[Tensor] = []
         self._start: list[Tensor] = []
@@ -133,8 +149,7 @@ class ReplicaStatistics:
     def begin(self) -> None:
         """Before a step."""
         # Asked for at each step: whoever moves the model to a device, as accelerate does, gives it new buffers.
-        both = ((norm.running_mean, norm.running_var) for norm in self._norms)
-        self._running = [x for pair in both for x in pair if x is not None]
+        self._running = [x for x in self._model.buffers() if x.is_floating_point()]
         self._start = [x.clone() for x in self._running]
         self._sum = [torch.zeros_like(x) for x in self._running]
 

@@ -18,6 +18,7 @@ from tksbench.data.registry import info
 from tksbench.recipe.outside import source_digest
 from tksbench.recipe.schema import CustomMethod
 from tksbench.snn.losses import alpha_at
+from tksbench.snn.neuron import Neuron
 from tksbench.snn.registry import resolve_method
 from tksbench.train.errors import TrainError
 
@@ -61,7 +62,11 @@ def set_numerics(spec: NumericsSpec, seed: int) -> None:
 
 
 def build_model(spec: RunSpec, num_classes: int, in_chans: int, device: torch.device) -> nn.Module:
-    """The network, initialised on the CPU from the spec's seed, channels last."""
+    """The network, initialised on the CPU from the spec's seed, channels last.
+
+    Raises:
+        TrainError: It has no neurons, of which features and cost could be measured.
+    """
     set_numerics(spec.numerics, spec.seed)
     options: dict[str, Any] = {}
     if spec.model.name == "vgg_snn":  # the one network whose linear layer depends on the size of the frames
@@ -75,6 +80,9 @@ def build_model(spec: RunSpec, num_classes: int, in_chans: int, device: torch.de
         backend=spec.numerics.neuron,
         **options,
     )
+    if not any(isinstance(module, Neuron) for module in model.modules()):
+        # Known only when the record is written, it would be known too late.
+        raise TrainError(f"model '{spec.model.name}' has no neurons: a layer of them derives from tksbench.snn.Neuron")
     # Convolutions are 1.3 times as fast channels-last on CPUs with AVX-512, and more on tensor cores.
     return model.to(device=device, memory_format=torch.channels_last)  # type: ignore[no-any-return, call-overload]
 

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 
+from tksbench.snn.known import graph_safe
 from tksbench.train.graph import GraphedStep
 
 if TYPE_CHECKING:
@@ -44,7 +45,7 @@ def per_step_logits(
         with autocast():
             return (model(images).float().transpose(0, 1),)
 
-    forward = GraphedStep(logits) if device.type == "cuda" else logits
+    forward = GraphedStep(logits) if device.type == "cuda" and graph_safe(model) else logits
     model.eval()
     try:
         with torch.inference_mode():

@@ -1,4 +1,4 @@
-"""What figure 5 embeds: spike counts of the last LIF layer on a part of the test half (paper section 5; paper.md 7)."""
+"""What figure 5 embeds: spike counts of the last neurons on a part of the test half (paper section 5; paper.md 7)."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ FEATURE_SAMPLES = 2000  # t-SNE of more takes minutes and shows no more; the eve
 
 
 def last_layer_counts(trainer: Trainer, limit: int = FEATURE_SAMPLES) -> dict[str, NDArray[Any]]:
-    """Spikes of each neuron of the last LIF layer over all time steps, from the network as it is.
+    """Spikes of each of the last neurons over all time steps, from the network as it is.
 
     Divided by T they are the authors' features, the time-mean of the spikes (train_main.py:1033-1037); as counts they
     are exact and small.
@@ -34,12 +34,13 @@ def last_layer_counts(trainer: Trainer, limit: int = FEATURE_SAMPLES) -> dict[st
         limit: Take at most this many test samples, of all classes alike and in the order of the test half.
 
     Returns:
-        `counts` [N, F], the smallest unsigned integers that hold T; `labels` [N]; `index` [N] in the test half.
+        `counts` [N, F], the smallest unsigned integers that hold T, or float32 where neurons give other values than
+        0 and 1; `labels` [N]; `index` [N] in the test half.
     """
     model, test = cast("SpikingNetwork", trainer.model), trainer.data.test
     index = np.sort(balanced_subset(test.labels, limit))
     size = trainer.run.spec.evaluation.batch_size
-    counts = []
+    sums, most = [], 0
     training = model.training
     model.eval()
     try:
@@ -49,10 +50,17 @@ def last_layer_counts(trainer: Trainer, limit: int = FEATURE_SAMPLES) -> dict[st
                 steps = images.shape[1] if images.dim() == 5 else model.T
                 with trainer.autocast():
                     rates = model.forward_features(to_device(images, trainer.device))
-                counts.append((rates.float() * steps).round().cpu().numpy().astype(np.min_scalar_type(steps)))
+                sums.append((rates * steps).cpu().numpy())
+                most = max(most, steps)
     finally:
         model.train(training)
-    return {"counts": np.concatenate(counts), "labels": test.labels[index], "index": index}
+    return {"counts": _as_counts(np.concatenate(sums), most), "labels": test.labels[index], "index": index}
+
+
+def _as_counts(sums: NDArray[np.float32], steps: int) -> NDArray[Any]:
+    counts = sums.round()
+    spikes = np.abs(sums - counts).max() < 1e-3 and counts.min() >= 0 and counts.max() <= steps
+    return counts.astype(np.min_scalar_type(steps)) if spikes else sums
 
 
 def write_features(trainer: Trainer) -> Path:

@@ -198,6 +198,7 @@ class Job:
         self.lease.release()
 
     def _prepare(self, guard: Callable[[], None]) -> Trainer:
+        log.info("loading torch")
         # Here and not above: torch takes seconds to import, the lease and the messages before it should not.
         from tksbench.data.registry import load
         from tksbench.train.cpu import set_up_cpu

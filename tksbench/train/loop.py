@@ -22,6 +22,7 @@ from tksbench.recipe.schema import CustomMethod
 from tksbench.report.metrics import summarize
 from tksbench.runs.arrays import read_array
 from tksbench.runs.files import sha256_file, write_bytes, write_json
+from tksbench.snn.known import graph_safe
 from tksbench.train import build
 from tksbench.train.checkpoint import State, newest, restore, save_checkpoint
 from tksbench.train.errors import CheckpointError, Diverged, Interrupted
@@ -94,7 +95,7 @@ class Trainer:
         self._pending: list[torch.Tensor] = []
         self._logs = EpochLogs(run_dir)
         self._correct = torch.zeros((), dtype=torch.int64, device=device)
-        self._graphed = GraphedStep(self._whole_batch) if may_be_recorded(spec, device, parallel) else None
+        self._graphed = GraphedStep(self._whole_batch) if may_be_recorded(spec, device, parallel, self.model) else None
         self._saved_at = self._shown_at = time.monotonic()
         self._newest_loss: float | None = None
         self._counted_at = self._saved_at
@@ -398,12 +399,12 @@ def checksums(manifest: dict[str, str]) -> dict[str, str]:
     return {name: told for name, told in manifest.items() if not name.endswith(" frames")}
 
 
-def may_be_recorded(spec: RunSpec, device: torch.device, parallel: OneProcess) -> bool:
+def may_be_recorded(spec: RunSpec, device: torch.device, parallel: OneProcess, model: nn.Module) -> bool:
     """Whether a training step can be replayed as a graph."""
     # Several processes, or several passes a step, talk to each other and to the host in between. So may a method from
     # outside, whose Python code a graph would not run again: a counter in it would stand still.
     alone = parallel.size == 1 and spec.optim.replica_batch is None
-    return device.type == "cuda" and alone and not isinstance(spec.method, CustomMethod)
+    return device.type == "cuda" and alone and graph_safe(model) and not isinstance(spec.method, CustomMethod)
 
 
 def write_array(path: Path, array: NDArray[Any]) -> None:

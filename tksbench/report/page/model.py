@@ -11,6 +11,7 @@ from tksbench.report import costs
 from tksbench.report.cells import group_records
 from tksbench.report.claims_table import MARK_NOTES, headline
 from tksbench.report.figure_data import FIGURES, build_figure
+from tksbench.report.markup import footnotes
 from tksbench.report.page.charts import Bars, bars, bars_axis
 from tksbench.report.page.figures import Figure, lay_out
 from tksbench.report.page.runs import Told, tell
@@ -290,7 +291,7 @@ def _sheet(table: Table, told: Mapping[str, Told]) -> Sheet:
         parts.setdefault((line.dataset, line.metric), []).append((line, cell))
     sections = tuple(_section(*key, pairs, told) for key, pairs in parts.items())
     number, _, title = table.title.partition(". ")
-    return Sheet(table.name, number, title, sections, table.notes)
+    return Sheet(table.name, number, title, sections, tuple(footnotes(table)))
 
 
 def _section(dataset: str, metric: str, pairs: Sequence[tuple[TableLine, Cell]], told: Mapping[str, Told]) -> Section:

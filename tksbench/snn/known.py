@@ -1,0 +1,37 @@
+"""What a module is known to be: what is not known exactly gets the plain path, or is refused.
+
+The layers of torch and of this package are known by their exact class. Any other class says in its own body what it
+is, by one of these words; what it does not say is not so. A base class does not answer for a subclass, whose `forward`
+may be another.
+
+- `graph_safe = True`: its forward neither waits for the device nor keeps anything in Python from call to call.
+- `per_sample = True`: what it gives for a sample does not depend on the other samples of the batch.
+- `spiking = True`: neurons give 0 or 1; in any other module, layers send each other spikes, their sums or averages.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Literal
+
+if TYPE_CHECKING:
+    from torch import nn
+
+Word = Literal["graph_safe", "per_sample", "spiking"]
+_OURS = ("torch.nn.modules.", "tksbench.snn.", "tksbench.train.")
+
+
+def is_known(module: nn.Module) -> bool:
+    """Whether a module is torch's or this package's own, with the forward pass that its class has."""
+    return type(module).__module__.startswith(_OURS) and "forward" not in vars(module)
+
+
+def says(module: nn.Module, word: Word) -> bool:
+    """Whether a module is known to be, or says of itself that it is, what a word means."""
+    if "forward" in vars(module):  # replaced in this one object
+        return False
+    return bool(vars(type(module)).get(word, is_known(module)))
+
+
+def graph_safe(network: nn.Module) -> bool:
+    """Whether a network's passes may be recorded as a CUDA graph and replayed without running its Python code."""
+    return all(says(module, "graph_safe") for module in network.modules())

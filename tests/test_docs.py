@@ -70,6 +70,8 @@ def cheap(command: str) -> tuple[list[str], set[int]]:
             return [*PYTHON, module, *(word for word in rest if word != "--watch")], {0}
         plan = [] if {"--plan", "--status"} & set(rest) else ["--plan"]
         return [*PYTHON, module, *rest, *plan], {0}
+    if rest[:1] == ["compare"]:  # 1: what the lines above it train is not there
+        return [*PYTHON, module, *rest], {0, 1}
     if module in ("tksbench.tables", "tksbench.report", "tksbench.diff"):
         return [*PYTHON, module, *rest], {1} if module.endswith("diff") else {0}
     if module == "tksbench.rerun":  # would train: that its record can be found, by comparing it with itself

@@ -25,7 +25,7 @@ def cell(world: World, name: str = CELL) -> Cell:
     row = next(row for row in load_paper(world.root / "results").own_rows() if row.cell == name)
     evidence = gather(world.ledger)
     assert not evidence.problems
-    protocols = candidates([world.root / "recipes" / "cifar10.yaml"]).get(row.run or "", [])
+    protocols = candidates([world.root / "recipes" / "cifar10.yaml"]).get(row.run or "")
     return build_cell(
         row, protocols, group_records((*evidence.published, *evidence.local)), evidence.states, lambda _: 9.4
     )
@@ -86,15 +86,28 @@ def test_the_scale_nearest_the_paper_is_shown_and_scales_never_mix(world: World)
     assert (ours.candidate.scale, len(ours.records), ours.best.mean) == ("mini", 2, 55.0)
 
 
-def test_real_data_go_before_the_miniature_and_the_two_never_mix(world: World) -> None:
+def test_stand_in_data_fill_no_cell(world: World) -> None:
     world.publish(world.run("smoke", real=False), 90.0)
-    ours = cell(world).ours
-    assert ours is not None
-    assert ours.candidate.source == "miniature"
+    assert (cell(world).ours, cell(world).verdict) == (None, "smoke check passed")
     world.publish(world.run("smoke", real=True), 30.0)
     ours = cell(world).ours
     assert ours is not None
     assert (ours.candidate.source, ours.best.mean, len(ours.records)) == ("real", 30.0, 1)
+
+
+def test_a_failed_run_on_the_data_set_is_told_before_a_smoke_check(world: World) -> None:
+    world.publish(world.run("smoke", real=False), 90.0)
+    directory = world.ledger.prepare(world.run("mini"))
+    attempt_started(directory)
+    attempt_ended(directory, "failed", "disk full")
+    assert cell(world).verdict == "failed (disk full)"
+
+
+def test_a_smoke_check_that_is_not_done_says_so(world: World) -> None:
+    directory = world.ledger.prepare(world.run("smoke", real=False))
+    attempt_started(directory)
+    attempt_ended(directory, "failed", "disk full")
+    assert cell(world).verdict == "smoke check failed (disk full)"
 
 
 def test_both_error_bars(world: World) -> None:

@@ -10,9 +10,10 @@ import pytest
 from rich.console import Console
 
 from tksbench.report.cli import main
-from tksbench.report.costs import build_costs, show
+from tksbench.report.costs import build_costs
 from tksbench.report.evidence import gather
 from tksbench.report.groups import candidates
+from tksbench.report.listing import show
 from tksbench.runs.record import make_record, save_record
 
 if TYPE_CHECKING:

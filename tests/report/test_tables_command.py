@@ -85,7 +85,7 @@ def test_files_are_equal_to_the_byte_when_rebuilt(world: World) -> None:
     shutil.rmtree(world.root / "results" / "tables")
     main([])
     assert before == {path.name: path.read_bytes() for path in (world.root / "results" / "tables").iterdir()}
-    names = ("costs", "table1", "table3")
+    names = ("costs", "smoke-checks", "table1", "table3")
     assert set(before) == {f"{name}.{suffix}" for name in names for suffix in ("md", "tex")}
 
 
@@ -262,6 +262,8 @@ def test_the_optimism_of_one_scale_is_not_averaged_with_that_of_another(world: W
             test_top1=[60.0, 70.0], test_top1_halves=[[90.0, 30.0], plain["metrics"]["last"]["top1_halves"]]
         )
 
+    paper = world.root / "results" / "paper.yaml"  # another data set, which may be shown at another scale
+    paper.write_text(paper.read_text().replace("cifar10, label: Baseline", "cifar100, label: Baseline"))
     mini = world.publish(world.run("mini"), 70.0)
     _edit(world.ledger.published(mini.id), gains)
     world.publish(world.run("smoke", method="baseline"), 70.0)

@@ -1,7 +1,4 @@
-"""CUB-200-2011, Stanford Dogs and Stanford Cars from their official layouts and lists.
-
-The protocol of these sets: docs/protocol.md#fine-grained-sets.
-"""
+"""CUB-200-2011, Stanford Dogs and Stanford Cars from their official layouts and lists (paper.md 5.5)."""
 
 from __future__ import annotations
 

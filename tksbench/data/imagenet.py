@@ -1,7 +1,4 @@
-"""ImageNet-1k (ILSVRC2012) from its synset folders or tars, in the order of timm's folder reader.
-
-Its protocol: docs/protocol.md#imagenet.
-"""
+"""ImageNet-1k (ILSVRC2012) from its synset folders or tars, in the order of timm's folder reader (paper.md 5.2)."""
 
 from __future__ import annotations
 

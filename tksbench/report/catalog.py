@@ -5,17 +5,19 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, NamedTuple
 
 if TYPE_CHECKING:
+    from rich.console import Console
+
     from tksbench.report.claims_table import ClaimsTable
-    from tksbench.report.costs import Costs
     from tksbench.report.evidence import Evidence
     from tksbench.report.figure_data import Figure
     from tksbench.report.figure_tsne import Scatter
     from tksbench.report.groups import Candidate
+    from tksbench.report.listing import Listing
     from tksbench.report.paper import Paper
     from tksbench.report.tables import Table
     from tksbench.runs import Ledger
 
-    AnyTable = Table | Costs | ClaimsTable
+    AnyTable = Table | Listing | ClaimsTable
 
 TEXTS = ("md", "tex")
 
@@ -37,11 +39,12 @@ class Sources(NamedTuple):
 
 
 def table_names(paper: Paper) -> list[str]:
-    """The paper's tables, costs, and claims if the paper makes any."""
+    """The paper's tables, costs, claims if the paper makes any, and runs on stand-in data."""
     from tksbench.report.claims_table import NAME as CLAIMS
     from tksbench.report.costs import NAME as COSTS
+    from tksbench.report.smoke_checks import NAME as SMOKE_CHECKS
 
-    return [*paper.tables, COSTS, *([CLAIMS] if paper.claims else [])]
+    return [*paper.tables, COSTS, *([CLAIMS] if paper.claims else []), SMOKE_CHECKS]
 
 
 def build_table(name: str, sources: Sources, evidence: Evidence) -> AnyTable:
@@ -56,8 +59,10 @@ def build_table(name: str, sources: Sources, evidence: Evidence) -> AnyTable:
         ReportError: results/paper.yaml has no such table.
     """
     from tksbench.launch.cost import estimate_gpu_hours
-    from tksbench.report import claims_table, costs, tables
+    from tksbench.report import claims_table, costs, smoke_checks, tables
 
+    if name == smoke_checks.NAME:
+        return smoke_checks.build_smoke_checks(sources.protocols, evidence)
     if name == costs.NAME:
         return costs.build_costs(sources.protocols, evidence)
     if name == claims_table.NAME:
@@ -67,14 +72,44 @@ def build_table(name: str, sources: Sources, evidence: Evidence) -> AnyTable:
 
 def rendered(table: AnyTable, suffix: str) -> str:
     """The text of a table's file; `suffix` is one of `TEXTS`."""
-    from tksbench.report import claims_table, costs
+    from tksbench.report import claims_table, listing
     from tksbench.report.markup import RENDERINGS
 
-    if isinstance(table, costs.Costs):
-        return {"md": costs.markdown, "tex": costs.latex}[suffix](table)
+    if isinstance(table, listing.Listing):
+        return {"md": listing.markdown, "tex": listing.latex}[suffix](table)
     if isinstance(table, claims_table.ClaimsTable):
         return {"md": claims_table.markdown, "tex": claims_table.latex}[suffix](table)
     return RENDERINGS[suffix](table)
+
+
+def runs_of(table: AnyTable) -> set[str]:
+    """Names of the runs that a table of the paper, or of its claims, asks for; of other tables none."""
+    from tksbench.report import claims_table, tables
+
+    if isinstance(table, tables.Table):
+        return {cell.row.run for cell in table.cells if cell.row.run}
+    if isinstance(table, claims_table.ClaimsTable):
+        sides = (side for result in table.results for side in (result.claim.a, result.claim.b))
+        return {side.run for side in sides if side.run}
+    return set()
+
+
+def show(table: AnyTable, console: Console, *, ours: bool = False) -> None:
+    """Print a table.
+
+    Args:
+        table: From `build_table`.
+        console: Where to.
+        ours: Leave out the rows of cited works.
+    """
+    from tksbench.report import claims_table, listing, terminal
+
+    if isinstance(table, listing.Listing):
+        listing.show(table, console)
+    elif isinstance(table, claims_table.ClaimsTable):
+        claims_table.show(table, console)
+    else:
+        terminal.show(table, console, ours=ours)
 
 
 def all_tables(sources: Sources, evidence: Evidence) -> dict[str, bytes]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, NamedTuple
 
+from tksbench.report.groups import real
 from tksbench.report.stats import (
     Interval,
     best_epoch_optimism,
@@ -26,6 +27,8 @@ if TYPE_CHECKING:
     Estimate = Callable[[RunSpec], float | None]  # GPU-hours that training takes, None if it cannot be said
 
 JUDGED = ("reproduced", "above", "below")
+SMOKE_CHECK = "smoke check"  # of a run on stand-in data
+SMOKE_PASSED = f"{SMOKE_CHECK} passed"
 MIN_RUNS = 3  # below, a standard deviation says too little for a verdict
 FIELDS: dict[Metric, str] = {"top1": "top1", "top5": "top5", "aurc": "aurc_logit"}  # AURC as the authors code it
 
@@ -81,34 +84,39 @@ class Cell:
 
 def build_cell(
     row: Row,
-    protocols: Sequence[Candidate],
+    protocols: Sequence[Candidate] | None,
     by_group: Mapping[str, Sequence[Record]],
     states: Mapping[str, str],
     estimate: Estimate,
+    scale: str | None = None,
 ) -> Cell:
     """Fill one of the paper's rows.
 
-    The scale shown is the one closest to the paper that has records; scales and data sources never mix.
+    Scales and data sources never mix. A run on stand-in data fills no cell: the verdict says that it passed.
 
     Args:
         row: The paper's number, its own or cited.
-        protocols: Candidates for the row's run, best first; none if no recipe names the run.
+        protocols: Candidates for the row's run, best first; None if no recipe names the run.
         by_group: Records of each group, by seed (`group_records`).
         states: What unfinished runs of a group are at.
         estimate: GPU-hours of a run, for cells that are not run.
+        scale: The one to show; None for the one closest to the paper that has records.
     """
     if row.cell is None:
         return Cell(row, None, "cited")
-    for candidate in protocols:
-        if candidate.group in by_group:
-            ours = summarize_runs(row.metric, candidate, by_group[candidate.group])
-            words = verdict(row, ours)
-            p = None
-            if row.value is not None and words in JUDGED:
-                best, resolution = _best(row.metric, ours.records), resolution_of(row.metric, ours.records)
-                p = one_against_runs(best, row.value, resolution=resolution, rounding=row.half_digit).p
-            return Cell(row, ours, words, p)
-    return Cell(row, None, missing(protocols, states, estimate))
+    trained = [candidate for candidate in real(protocols or ()) if candidate.group in by_group]
+    candidate = next((one for one in trained if scale in (None, one.scale)), None)
+    if candidate is None:
+        if trained:
+            return Cell(row, None, f"not run at scale {scale} (but at {trained[0].scale})")
+        return Cell(row, None, missing(protocols, by_group, states, estimate))
+    ours = summarize_runs(row.metric, candidate, by_group[candidate.group])
+    words = verdict(row, ours)
+    p = None
+    if row.value is not None and words in JUDGED:
+        best, resolution = _best(row.metric, ours.records), resolution_of(row.metric, ours.records)
+        p = one_against_runs(best, row.value, resolution=resolution, rounding=row.half_digit).p
+    return Cell(row, ours, words, p)
 
 
 def corrected(cells: Sequence[Cell]) -> list[Cell]:
@@ -185,13 +193,24 @@ def verdict(row: Row, ours: Ours) -> str:
     return "above" if ours.best.mean > row.value else "below"
 
 
-def missing(protocols: Sequence[Candidate], states: Mapping[str, str], estimate: Estimate) -> str:
-    """What is said where there is no record: the state of a run in hand, or the cost at the first protocol."""
-    for candidate in protocols:
-        if candidate.group in states:
-            return states[candidate.group]
+def missing(
+    protocols: Sequence[Candidate] | None,
+    by_group: Mapping[str, Sequence[Record]],
+    states: Mapping[str, str],
+    estimate: Estimate,
+) -> str:
+    """What a cell without a record of the data set itself says.
+
+    In this order: the state of a run in hand, that a run on stand-in data passed or how that stands, or the cost at
+    the first protocol. None stands for a run that no recipe names, no protocols for one that has not the scale wanted.
+    """
     if not protocols:
-        return "not run (no recipe)"
+        return "not run (no recipe)" if protocols is None else "not run (has no such scale)"
+    for candidate in sorted(protocols, key=lambda one: one.stand_in):
+        if candidate.stand_in and candidate.group in by_group:
+            return SMOKE_PASSED
+        if candidate.group in states:
+            return f"{SMOKE_CHECK} {states[candidate.group]}" if candidate.stand_in else states[candidate.group]
     hours = estimate(protocols[0].run.spec)
     return "not run" if hours is None else f"not run (about {rounded(hours)} GPU-h)"
 

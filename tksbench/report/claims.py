@@ -1,6 +1,6 @@
 """What the paper asserts, held against our runs: difference, interval, p, and a verdict in words for each claim.
 
-Two sides are compared run by run, equal seed with equal seed, at one scale and on one source of data. The verdict
+Two sides are compared run by run, equal seed with equal seed, at one scale and on the data set itself. The verdict
 judges the best epoch, as the paper reports it; the last epoch stands beside it. Only direction can be judged at
 another scale than the paper's, never how large a difference is.
 """
@@ -12,7 +12,8 @@ from dataclasses import dataclass, replace
 from itertools import product
 from typing import TYPE_CHECKING, Literal
 
-from tksbench.report.cells import FIELDS, MIN_RUNS, group_records, missing, resolution_of, rounded
+from tksbench.report.cells import FIELDS, MIN_RUNS, SMOKE_PASSED, group_records, missing, resolution_of, rounded
+from tksbench.report.groups import real
 from tksbench.report.stats import (
     Interval,
     McNemar,
@@ -90,7 +91,6 @@ class ClaimResult:
     Attributes:
         claim: As results/paper.yaml has it.
         scale: Of the runs compared; "" if there are none.
-        source: "real" data or the "miniature"; "" if there are none.
         best: At the epochs that are best on the test set, as the paper has it; the verdict judges this. None if there
             are no runs to compare.
         last: At the last epochs.
@@ -100,7 +100,6 @@ class ClaimResult:
 
     claim: Claim
     scale: str
-    source: str
     best: Comparison | None
     last: Comparison | None
     verdict: str
@@ -135,18 +134,18 @@ def _compare_claim(
     states: Mapping[str, str],
     estimate: Estimate,
 ) -> ClaimResult:
-    """Both comparisons of the protocol nearest the paper under which both sides have runs."""
-    theirs = {(one.scale, one.source): one for one in protocols.get(claim.b.run or "", ())}
-    for ours in protocols.get(claim.a.run or "", ()):
+    """Both comparisons of the protocol nearest the paper under which both sides have runs on the data set itself."""
+    theirs = {one.scale: one for one in real(protocols.get(claim.b.run or "", ()))}
+    for ours in real(protocols.get(claim.a.run or "", ())):
         a = {record.seed: record for record in by_group.get(ours.group, ())}
-        other = theirs.get((ours.scale, ours.source))
+        other = theirs.get(ours.scale)
         b = {record.seed: record for record in by_group.get(other.group, ())} if other else {}
         pairs = [(a[seed], b.get(seed)) for seed in sorted(a) if claim.b.run is None or seed in b]
         if pairs:
             cited = None if claim.b.run else paper.cited(claim.b)
             best, last = (compare(claim, pairs, choice, cited) for choice in ("best", "last"))
-            return ClaimResult(claim, ours.scale, ours.source, best, last, verdict="", size="")
-    return ClaimResult(claim, "", "", None, None, _missing(claim, protocols, by_group, states, estimate), "")
+            return ClaimResult(claim, ours.scale, best, last, verdict="", size="")
+    return ClaimResult(claim, "", None, None, _missing(claim, protocols, by_group, states, estimate), "")
 
 
 def compare(claim: Claim, pairs: Pairs, choice: Choice, cited: Row | None = None) -> Comparison | None:
@@ -290,7 +289,7 @@ def _judged(result: ClaimResult, paper: Paper) -> ClaimResult:
         known = claim.b.run is not None or paper.cited(claim.b) is not None
         why = "fewer time steps" if known else "no paper value"
         return replace(result, verdict=f"not comparable ({why})")
-    place = f"scale {result.scale}" + ", miniature" * (result.source == "miniature")
+    place = f"scale {result.scale}"
     elsewhere = place != "scale paper"
     size = ""
     if claim.value is not None:
@@ -329,16 +328,14 @@ def _missing(
     states: Mapping[str, str],
     estimate: Estimate,
 ) -> str:
-    """State of a side that is being trained, else the GPU-hours that both sides' paper scale lacks."""
-    hours = 0.0
-    for name in dict.fromkeys(side.run for side in (claim.a, claim.b) if side.run):
-        found = protocols.get(name, ())
-        state = missing(found, states, lambda _: None)
-        if state != "not run":
-            return state
-        if found[0].group not in by_group:
-            more = estimate(found[0].run.spec)
-            if more is None:
-                return "not run"
-            hours += more
-    return f"not run (about {rounded(hours)} GPU-h)" if hours else "undecided (no seed in common)"
+    """State of a side that is being trained or was on stand-in data, else the GPU-hours that both sides lack."""
+    sides = [protocols.get(name) for name in dict.fromkeys(side.run for side in (claim.a, claim.b) if side.run)]
+    words = [missing(found, by_group, states, lambda _: None) for found in sides]
+    told = [state for state in words if state not in ("not run", SMOKE_PASSED)]
+    if told or set(words) == {SMOKE_PASSED}:
+        return (told or words)[0]
+    lacking = [found[0].run.spec for found in sides if found and found[0].group not in by_group]
+    hours = [estimate(spec) for spec in lacking]
+    if not lacking:
+        return "undecided (no seed in common)"
+    return "not run" if None in hours else f"not run (about {rounded(sum(filter(None, hours)))} GPU-h)"

@@ -16,14 +16,13 @@ from typing import TYPE_CHECKING
 
 from tksbench.cli import CommandParser
 from tksbench.progress import working
-from tksbench.report.catalog import TEXTS, Sources, all_tables, build_figure, build_table, rendered, table_names
-from tksbench.report.groups import ReportError, candidates, recipe_files
+from tksbench.report.catalog import TEXTS, Sources, all_tables, build_table, table_names
+from tksbench.report.groups import ReportError, at_scale, candidates, check_scale, recipe_files
 
 if TYPE_CHECKING:
     import argparse
     from collections.abc import Iterator, Sequence
 
-    from tksbench.report.catalog import AnyTable
     from tksbench.report.paper import Paper
     from tksbench.runs import Ledger
 
@@ -37,6 +36,10 @@ examples:
   python -m tksbench.tables             all tables, to results/tables, or to
                                         results/local with runs of this machine
   python -m tksbench.tables table1 --format tex
+  python -m tksbench.tables table1 --ours
+                                        without the rows of cited works
+  python -m tksbench.tables table3 --scale smoke
+                                        with our numbers of that scale
   python -m tksbench.tables figures     PDF, PNG and CSV, likewise
   python -m tksbench.tables --why table1/cifar10/resnet19/tks
   python -m tksbench.tables compare tks baseline
@@ -105,7 +108,10 @@ def main(argv: list[str] | None = None) -> int:
         evidence = gather(ledger, protocols)
     if options.publish or options.only_published:
         evidence = evidence.only_published()
-    sources = Sources(paper, protocols, evidence, ledger)
+    check_scale(options.scale, protocols)
+    if options.scale and figures:
+        raise ReportError(f"--scale shows tables at one scale, no figures: leave out {figures[0]}")
+    sources = Sources(paper, at_scale(protocols, options.scale), evidence, ledger)
     for problem in dict.fromkeys((*sources.evidence.problems, *refused)):
         sys.stderr.write(f"refused: {problem}\n")
     if options.export:
@@ -123,10 +129,16 @@ def main(argv: list[str] | None = None) -> int:
         return _verify(Path(options.verify), sources)
     if options.check:
         return _check(tables, figures, options, sources)
-    built = _write_tables(tables, [name for name in options.format if name != "html"], sources)
-    _write_figures(figures, sources)
+    from tksbench.report import output
+
+    if options.scale:
+        output.print_tables([build_table(name, sources, evidence) for name in tables], sources, ours=options.ours)
+        return 0
+    texts = [name for name in options.format if name != "html"]
+    built = output.write_tables(tables, texts, sources, ours=options.ours)
+    output.write_figures(figures, sources)
     if "html" in options.format:
-        _write_page(built, sources)
+        output.write_page(built, sources)
     return FAILED if refused else 0
 
 
@@ -144,6 +156,13 @@ def _parse(words: Sequence[str]) -> argparse.Namespace:
         metavar="md,tex,html",
         help="files to write or check; html: the page of everything",
     )
+    parser.add_argument(
+        "--scale",
+        metavar="SCALE",
+        help="print the tables with our numbers of this scale alone, and write nothing; else each data set has those "
+        "of the scale closest to the paper",
+    )
+    parser.add_argument("--ours", action="store_true", help="print the paper's own rows, not those of cited works")
     parser.add_argument(
         "--check", action="store_true", help="compare tables, and figures that are there, with the records"
     )
@@ -175,6 +194,9 @@ def _parse(words: Sequence[str]) -> argparse.Namespace:
         raise ReportError("--check, --why, --publish, --pack, --verify and --export exclude each other")
     if options.names and (options.pack or options.verify or options.export):
         raise ReportError(f"--pack, --verify and --export take everything; leave out {options.names[0]}")
+    mode = next((name for name in (*modes, "only_published") if getattr(options, name)), None)
+    if options.scale is not None and (mode or "html" in options.format):
+        raise ReportError(f"--scale only prints tables: leave out {f'--{mode}' if mode else 'html'}".replace("_", "-"))
     if options.export:
         from tksbench.report.frame import check_export
 
@@ -247,73 +269,6 @@ def _verify(path: Path, sources: Sources) -> int:
         sys.stderr.write(f"differs: {line}\n")
     sys.stdout.write(f"{path}: {f'not verified, {len(differs)} found' if differs else 'verified'}\n{told}\n")
     return FAILED if differs else 0
-
-
-def _write_tables(names: Sequence[str], formats: Sequence[str], sources: Sources) -> list[AnyTable]:
-    """Write and print tables; nothing without a format. Returns them."""
-    from rich.console import Console
-
-    from tksbench.report import claims_table, costs
-    from tksbench.report.places import place
-    from tksbench.report.terminal import show
-    from tksbench.runs import write_bytes
-
-    if not names or not formats:
-        return []
-    with working("building tables"):
-        tables = [build_table(name, sources, sources.evidence) for name in names]
-    written: dict[Path, list[str]] = {}
-    for table in tables:  # all files before the first line of output, whose reader may leave early
-        files = {f"{table.name}.{suffix}": rendered(table, suffix).encode() for suffix in formats}
-        folder = place(sources.ledger.root, "tables", files, local=bool(table.stamp))
-        for name, content in files.items():
-            write_bytes(folder / name, content)
-        written.setdefault(folder, []).extend(files)
-    console = Console(highlight=False)
-    for table in tables:
-        if isinstance(table, costs.Costs):
-            costs.show(table, console)
-        elif isinstance(table, claims_table.ClaimsTable):
-            claims_table.show(table, console)
-        else:
-            show(table, console)
-    for folder, made in written.items():
-        console.print(f"written to {folder}: {', '.join(made)}", markup=False)
-    return tables
-
-
-def _write_page(built: Sequence[AnyTable], sources: Sources) -> None:
-    """Write the page; `built` are tables that need not be built again."""
-    from tksbench.report.page.write import write_page
-
-    with working("writing the page"):
-        path = write_page(sources.paper, sources.protocols, sources.evidence, sources.ledger, built)
-    sys.stdout.write(f"written to {path}\n")
-
-
-def _write_figures(names: Sequence[str], sources: Sources) -> None:
-    if not names:
-        return
-    from tksbench.report.drift import local_runs
-    from tksbench.report.figure_data import FIGURES
-    from tksbench.report.figures import describe, write_figure
-    from tksbench.report.places import place
-
-    lacking = False
-    for name in names:  # one after another, since an embedding at full scale takes a minute
-        with working(f"drawing {name}"):
-            figure = build_figure(name, sources, sources.evidence)
-            stamp = local_runs(figure, sources)
-            names_of_files = [f"{name}.{suffix}" for suffix in ("pdf", "png", "csv")]
-            # An embedding is made of the runs' features, which lie on this machine alone.
-            folder = place(sources.ledger.root, "figures", names_of_files, local=bool(stamp) or name not in FIGURES)
-            files = write_figure(figure, folder, stamp)
-        lacking |= any(panel.missing for panel in figure.panels)
-        lines = [f"{folder / files[0]}, .png, .csv", *(f"  {line}" for line in describe(figure))]
-        sys.stdout.write("\n".join(lines) + "\n")
-        sys.stdout.flush()
-    if lacking:
-        sys.stdout.write("make figures trains what is missing (make figures SCALE=paper at full scale)\n")
 
 
 def _check(names: Sequence[str], figures: Sequence[str], options: argparse.Namespace, sources: Sources) -> int:

@@ -49,6 +49,10 @@ class Evidence:
             states={group: state for group, state in sorted(self.states.items()) if group in wanted},
         )
 
+    def finished(self) -> Evidence:
+        """Without the states of unfinished runs."""
+        return replace(self, states={})
+
     def only_published(self) -> Evidence:
         """Without this machine's own: what everybody else sees."""
         return replace(self, local=(), states={})

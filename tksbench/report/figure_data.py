@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 from itertools import zip_longest
 from typing import TYPE_CHECKING, Any
 
-from tksbench.report.groups import ReportError
+from tksbench.report.groups import ReportError, real
 from tksbench.report.stats import mean_sd
 
 if TYPE_CHECKING:
@@ -57,10 +57,10 @@ class Mark:
 
 @dataclass(frozen=True)
 class Panel:
-    """One data set: all series of one scale and data source ("" where there are no records).
+    """One data set: all series of one scale ("" where there are no records).
 
     `missing` are the methods that belong here and have no records at that scale; `samples` is the size of the test
-    set, 0 without records.
+    set, 0 without records; `smoke_check` says that there are runs on stand-in data, which are not drawn.
     """
 
     title: str
@@ -70,6 +70,7 @@ class Panel:
     ticks: tuple[str, ...] = ()
     missing: tuple[str, ...] = ()
     samples: int = 0
+    smoke_check: bool = False
 
 
 @dataclass(frozen=True)
@@ -174,6 +175,7 @@ def _retrained(name: str, paper: Paper, protocols: Protocols, by_group: Groups) 
         tuple(_marks(info["stated"])),
         missing=missing,
         samples=_samples(found),
+        smoke_check=smoke_checked(wanted, protocols, by_group),
     )
     return Figure(name, info["title"], f"{_STEP_AXIS} in training and test", "line", (panel,))
 
@@ -187,20 +189,27 @@ FIGURES: dict[str, Callable[[str, Paper, Protocols, Groups], Figure]] = {
 
 
 def choose(runs: Iterable[str], protocols: Protocols, by_group: Groups) -> tuple[str, dict[str, Sequence[Record]]]:
-    """Records of several runs at one scale and data source: where most runs have some, then closest to the paper.
+    """Records of several runs at one scale: where most runs have some, then closest to the paper.
+
+    Runs on stand-in data are in no figure.
 
     Returns:
-        The scale in words ("" if there are no records at all), and records by run name.
+        The scale ("" if there are no records at all), and records by run name.
     """
     by_rank: dict[int, tuple[str, dict[str, Sequence[Record]]]] = {}
     for run in runs:
-        for candidate in protocols.get(run, ()):
+        for candidate in real(protocols.get(run, ())):
             if candidate.group in by_group:
-                words = candidate.scale + ", miniature" * (candidate.source == "miniature")
-                by_rank.setdefault(candidate.rank, (words, {}))[1][run] = by_group[candidate.group]
+                found = by_rank.setdefault(candidate.rank, (candidate.scale, {}))[1]
+                found[run] = by_group[candidate.group]
     if not by_rank:
         return "", {}
     return by_rank[min(by_rank, key=lambda rank: (-len(by_rank[rank][1]), rank))]
+
+
+def smoke_checked(runs: Iterable[str], protocols: Protocols, by_group: Groups) -> bool:
+    """Whether any of these runs passed on stand-in data."""
+    return any(one.stand_in and one.group in by_group for run in runs for one in protocols.get(run, ()))
 
 
 def _panels(
@@ -225,7 +234,9 @@ def _panels(
         series = tuple(one for one in drawn if one.x)
         if series or dataset in datasets:
             missing = _missing(names.values(), series)
-            panels.append(Panel(printed_name(dataset, paper), scale, series, missing=missing, samples=_samples(found)))
+            checked = smoke_checked(names, protocols, by_group)
+            title, samples = printed_name(dataset, paper), _samples(found)
+            panels.append(Panel(title, scale, series, missing=missing, samples=samples, smoke_check=checked))
     return tuple(panels)
 
 

@@ -1,8 +1,7 @@
 """Figure 5: t-SNE of the last LIF layer's features. The one figure that needs more than records: run directories.
 
-The embedding is that of docs/protocol.md#the-figures (BrainCog:visualization.py:27, 121): sklearn's defaults,
-perplexity 30, a fixed random state. It is computed anew each time, on one thread, since sums over several threads
-are not the same every time.
+The embedding is that of paper.md 7 (visualization.py:27,121): sklearn's defaults, perplexity 30, a fixed random state.
+It is computed anew each time, on one thread, since sums over several threads are not the same every time.
 """
 
 from __future__ import annotations
@@ -13,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from tksbench.report.figure_data import METHODS, choose, class_names, printed_name
+from tksbench.report.figure_data import METHODS, choose, class_names, printed_name, smoke_checked
 from tksbench.runs import sha256_file
 from tksbench.runs.arrays import read_arrays
 
@@ -52,13 +51,14 @@ class Cloud:
     Attributes:
         dataset: As the paper prints it; clouds of one data set stand in one row.
         method: As the paper prints it.
-        scale: Scale and data source in words, "" where there are no records.
+        scale: Of the run, "" where there are no records.
         seed: Of the run that is shown; None if none is.
         top1: Test accuracy in percent of the embedded network, that of the last epoch.
         points: [N, 2], coordinates without a meaning of their own.
         labels: Class of each point, [N].
         names: Name of each class, empty for data sets of many.
         note: What stands in the panel instead of points.
+        smoke_check: Whether the run passed on stand-in data, which is not drawn.
     """
 
     dataset: str
@@ -70,6 +70,7 @@ class Cloud:
     labels: tuple[int, ...] = ()
     names: tuple[str, ...] = ()
     note: str = ""
+    smoke_check: bool = False
 
     @property
     def title(self) -> str:
@@ -94,7 +95,7 @@ class Scatter:
 def build_scatter(name: str, paper: Paper, protocols: Protocols, by_group: Groups, ledger: Ledger) -> Scatter:
     """Embed the features of the runs that results/paper.yaml lists for a figure.
 
-    Panels of one data set are of one scale and data source: that with features of most methods, then closest to the
+    Panels of one data set are of one scale: that with features of most methods, then closest to the
     paper. Of several seeds the first with features is shown.
 
     Args:
@@ -113,7 +114,8 @@ def build_scatter(name: str, paper: Paper, protocols: Protocols, by_group: Group
     for dataset, runs in rows.items():
         scale, found = choose(runs, protocols, shown)
         for run in runs:
-            panel = Cloud(printed_name(dataset, paper), METHODS[run.rsplit("/", 1)[-1]], scale)
+            checked = smoke_checked([run], protocols, by_group)
+            panel = Cloud(printed_name(dataset, paper), METHODS[run.rsplit("/", 1)[-1]], scale, smoke_check=checked)
             if run in found:
                 panels.append(_embedded(replace(panel, names=class_names(dataset)), found[run][0], ledger))
             else:

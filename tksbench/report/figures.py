@@ -135,7 +135,8 @@ def describe(figure: Figure | Scatter) -> Iterator[str]:
     for panel in figure.panels:
         note = getattr(panel, "note", "")
         if not panel.scale:
-            yield f"{panel.title}: no records yet"
+            passed = "; smoke check passed (stand-in data, not drawn)" * panel.smoke_check
+            yield f"{panel.title}: no records yet{passed}"
         elif note:
             yield f"{panel.title}: {panel.scale}; {' '.join(note.split())}"
         else:

@@ -24,7 +24,7 @@ class Candidate:
     Attributes:
         group: Hash of the spec without its seed.
         scale: The recipe's scale.
-        source: "real" data or the "miniature".
+        source: "real" data or the "miniature", which people know as stand-in data.
         run: The first seed's run.
         rank: Position when candidates of one name compete; the smallest with records is shown.
     """
@@ -34,6 +34,16 @@ class Candidate:
     source: str
     run: Run
     rank: int
+
+    @property
+    def stand_in(self) -> bool:
+        """Whether the data are not the data set's own: its numbers stand in no table, claim or figure of the paper."""
+        return self.source == "miniature"
+
+    @property
+    def words(self) -> str:
+        """Scale and, if they are not the data set's own, data: for people."""
+        return self.scale + ", stand-in data" * self.stand_in
 
 
 def recipe_files() -> list[Path]:
@@ -67,6 +77,16 @@ def candidates(recipes: Iterable[Path]) -> dict[str, list[Candidate]]:
                 for run in expand(recipe, scale, seeds=1, has_real=has_real):
                     _add(found.setdefault(run.name, {}), run)
     return {name: sorted(by_scale.values(), key=lambda c: (c.rank, c.scale)) for name, by_scale in found.items()}
+
+
+def real(protocols: Iterable[Candidate]) -> list[Candidate]:
+    """Those on the data set itself: what alone may be held against the paper."""
+    return [candidate for candidate in protocols if not candidate.stand_in]
+
+
+def at_scale(protocols: Mapping[str, Sequence[Candidate]], scale: str | None) -> dict[str, list[Candidate]]:
+    """Those of one scale, under all names; all of them for None."""
+    return {name: [one for one in found if scale in (None, one.scale)] for name, found in protocols.items()}
 
 
 def check_scale(scale: str | None, protocols: Mapping[str, Sequence[Candidate]]) -> None:

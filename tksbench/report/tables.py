@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from tksbench.report import origins
-from tksbench.report.cells import build_cell, corrected, group_records
-from tksbench.report.groups import ReportError
+from tksbench.report.cells import SMOKE_CHECK, build_cell, corrected, group_records
+from tksbench.report.groups import ReportError, real
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from tksbench.report.groups import Candidate
     from tksbench.report.paper import Paper, Row
     from tksbench.report.stats import Interval
+    from tksbench.runs.record import Record
 
 NONE = "–"
 METRICS = {"top1": "top-1 (%)", "top5": "top-5 (%)", "aurc": "AURC (×10⁻³)"}
@@ -46,6 +47,11 @@ class Line:
     less_is_better: bool = False
     mark: str = ""
 
+    @property
+    def is_cited(self) -> bool:
+        """Whether the row is of a work that the paper cites."""
+        return self.verdict == "cited"
+
 
 @dataclass(frozen=True)
 class Table:
@@ -60,6 +66,7 @@ class Table:
         stamp: What unpublished evidence went in (`Evidence.stamp`).
         cells: What each line says in words, as numbers.
         cited: The works that lines cite.
+        cited_notes: Those of the footnotes that speak to rows of cited works.
     """
 
     name: str
@@ -70,12 +77,23 @@ class Table:
     stamp: str
     cells: tuple[Cell, ...] = ()
     cited: str = ""
+    cited_notes: tuple[str, ...] = ()
+
+    def ours(self) -> Table:
+        """Without the rows of cited works, and what is said of them."""
+        lines = tuple(line for line in self.lines if not line.is_cited)
+        notes = tuple(note for note in self.notes if note not in self.cited_notes)
+        cells = tuple(cell for cell in self.cells if cell.row.cell)
+        return replace(self, lines=lines, notes=notes, cells=cells, cited="", cited_notes=())
 
 
 def build_table(
     name: str, paper: Paper, protocols: Mapping[str, Sequence[Candidate]], evidence: Evidence, estimate: Estimate
 ) -> Table:
     """Put the paper's rows and ours side by side.
+
+    Our numbers for one data set are all of one scale (`common_scales`), so that what stands side by side can be
+    compared. To show another scale, hand over the protocols of that scale alone (`groups.at_scale`).
 
     Args:
         name: Name of the table.
@@ -95,7 +113,11 @@ def build_table(
     groups = {candidate.group for row in rows for candidate in protocols.get(row.run or "", ())}
     mine = evidence.of_groups(groups)
     by_group = group_records((*mine.published, *mine.local))
-    found = [build_cell(row, protocols.get(row.run or "", ()), by_group, mine.states, estimate) for row in rows]
+    scales = common_scales(rows, protocols, by_group)
+    found = [
+        build_cell(row, protocols.get(row.run or ""), by_group, mine.states, estimate, scales.get(row.dataset))
+        for row in rows
+    ]
     cells = corrected(found)
     lines = tuple(_line(cell, paper, mark) for cell, mark in zip(cells, origins.marks(rows), strict=True))
     metrics = {row.metric for row in rows}
@@ -108,7 +130,25 @@ def build_table(
         stamp=mine.stamp(),
         cells=tuple(cells),
         cited=origins.bibliography(rows, paper.references),
+        cited_notes=tuple(origins.footnotes(rows)),
     )
+
+
+def common_scales(
+    rows: Sequence[Row], protocols: Mapping[str, Sequence[Candidate]], by_group: Mapping[str, Sequence[Record]]
+) -> dict[str, str]:
+    """The scale at which each data set's rows are shown.
+
+    It is the one closest to the paper at which one of the paper's own rows has runs on the data set itself. Methods
+    from outside are shown beside these, and so at their scale; they decide only where the paper's rows have no runs.
+    """
+    best: dict[str, tuple[bool, int, str]] = {}
+    for row in rows:
+        trained = (one for one in real(protocols.get(row.run or "", ())) if one.group in by_group)
+        for candidate in trained:
+            found = (row.value is None, candidate.rank, candidate.scale)
+            best[row.dataset] = min(best.get(row.dataset, found), found)
+    return {dataset: scale for dataset, (_, _, scale) in best.items()}
 
 
 def _line(cell: Cell, paper: Paper, mark: str) -> Line:
@@ -123,7 +163,7 @@ def _line(cell: Cell, paper: Paper, mark: str) -> Line:
         best=_mean_sd(ours.best) if ours else NONE,
         last=_mean_sd(ours.last) if ours else NONE,
         n=str(len(ours.records)) if ours else NONE,
-        scale=_scale(ours) if ours else "",
+        scale=ours.candidate.scale if ours else "",
         run_interval=_interval(ours.prediction if ours else None),
         test_interval=_interval(ours.test if ours else None),
         verdict=cell.verdict,
@@ -162,19 +202,20 @@ _SCALE_NOTES = {
     "smoke": "smoke: narrow network, small images, very few epochs, a small part of the data, a weaker teacher; batch "
     "size and learning rates to match",
 }
+_SMOKE_NOTE = (
+    "Smoke check: the run was trained and evaluated on stand-in data, since the data set is not on this machine. It "
+    "shows that everything works; its numbers stand under a heading of their own (tables smoke-checks)."
+)
+_OTHER_SCALE_NOTE = "Our numbers for one data set are of one scale; tables --scale SCALE shows those of another."
 
 
 def _optimism(ours: Sequence[Ours]) -> str:
     """What picking the best epoch gains: protocols do not mix here either, and a run counts once."""
     gains: dict[str, dict[str, float]] = {}
     for one in ours:
-        gains.setdefault(_scale(one), {})[one.candidate.group] = one.optimism
+        gains.setdefault(one.candidate.scale, {})[one.candidate.group] = one.optimism
     told = ", ".join(f"{sum(of.values()) / len(of):.2f} at scale {scale}" for scale, of in gains.items())
     return f"Picking the best epoch gains about so many points of top-1: {told} (split-half, mean of the cells)."
-
-
-def _scale(ours: Ours) -> str:
-    return f"{ours.candidate.scale}{', miniature' * (ours.candidate.source == 'miniature')}"
 
 
 def _notes(cells: Sequence[Cell], evidence: Evidence) -> list[str]:
@@ -195,10 +236,10 @@ def _notes(cells: Sequence[Cell], evidence: Evidence) -> list[str]:
     told = [text for scale, text in _SCALE_NOTES.items() if scale in scales]
     if told:
         notes.append("Scale " + "; ".join(told) + ".")
-    if any(one.candidate.source == "miniature" for one in ours):
-        notes.append(
-            "Miniature: a small stand-in data set in the original's file format; it says nothing about the original."
-        )
+    if any(SMOKE_CHECK in cell.verdict for cell in cells):
+        notes.append(_SMOKE_NOTE)
+    if any("(but at " in cell.verdict for cell in cells):
+        notes.append(_OTHER_SCALE_NOTE)
     if any(row.star for row in rows):
         notes.append(
             "*: the paper never defines its asterisk; read here as strong augmentation, which fits its numbers."
@@ -206,6 +247,8 @@ def _notes(cells: Sequence[Cell], evidence: Evidence) -> list[str]:
     notes += origins.footnotes(rows)
     if any(row.value is None for row in rows):
         notes.append("(+): not in the paper: a method from outside, on the protocol of the rows above it.")
-    if evidence.local:
-        notes.append(f"Includes {len(evidence.local)} finished run(s) of this machine that are not published.")
+    shown = {record.id for one in ours for record in one.records}
+    here = sum(record.id in shown for record in evidence.local)
+    if here:
+        notes.append(f"Includes {here} finished run(s) of this machine that are not published.")
     return notes

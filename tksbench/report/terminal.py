@@ -28,26 +28,35 @@ _COLOURS = {  # told apart by the word as well; blue and orange rather than gree
     "running": "yellow",
     "cited": "dim",
     "not": "dim",
+    "smoke": "dim",
 }
 
 
-def show(table: Table, console: Console) -> None:
-    """Print a table, grouped by data set, with its footnotes."""
+def show(table: Table, console: Console, *, ours: bool = False) -> None:
+    """Print a table, grouped by data set, with its footnotes; the paper's own rows go before those it cites.
+
+    Args:
+        table: From `tables.build_table`.
+        console: Where to.
+        ours: Leave out the rows of cited works.
+    """
+    table = table.ours() if ours else table
     wide = console.width >= WIDE
     names = [name for name in (COLUMNS if wide else _NARROW_COLUMNS) if name != "dataset"]
     names = [name for name in names if name != "metric" or not table.metric]
     marked = any(line.mark for line in table.lines)
-    grid = Grid(box=box.SIMPLE_HEAD, padding=(0, int(wide), 0, 0), pad_edge=False)
+    grid = Grid(box=box.SIMPLE_HEAD, padding=(0, int(wide), 0, 0), pad_edge=False, show_edge=False)
     for name in names:
         keep = name in RIGHT or name in ("method", "architecture")
         grid.add_column(COLUMNS[name], justify="right" if name in RIGHT else "left", no_wrap=keep)
     for dataset, lines in itertools.groupby(table.lines, key=lambda line: line.dataset):
         grid.add_section()
         grid.add_row(Text(dataset, style="bold"))
-        for line in lines:
-            grid.add_row(*(_cell(line, name, marked) for name in names))
+        for line in sorted(lines, key=lambda line: line.is_cited):
+            grid.add_row(*(_cell(line, name, marked, wide) for name in names))
     console.print(Text(table.title + (f": {table.metric}" if table.metric else ""), style="bold"))
     console.print(grid)
+    console.print()
     for note in table.notes:
         if wide or not note.startswith(INTERVAL_NOTE):
             console.print(Text(note, style="dim"))
@@ -59,8 +68,10 @@ def show(table: Table, console: Console) -> None:
     console.print()
 
 
-def _cell(line: Line, name: str, marked: bool) -> Text:
+def _cell(line: Line, name: str, marked: bool, wide: bool) -> Text:
     text = str(getattr(line, name))
+    if name == "best" and not wide:  # the verdict's words need the room
+        text = text.replace(" ± ", "±")
     if name == "paper" and marked:  # a column of its own for the marks keeps the numbers below each other
         text = f"{text} {line.mark or ' '}"
     return Text(text, style=colour_of(text, less_is_better=line.less_is_better) if name == "verdict" else "")

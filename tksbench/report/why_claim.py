@@ -10,6 +10,7 @@ import numpy as np
 from tksbench.launch.cost import estimate_gpu_hours
 from tksbench.report.claims import claims
 from tksbench.report.claims_table import numbers
+from tksbench.report.groups import real
 from tksbench.report.metrics import correct, mean_logits
 from tksbench.report.stats import mcnemar_exact
 from tksbench.runs import sha256_file
@@ -51,7 +52,7 @@ def why_claim(
     lines.append("")
     seeds = result.best.seeds if result.best else ()
     for run in dict.fromkeys(side.run for side in (claim.a, claim.b) if side.run):
-        at = [one for one in protocols.get(run, ()) if (one.scale, one.source) == (result.scale, result.source)]
+        at = [one for one in real(protocols.get(run, ())) if one.scale == result.scale]
         at = at or list(protocols.get(run, ()))[:1]
         more = max(seeds, default=0) - at[0].run.first_seed + 1 if at else 0
         lines += [rerun_command(one.run) + f" --seeds {more}" * (more > 1) for one in at[:1]]

@@ -1,7 +1,4 @@
-"""VGG-SNN for event frames: no dropout, PyTorch's default initialisation.
-
-Source: docs/protocol.md#vgg-snn; BrainCog:vgg_snn.py:141-201.
-"""
+"""VGG-SNN for event frames (paper.md 4.4; vgg_snn.py:141-201): no dropout, PyTorch's default initialisation."""
 
 from __future__ import annotations
 

@@ -1,7 +1,4 @@
-"""Accuracy on recordings framed anew into fewer bins: the second protocol of figure 3(a).
-
-Both are described in docs/protocol.md#the-figures.
-"""
+"""Accuracy on recordings framed anew into fewer bins: the second protocol of figure 3(a) (paper.md 7)."""
 
 from __future__ import annotations
 

@@ -7,10 +7,11 @@ from collections import Counter
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from tksbench.report import costs
+from tksbench.report import smoke_checks
 from tksbench.report.cells import group_records
 from tksbench.report.claims_table import MARK_NOTES, headline
 from tksbench.report.figure_data import FIGURES, build_figure
+from tksbench.report.groups import real
 from tksbench.report.markup import footnotes
 from tksbench.report.page.charts import Bars, bars, bars_axis
 from tksbench.report.page.figures import Figure, lay_out
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
     from tksbench.report.claims import ClaimResult
     from tksbench.report.evidence import Evidence
     from tksbench.report.groups import Candidate
+    from tksbench.report.listing import Listing
     from tksbench.report.paper import Paper
     from tksbench.report.tables import Line as TableLine
     from tksbench.report.tables import Table
@@ -39,6 +41,7 @@ KINDS = (
     "running",
     "interrupted",
     "failed",
+    "smoke check",
     "not run",
     "cited",
 )
@@ -99,7 +102,7 @@ class Summary(NamedTuple):
         own: The paper's own numbers, cells of all tables.
         counts: Cells of each kind of verdict, those with any.
         better: Cells whose number is off the paper's on the good side; `worse`: on the other.
-        runs: Finished runs that a recipe names.
+        runs: Finished runs that a recipe names, without those on stand-in data.
         protocols: Under how many protocols.
         scales: Finished runs of each scale.
         hours: Time of their training steps; `gpu_hours` with tests and checkpoints.
@@ -127,7 +130,11 @@ class Summary(NamedTuple):
 
 @dataclass(frozen=True)
 class Page:
-    """All of the page; `trained` and `untrained` are runs behind cells, `further` others with records."""
+    """All of the page.
+
+    `trained` and `untrained` are runs behind cells, `further` others with records; `smoke` are runs on stand-in data,
+    which stand nowhere else.
+    """
 
     paper: Mapping[str, Any]
     summary: Summary
@@ -138,6 +145,8 @@ class Page:
     trained: tuple[Told, ...]
     further: tuple[Told, ...]
     untrained: tuple[Told, ...]
+    smoke: tuple[Told, ...]
+    smoke_notes: Sequence[str]
     cost_headers: Sequence[str]
     cost_rows: Sequence[Sequence[str]]
     cost_notes: Sequence[str]
@@ -151,7 +160,7 @@ def build_page(
     ledger: Ledger,
     tables: Sequence[Table],
     claims: Sequence[ClaimResult],
-    inference: costs.Costs,
+    inference: Listing,
     estimate: Estimate,
 ) -> Page:
     """Gather the page.
@@ -168,24 +177,35 @@ def build_page(
     """
     by_group = group_records((*evidence.published, *evidence.local))
     wanted = dict.fromkeys(row.run for row in paper.own_rows() if row.run and row.run in protocols)
-    shown = [*wanted, *(run for run in protocols if run not in wanted and _has_records(protocols[run], by_group))]
+    own = {run: real(found) or list(found) for run, found in protocols.items()}
+    shown = [*wanted, *(run for run in own if run not in wanted and _has_records(own[run], by_group))]
+    checks = {run: [one for one in found if one.stand_in] for run, found in protocols.items()}
+    checked = [run for run, found in checks.items() if _has_records(found, by_group)]
+    anchors = _anchors([*shown, *(f"smoke check {run}" for run in checked)])
     told = {
-        run: tell(anchor, protocols[run], by_group, evidence.states, estimate, ledger)
-        for run, anchor in zip(shown, _anchors(shown), strict=True)
+        run: tell(anchor, own[run], by_group, evidence.states, estimate, ledger)
+        for run, anchor in zip(shown, anchors, strict=False)
     }
+    smoke = {
+        run: tell(anchor, checks[run], by_group, evidence.states, estimate, ledger)
+        for run, anchor in zip(checked, anchors[len(shown) :], strict=True)
+    }
+    behind = told | {run: one for run, one in smoke.items() if not (run in told and told[run].count)}
     return Page(
         paper=paper.paper,
         summary=_summary(tables, protocols, evidence, wanted, by_group, estimate),
         claims=tuple(map(_claim, claims)),
         claim_notes=MARK_NOTES,
-        sheets=tuple(_sheet(table, told) for table in tables),
+        sheets=tuple(_sheet(table, behind) for table in tables),
         figures=tuple(
             lay_out(build_figure(name, paper, protocols, by_group)) for name in FIGURES if name in paper.figures
         ),
         trained=tuple(told[run] for run in wanted if told[run].count),
         further=tuple(one for run, one in told.items() if run not in wanted),
         untrained=tuple(one for one in told.values() if not one.count),
-        cost_headers=costs.HEADERS,
+        smoke=tuple(smoke.values()),
+        smoke_notes=smoke_checks.NOTES,
+        cost_headers=inference.headers,
         cost_rows=inference.rows,
         cost_notes=inference.notes,
         problems=tuple(problem.replace(f"{ledger.root}/", "") for problem in evidence.problems),
@@ -228,7 +248,7 @@ def _summary(
     counts = Counter(kind_of(cell.verdict) for cell in cells)
     off = [cell for cell in cells if cell.verdict in ("above", "below")]
     better = sum((cell.verdict == "above") != (cell.row.metric == "aurc") for cell in off)
-    known = {one.group for found in protocols.values() for one in found}
+    known = {one.group for found in protocols.values() for one in real(found)}
     records = [record for group in by_group if group in known for record in by_group[group]]
     best = {run: protocols[run][0] for run in wanted}
     missing = [one for one in best.values() if one.scale != "paper" or one.group not in by_group]

@@ -115,25 +115,20 @@ def tell(
     return Told(
         anchor=anchor,
         name=shown.run.name,
-        scale=scale_words(shown),
+        scale=shown.words,
         state=states.get(shown.group, ""),
         count=len(records),
         took=_took(sum(record.cost.hours for record in records), sum(record.cost.gpu_hours for record in records)),
         command=rerun_command(shown.run),
         cost=None if records else estimate(shown.run.spec),
         seeds=tuple(_seed(record, ledger) for record in told),
-        others=tuple((scale_words(one), len(by_group[one.group])) for one in trained[1:]),
+        others=tuple((one.words, len(by_group[one.group])) for one in trained[1:]),
         accuracy=_accuracy(told[:MOST_DRAWN]) if told else None,
         loss=_loss(told[:MOST_DRAWN]) if told else None,
         facts=tuple(_facts(told)) if told else (),
         spec=tuple(_flat(shown.run.spec.model_dump(mode="json", exclude={"seed"}))),
         group=shown.group,
     )
-
-
-def scale_words(candidate: Candidate) -> str:
-    """A protocol's scale, and that its data are a miniature if they are."""
-    return candidate.scale + ", miniature" * (candidate.source == "miniature")
 
 
 def _seed(record: Record, ledger: Ledger) -> Seed:

@@ -58,7 +58,7 @@ def as_lists(events: Events) -> tuple[list[int], ...]:
 
 
 def test_aedat2_takes_the_published_orientation(tmp_path: Path) -> None:
-    # paper.md 5.3: x = 127 - bits 8..14, y = 127 - bits 1..7, p = 1 - bit 0
+    # docs/protocol.md#dvs-cifar10: x = 127 - bits 8..14, y = 127 - bits 1..7, p = 1 - bit 0
     path = aedat2(tmp_path / "a.aedat", (3 << 8 | 5 << 1 | 1, 10), (0, 2**32 - 1))
     assert as_lists(read_aedat2(path)) == ([124, 127], [122, 127], [10, 2**32 - 1], [0, 1])
 

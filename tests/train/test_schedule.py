@@ -1,4 +1,4 @@
-"""The learning rate's golden values (paper.md 6), and orders that are functions of seed and epoch."""
+"""The learning rate's golden values (docs/protocol.md#training), and orders that are functions of seed and epoch."""
 
 from __future__ import annotations
 

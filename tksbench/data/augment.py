@@ -1,4 +1,4 @@
-"""The paper's image transforms (paper.md 5.1, 5.2, 5.5).
+"""The paper's image transforms (docs/protocol.md#the-data).
 
 timm and torchvision do the work on single images. What has to be fast is done here: crop, flip and normalisation on
 whole uint8 batches, and those of RandAugment's operations that treat each level alike by tables. The tests compare all
@@ -33,8 +33,9 @@ CIFAR10_MEAN, CIFAR10_STD = (0.4914, 0.4822, 0.4465), (0.2023, 0.1994, 0.2010)
 def cifar_normalisation(train: bool, norm: str) -> tuple[tuple[float, ...], tuple[float, ...]]:
     """Mean and standard deviation for CIFAR-10 and CIFAR-100.
 
-    "official": the authors' loader trains with ImageNet's constants and tests with CIFAR-10's (paper.md 5.1).
-    "consistent": CIFAR-10's constants for both, which removes the mismatch and changes nothing else.
+    "official": the authors' loader trains with ImageNet's constants and tests with CIFAR-10's
+    (docs/protocol.md#cifar-10-and-cifar-100). "consistent": CIFAR-10's constants for both, which removes the
+    mismatch and changes nothing else.
     """
     return (IMAGENET_MEAN, IMAGENET_STD) if train and norm == "official" else (CIFAR10_MEAN, CIFAR10_STD)
 
@@ -93,7 +94,7 @@ def rand_augment(size: int) -> Callable[[Image.Image], Image.Image]:
     """The RandAugment of the strong recipe: two of 15 operations, each with probability 0.5, magnitude N(9, 0.5).
 
     Bicubic where an operation interpolates, ImageNet's mean colour where it uncovers (timm's own settings for
-    "rand-m9-mstd0.5-inc1"; paper.md 5.1).
+    "rand-m9-mstd0.5-inc1"; docs/protocol.md#cifar-10-and-cifar-100).
     """
     hparams = {
         "translate_const": int(size * 0.45),
@@ -172,7 +173,7 @@ def random_erasing() -> RandomErasing:
 
 
 def imagenet_transform(train: bool, size: int) -> ImageTransform:
-    """ImageNet's transform by timm (paper.md 5.2), up to the normalisation: to uint8 [3, size, size].
+    """ImageNet's transform by timm (docs/protocol.md#imagenet), up to the normalisation: to uint8 [3, size, size].
 
     Training: random resized crop (scale 0.08-1, ratio 3/4-4/3, bilinear or bicubic at random), flip, colour
     jitter 0.4. Test: bicubic resize of the short side to size/0.875, centre crop. No auto-augment or erasing.
@@ -187,9 +188,9 @@ def imagenet_transform(train: bool, size: int) -> ImageTransform:
 
 
 def finegrained_transform(train: bool, size: int) -> ImageTransform:
-    """Transform of the fine-grained sets by torchvision (paper.md 5.5), up to the normalisation: to uint8.
+    """Transform of the fine-grained sets by torchvision, up to the normalisation: to uint8.
 
-    Full images, no boxes, no auto-augment.
+    Full images, no boxes, no auto-augment (docs/protocol.md#fine-grained-sets).
 
     Training: RandomResizedCrop and flip. Test: resize of the short side to size/0.875, centre crop.
     """

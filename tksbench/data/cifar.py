@@ -1,4 +1,4 @@
-"""CIFAR-10 and CIFAR-100 from the original pickle files (Krizhevsky 2009; paper.md 5.1)."""
+"""CIFAR-10 and CIFAR-100 from the original pickle files (Krizhevsky 2009; docs/protocol.md#cifar-10-and-cifar-100)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Augmentation of event frames, as the authors train on them (paper.md 5.3)."""
+"""Augmentation of event frames, as the authors train on them (docs/protocol.md#dvs-cifar10)."""
 
 from __future__ import annotations
 
@@ -18,8 +18,9 @@ def draw(count: int, generator: torch.Generator) -> torch.Tensor:
 def augment_frames(frames: torch.Tensor, uniforms: torch.Tensor) -> torch.Tensor:
     """Crop (padding 4), flip (probability 1/2) and rotate (+-15 degrees, nearest pixel, filled with 0).
 
-    Each recording has one crop, flip and rotation for all its frames and both polarities (Brain-Cog
-    datasets.py:655-673). The three are composed into one table of source pixels, so that the frames are read once.
+    Each recording has one crop, flip and rotation for all its frames and both polarities
+    (BrainCog:datasets.py:655-673). The three are composed into one table of source pixels, so that the frames are
+    read once.
 
     Args:
         frames: [B, T, 2, S, S].

@@ -1,6 +1,6 @@
 """The event data sets DVS-CIFAR10, N-Caltech101 and N-MNIST: recordings on disk to frames for the trainer.
 
-Layouts under the data root (paper.md 5.3, 5.4): `CIFAR10DVS/<class>/cifar10_<class>_<n>.aedat`,
+Layouts under the data root: `CIFAR10DVS/<class>/cifar10_<class>_<n>.aedat`,
 `Caltech101/<class>/image_<nnnn>.bin`, `n_mnist/{Train,Test}/<digit>/<nnnnn>.bin`.
 """
 
@@ -98,7 +98,10 @@ class FrameMaker:
 
 
 def resize(counts: NDArray[Any], size: int) -> NDArray[np.float32]:
-    """Resize frames [T, 2, H, W] to [T, 2, size, size]: bilinear, corners aligned, no antialiasing (paper.md 5.3)."""
+    """Resize frames [T, 2, H, W] to [T, 2, size, size]: bilinear, corners aligned, no antialiasing.
+
+    Source: docs/protocol.md#dvs-cifar10.
+    """
     import torch
 
     frames = torch.from_numpy(counts.astype(np.float32))
@@ -329,7 +332,7 @@ def _listing_status(name: str, folder: Path) -> FileStatus:
 
 
 def _classes(name: str, listing: Listing) -> list[str]:
-    """Class names in the order of their labels: ASCII order (paper.md 5.4)."""
+    """Class names in the order of their labels: ASCII order (docs/protocol.md#n-caltech101)."""
     if name == "nmnist":
         return [str(digit) for digit in range(10)]
     return sorted({_class_of(recording) for recording in (*listing.train, *listing.test)})

@@ -78,7 +78,9 @@ def parse_manifest(text: str) -> tuple[Listing, str]:
 
 
 def split_by_rule(names: Iterable[str]) -> Listing:
-    """Split each class: the first round(0.9 n) recordings in natural order train, the others test (paper.md 5.4).
+    """Split each class: the first round(0.9 n) recordings in natural order train, the others test.
+
+    Source: docs/protocol.md#n-caltech101.
 
     Args:
         names: Paths "class/file".

@@ -1,7 +1,7 @@
 """Readers of event recordings in their published formats: AEDAT-2.0, AEDAT 4 and ATIS .bin.
 
 NumPy alone: recordings are read and framed long before a training process imports torch.
-The formats and the orientation are those of paper.md 5.3 and 5.4 (CIFAR10-DVS, N-Caltech101, N-MNIST).
+The formats and the orientation are those of CIFAR10-DVS (docs/protocol.md#dvs-cifar10), N-Caltech101 and N-MNIST.
 """
 
 from __future__ import annotations
@@ -54,7 +54,7 @@ def read_aedat2(path: str | os.PathLike[str], *, repair: bool = False) -> Events
 
     After '#' header lines come big-endian uint32 pairs (address, timestamp in us). The address holds polarity
     in bit 0, a coordinate in bits 1-7 and one in bits 8-14; the published orientation is x = 127 - bits 8-14,
-    y = 127 - bits 1-7, p = 1 - bit 0 (paper.md 5.3; SpikingJelly cifar10_dvs.py:132-143).
+    y = 127 - bits 1-7, p = 1 - bit 0 (SpikingJelly:cifar10_dvs.py:132-143).
 
     Args:
         path: The .aedat file.
@@ -95,7 +95,7 @@ def read_atis(
     """Read an ATIS .bin recording, as N-Caltech101 and N-MNIST are published.
 
     An event is five bytes: x, y, then polarity in bit 7 of the third byte and a big-endian timestamp in us in
-    the remaining 23 bits (paper.md 5.4).
+    the remaining 23 bits (docs/protocol.md#n-caltech101).
 
     Args:
         path: The .bin file.

@@ -1,4 +1,7 @@
-"""CUB-200-2011, Stanford Dogs and Stanford Cars from their official layouts and lists (paper.md 5.5)."""
+"""CUB-200-2011, Stanford Dogs and Stanford Cars from their official layouts and lists.
+
+The protocol of these sets: docs/protocol.md#fine-grained-sets.
+"""
 
 from __future__ import annotations
 

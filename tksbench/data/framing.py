@@ -1,4 +1,4 @@
-"""Events of a recording and their framing into counts per time step (paper.md 5.3). NumPy alone."""
+"""Events of a recording and their framing into counts per time step (docs/protocol.md#dvs-cifar10). NumPy alone."""
 
 from __future__ import annotations
 
@@ -64,7 +64,10 @@ class Events:
         return len(self.t)
 
     def to_corner(self) -> Events:
-        """Move the events so that their bounding box begins at (0, 0), as N-Caltech101 is read (paper.md 5.4)."""
+        """Move the events so that their bounding box begins at (0, 0).
+
+        N-Caltech101 is read so (docs/protocol.md#n-caltech101).
+        """
         return Events(self.x - self.x.min(), self.y - self.y.min(), self.t, self.p)
 
 
@@ -75,7 +78,7 @@ def to_frames(
 
     by="time" cuts the recording into T bins of (t_last - t_first) // T us from t_first and drops what comes
     after the last; by="count" gives each bin N // T events and drops the rest. Both equal tonic's `ToFrame` with
-    `n_time_bins=T` and `n_event_bins=T` (tonic slicers.py, paper.md 5.3).
+    `n_time_bins=T` and `n_event_bins=T` (tonic:slicers.py; docs/protocol.md#dvs-cifar10).
 
     Args:
         events: Events in order of time.

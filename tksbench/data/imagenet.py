@@ -1,4 +1,7 @@
-"""ImageNet-1k (ILSVRC2012) from its synset folders or tars, in the order of timm's folder reader (paper.md 5.2)."""
+"""ImageNet-1k (ILSVRC2012) from its synset folders or tars, in the order of timm's folder reader.
+
+Its protocol: docs/protocol.md#imagenet.
+"""
 
 from __future__ import annotations
 

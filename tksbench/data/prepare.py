@@ -12,7 +12,7 @@ from tksbench.data.registry import FileStatus, info, reader
 if TYPE_CHECKING:
     from pathlib import Path
 
-# MD5 of the class archives of CIFAR10-DVS (paper.md 5.3; SpikingJelly cifar10_dvs.py:266-318).
+# MD5 of the class archives of CIFAR10-DVS (SpikingJelly:cifar10_dvs.py:266-318).
 _DVS_MD5 = {
     "airplane": "0afd5c4bf9ae06af762a77b180354fdd",
     "automobile": "8438dfeba3bc970c94962d995b1b9bdd",
@@ -27,7 +27,7 @@ _DVS_MD5 = {
 }
 _NCALTECH_MD5 = "66201824eabb0239c7ab992480b50ba3"
 
-# Published checksums: torchvision.datasets (CIFAR, older StanfordCars), BrainCog CUB2002011.py:27, tonic nmnist.py.
+# Published checksums: torchvision.datasets (CIFAR, older StanfordCars), BrainCog:CUB2002011.py:27, tonic:nmnist.py.
 ARCHIVES: dict[str, tuple[Archive, ...]] = {
     "cifar10": (
         Archive(

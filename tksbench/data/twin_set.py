@@ -100,7 +100,7 @@ def read_about(home: Path) -> dict[str, int]:
 
 
 def check_twin(home: Path, sample: int = 100) -> list[Check]:
-    """Compare recordings of a twin with what is known of the real ones (docs/data.md, Twin of DVS-CIFAR10).
+    """Compare recordings of a twin with what is known of the real ones.
 
     Args:
         home: The folder that `make_twin` returned.

@@ -70,6 +70,7 @@ def main(argv: list[str] | None = None) -> int:
         return _status(ledger, options) if options.status else _cancel(ledger, options)
     with working("reading recipes"):
         from tksbench.data.registry import data_root
+        from tksbench.launch.pace import with_pace
         from tksbench.launch.past import past_costs
         from tksbench.launch.plan import collect_runs, make_plan
 
@@ -78,7 +79,8 @@ def main(argv: list[str] | None = None) -> int:
         runs = collect_runs(options.recipes, scale, options.seeds, options.overrides, options.only)
     data_root()  # a folder that does not exist is told here, not by every job
     with working("reading records"):
-        past = past_costs(ledger)
+        heads = ledger.all_finished()
+        past = past_costs(ledger, heads)
     trained_here = profile is None or profile.python is None
     if options.probe:
         from tksbench.launch.probe import probe
@@ -86,6 +88,7 @@ def main(argv: list[str] | None = None) -> int:
         say = functools.partial(print, file=sys.stderr, flush=True)
         past = probe(make_plan(runs, ledger, past=past, trained_here=trained_here), past, say)
     with working("reading how the runs stand"):
+        past = with_pace(past, runs, heads)
         items = make_plan(runs, ledger, budget=options.budget, past=past, trained_here=trained_here)
     if profile is not None:
         from tksbench.launch.cluster import add_queue

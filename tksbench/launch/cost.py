@@ -58,14 +58,14 @@ def estimate_gpu_hours(spec: RunSpec) -> float | None:
     optim, T, width = spec.optim, spec.model.T, spec.model.width
     area = ((spec.data.image_size or data.size) / network.pixels) ** 2
     macs, neurons = network.macs * width**2 * area, network.neurons * width * area
-    iterations = _iterations(spec, data)
-    trained = optim.epochs * (iterations * optim.batch_size)
+    steps = iterations(spec, data)
+    trained = optim.epochs * (steps * optim.batch_size)
     evaluations = -(-optim.epochs // spec.evaluation.every)
     tested = evaluations * min(spec.data.test_subset or data.n_test, data.n_test)
     neuron = "reference" if spec.numerics.neuron == "reference" else "fused"
     compute = 2 * macs * T * (3 * trained + tested) / _FLOP_PER_S[spec.numerics.precision]
     traffic = neurons * T * trained * _TRAFFIC[neuron] / _BANDWIDTH
-    launches = _LAUNCH_S[neuron] * T * iterations * optim.epochs
+    launches = _LAUNCH_S[neuron] * T * steps * optim.epochs
     return (compute + traffic + launches) / 3600
 
 
@@ -82,12 +82,12 @@ def estimate_disk_bytes(spec: RunSpec) -> float | None:
     moments = 2 if optim.name != "sgd" else 1 if optim.momentum else 0
     checkpoint = _FLOAT * parameters * (1 + moments)
     logits = _FLOAT * tested * spec.model.T * classes
-    losses = _STEP_BYTES * _iterations(spec, data) * optim.epochs
+    losses = _STEP_BYTES * iterations(spec, data) * optim.epochs
     return _CHECKPOINTS * checkpoint + _LOGITS * logits + losses + _REST_BYTES
 
 
-def _iterations(spec: RunSpec, data: DatasetInfo) -> int:
+def iterations(spec: RunSpec, data: DatasetInfo) -> int:
     """Optimizer steps an epoch."""
     samples = min(spec.data.train_subset or data.n_train, data.n_train)
-    iterations, rest = divmod(samples, spec.optim.batch_size)
-    return iterations + (1 if rest and not spec.optim.drop_last else 0)
+    full, rest = divmod(samples, spec.optim.batch_size)
+    return full + (1 if rest and not spec.optim.drop_last else 0)

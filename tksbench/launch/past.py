@@ -16,7 +16,8 @@ if TYPE_CHECKING:
 class Past:
     """Means over the finished runs of one group (the same spec with any seed); None where no run tells.
 
-    Of a group without any they may be a probe's, scaled up (`launch.probe`).
+    Of a group without any they may be a probe's, scaled up (`launch.probe`), or at the pace of runs of the same shape
+    (`launch.pace`).
 
     Attributes:
         gpu_hours: Of those that used a GPU.
@@ -30,13 +31,18 @@ class Past:
     cpu_hours: float | None = None
     gpu_kwh: float | None = None
     disk_bytes: float | None = None
-    source: Literal["records", "probe"] = "records"
+    source: Literal["records", "probe", "pace"] = "records"
 
 
-def past_costs(ledger: Ledger) -> dict[str, Past]:
-    """Costs of all finished runs by group."""
+def past_costs(ledger: Ledger, heads: Iterable[Finished] | None = None) -> dict[str, Past]:
+    """Costs of all finished runs by group.
+
+    Args:
+        ledger: The results folder.
+        heads: Its finished runs; None reads them.
+    """
     groups: dict[str, list[Finished]] = defaultdict(list)
-    for head in ledger.all_finished():
+    for head in ledger.all_finished() if heads is None else heads:
         groups[head.group].append(head)
     return {group: _past(heads, ledger) for group, heads in groups.items()}
 

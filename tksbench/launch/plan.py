@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from tksbench.runs import Ledger, Status
 
 Action = Literal["run", "skip", "wait", "blocked"]
-CostSource = Literal["records", "probe", "model", "none", "unknown"]
+CostSource = Literal["records", "probe", "pace", "model", "none", "unknown"]
 
 
 @dataclass(frozen=True)

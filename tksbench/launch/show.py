@@ -23,13 +23,20 @@ if TYPE_CHECKING:
 _ACTION_STYLES = {"run": "bold cyan", "skip": "green", "wait": "magenta", "blocked": "yellow"}
 _STATE_STYLES = {"done": "green", "running": "cyan", "failed": "bold red", "interrupted": "yellow", "new": "dim"}
 _WIDE = 110  # columns from which on the reason gets one of its own
+_PACE = "seconds a step in records of the same network, width, image size, T and batch"
 _ORIGINS = {
     "gpu_hours": {
         "records": "past records",
         "probe": "probes on this machine",
+        "pace": _PACE,
         "model": "a model of one H100-class GPU",
     },
-    "wall": {"records": "past records", "probe": "probes on this machine", "model": "GPU-hours shared evenly"},
+    "wall": {
+        "records": "past records",
+        "probe": "probes on this machine",
+        "pace": _PACE,
+        "model": "GPU-hours shared evenly",
+    },
     "energy": {"records": "past records", "model": f"GPU-hours at {GPU_WATTS:.0f} W (assumed), host left out"},
     "disk": {"records": "runs that are here", "model": "network and test set: checkpoints, logits, logs"},
 }
@@ -159,8 +166,11 @@ def _sum(values: Sequence[float | None], unit: str = "", form: Callable[[float],
 
 
 def _last(hours: Sequence[float | None]) -> str:
+    """The end of the last run for people; a "+" behind it where runs of unknown length come after."""
     known = [value for value in hours if value is not None]
-    return "?" if len(known) < len(hours) else duration(max(known) * 3600) if known else ""
+    if not known:
+        return "?" if hours else ""
+    return duration(max(known) * 3600) + "+" * (len(known) < len(hours))
 
 
 def _known(value: float | None, form: Callable[[float], str] | None = None) -> str:

@@ -1,9 +1,8 @@
 """The typed vocabulary of a run: what a recipe may say, and nothing else.
 
 A `RunSpec` holds only what can change a run's result; its hash is the run's identity. How and where
-a run is executed is `Execution`, which never enters the hash. Values' provenance is told in the
-recipes; the sections named here are those of the paper or of the authors' public code
-(Brain-Cog-Lab/TKS @52401db, BrainCog-X/Brain-Cog @3998fd5).
+a run is executed is `Execution`, which never enters the hash. The provenance of values stands in the
+recipes; places in the authors' code are written as docs/protocol.md#marks-and-sources says.
 """
 
 from __future__ import annotations
@@ -154,7 +153,7 @@ MethodSpec = Annotated[
 
 
 class OptimSpec(Model):
-    """Optimizer and per-epoch schedule (authors' train_main.py:84-136, 222-235; timm factories)."""
+    """Optimizer and per-epoch schedule (TKS:train_main.py:84-136, 222-235; timm factories)."""
 
     name: Literal["adamw", "adam", "sgd"]
     lr: Annotated[float, Field(gt=0)]  # its peak, at the end of the warm-up; then a cosine

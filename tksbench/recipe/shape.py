@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from collections.abc import Collection, Iterator, Sequence
 
 PARTS = ("data", "model", "optim", "evaluation", "numerics")
-FIRST_SEED = 42  # the authors' seed, train_main.py
+FIRST_SEED = 42  # the authors' seed, TKS:train_main.py
 END_OF_SEEDS = 2**31
 _RUN_KEYS = (*PARTS, "from", "method", "params", "name", "grid")
 _SCALE_KEYS = (*PARTS, "execution", "method", "only", "seeds")

@@ -1,7 +1,8 @@
 """Figure 5: t-SNE of the last LIF layer's features. The one figure that needs more than records: run directories.
 
-The embedding is that of paper.md 7 (visualization.py:27,121): sklearn's defaults, perplexity 30, a fixed random state.
-It is computed anew each time, on one thread, since sums over several threads are not the same every time.
+The embedding is that of docs/protocol.md#the-figures (BrainCog:visualization.py:27, 121): sklearn's defaults,
+perplexity 30, a fixed random state. It is computed anew each time, on one thread, since sums over several threads
+are not the same every time.
 """
 
 from __future__ import annotations

@@ -105,8 +105,8 @@ def aurc(logits_mean: ArrayLike, target: ArrayLike, confidence: Confidence = "lo
     Args:
         logits_mean: Logits averaged over time, [N, C].
         target: True classes, [N].
-        confidence: ``"logit"``: the highest mean logit, as in the authors' code (``calc_aurc`` in Brain-Cog
-            ``braincog/utils.py``); ``"softmax"``: the highest probability (Geifman et al., ICLR 2019).
+        confidence: ``"logit"``: the highest mean logit, as in the authors' code (``calc_aurc``,
+            BrainCog:utils.py:159-176); ``"softmax"``: the highest probability (Geifman et al., ICLR 2019).
 
     Returns:
         AURC x 10^3, between 0 and 1000.

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shutil
 from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 from tksbench.runs.errors import LedgerError, RecordError
@@ -21,7 +21,10 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Finished:
-    """The head of a record, read without checking all of it: enough to plan with."""
+    """The head of a record, read without checking all of it: enough to plan with.
+
+    `spec` is as the record has it, unchecked; `threads` are those of a run on a CPU. `all_finished` alone fills both.
+    """
 
     id: str
     group: str
@@ -32,6 +35,8 @@ class Finished:
     top1: float
     best_top1: float
     published: bool
+    spec: dict[str, Any] = field(default_factory=dict, compare=False, repr=False)
+    threads: int | None = field(default=None, compare=False)
 
 
 class Ledger:
@@ -215,6 +220,14 @@ def _head(plain: Any, published: bool) -> Finished | None:
             top1=float(plain["metrics"]["last"]["top1"]),
             best_top1=float(plain["metrics"]["best"]["top1"]),
             published=published,
+            spec=dict(plain["spec"]),
+            threads=plain.get("provenance", {}).get("threads"),
         )
-    except (KeyError, TypeError, ValueError, OverflowError):  # `1e999` epochs, or four hundred digits of hours
+    except (
+        KeyError,
+        TypeError,
+        ValueError,
+        OverflowError,
+        AttributeError,
+    ):  # `1e999` epochs, or four hundred digits of hours
         return None

@@ -1,8 +1,8 @@
 """What all networks share: the time-folded layout, the direct-coded encoder, the readout of features.
 
 Inside a network, tensors are [T * B, C, H, W] with time outermost, so convolutions and batch norms see the
-samples of all time steps at once (the authors' --layer-by-layer mode, paper.md 3) and only the neuron loops
-over time. No operation here depends on the memory format: channels-last stays channels-last.
+samples of all time steps at once (the authors' --layer-by-layer mode, docs/protocol.md#time-in-the-networks)
+and only the neuron loops over time. No operation here depends on the memory format: channels-last stays channels-last.
 """
 
 from __future__ import annotations
@@ -28,14 +28,14 @@ def scale_channels(channels: int, width: float) -> int:
 
 
 def conv(in_channels: int, out_channels: int, kernel: int, stride: int = 1) -> nn.Conv2d:
-    """A convolution without bias that keeps the size at stride 1 (paper.md 4: all have bias=False)."""
+    """A convolution without bias that keeps the size at stride 1 (none has one: docs/protocol.md#the-networks)."""
     if (kernel, stride) == (3, 1):
         return Conv3x3(in_channels, out_channels)
     return nn.Conv2d(in_channels, out_channels, kernel, stride, padding=kernel // 2, bias=False)
 
 
 def kaiming_init(model: nn.Module) -> None:
-    """Kaiming-normal convolutions, fan-out, ReLU gain (sew_resnet.py; batch norms keep weight 1, bias 0)."""
+    """Kaiming-normal convolutions, fan-out, ReLU gain (BrainCog:sew_resnet.py; batch norms keep weight 1, bias 0)."""
     for module in model.modules():
         if isinstance(module, nn.Conv2d):
             nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
@@ -128,7 +128,7 @@ class SpikingNetwork(nn.Module):
         return split_time(self.classify(x.transpose(0, 1).flatten(0, 1), steps, 1), steps)
 
     def forward_features(self, x: Tensor) -> Tensor:
-        """Return the time-mean of the last neurons' spikes, flattened, [B, F] (Fig. 5; train_main.py:1033).
+        """Return the time-mean of the last neurons' spikes, flattened, [B, F] (Fig. 5; TKS:train_main.py:1033).
 
         Raises:
             SnnError: If the network has no neurons, or does not call the last ones with all steps at once.

@@ -1,7 +1,7 @@
 """The training losses of the paper, on per-step logits [T, B, C] and class indices [B].
 
 Everything is computed in float32 at least, in a few passes over the whole tensor, and never makes the host
-wait for the device. Equation numbers are the paper's; paper.md 1.2 tells what the authors' code computes.
+wait for the device. Equation numbers are the paper's; docs/protocol.md#what-the-code-computes has the authors' code.
 """
 
 from __future__ import annotations
@@ -29,8 +29,8 @@ def baseline(logits: Tensor, target: Tensor) -> Tensor:
 def label_smoothing(logits: Tensor, target: Tensor, eps: float = 0.1) -> Tensor:
     """Cross-entropy of the mean logits with smoothed targets.
 
-    (1 - eps) (-log p_y) + eps mean_c(-log p_c), that is eps/C also on the true class (paper.md 2). The paper
-    does not state eps; 0.1 is the value of the work it cites for label smoothing.
+    (1 - eps) (-log p_y) + eps mean_c(-log p_c), that is eps/C also on the true class. The paper does not state
+    eps; 0.1 is the value of the work it cites for label smoothing (docs/protocol.md#the-baselines).
     """
     _check_range("label_smoothing", "eps", eps, 0.0, 1.0)
     logits = _checked("label_smoothing", logits, target)
@@ -40,8 +40,8 @@ def label_smoothing(logits: Tensor, target: Tensor, eps: float = 0.1) -> Tensor:
 def tet(logits: Tensor, target: Tensor, lamb: float = 0.0, means: float = 1.0) -> Tensor:
     """Temporal efficient training: (1 - lamb) mean_t CE(o_t, y) + lamb MSE(o, means).
 
-    `lamb` = 0 is the form in the authors' harness (Brain-Cog criterions.py:37-47); `means` is the threshold of
-    the official form (TET functions.py:42-54).
+    `lamb` = 0 is the form in the authors' harness (BrainCog:criterions.py:37-47); `means` is the threshold of
+    the official form (TET:functions.py:42-54).
     """
     _check_range("tet", "lamb", lamb, 0.0, 1.0)
     logits = _checked("tet", logits, target)
@@ -65,8 +65,8 @@ def tks(
     """Temporal knowledge sharing (eqs. 3-8): (1 - alpha) CE + alpha mean_t CE(q, softmax(o_t)).
 
     The teacher q = softmax(z / temperature) comes from the steps that classify the sample correctly; every
-    step is a student (temperature 1). The defaults are what the authors' code computes (RCNN.py:90-110,
-    train_main.py:734-798); the other choices are the ablations of paper.md 1.4.
+    step is a student (temperature 1). The defaults are what the authors' code computes (TKS:RCNN.py:90-110,
+    TKS:train_main.py:734-798); the other choices are the ablations of docs/protocol.md#variants.
 
     Args:
         logits: Raw outputs of each time step, [T, B, C].
@@ -118,7 +118,7 @@ def alpha_at(
 
     Args:
         schedule: `linear_epoch` is alpha * epoch / epochs, constant within an epoch, as the authors' code
-            (train_main.py:780); `linear_iter` rises at every iteration; `static` is alpha throughout.
+            (TKS:train_main.py:780); `linear_iter` rises at every iteration; `static` is alpha throughout.
         alpha: The peak, alpha_max of the paper.
         epoch: Current epoch.
         epochs: Number of epochs.

@@ -1,12 +1,12 @@
 """The leaky integrate-and-fire neuron of the paper and its surrogate gradient.
 
-One step of the neuron (paper.md 3; Brain-Cog node.py:457-472), membrane v = 0 before the first step:
+One step of the neuron (docs/protocol.md#the-neuron; BrainCog:node.py:457-472), membrane v = 0 before the first step:
 
     u_t = v_{t-1} + (I_t - v_{t-1}) / tau        charge (the input is divided by tau as well)
     s_t = 1 if u_t - threshold > 0 else 0        fire, strictly above the threshold
     v_t = u_t * (1 - stopgrad(s_t))              hard reset to 0; no gradient through the reset
 
-The gradient of the step function is QGate's triangle (Brain-Cog surrogate.py:183-230 with alpha = 2):
+The gradient of the step function is QGate's triangle (BrainCog:surrogate.py:183-230 with alpha = 2):
 ds/du = max(0, 2 - 4 |u - threshold|), peak 2, half-width 0.5, area 1.
 
 Four implementations compute the same spikes and gradients: `reference` is these equations in plain autograd;
@@ -154,7 +154,7 @@ def _check(current: Tensor, tau: float, threshold: float, backend: str) -> None:
 
 
 def _state_dtype(dtype: torch.dtype) -> torch.dtype:
-    # Thresholding a membrane of 8 or 11 significant bits would change spikes (paper.md 6, AMP note).
+    # Thresholding a membrane of 8 or 11 significant bits would change spikes (docs/protocol.md#training).
     return torch.promote_types(dtype, torch.float32)
 
 

@@ -1,4 +1,4 @@
-"""Spiking ResNet-19 with batch norms initialised as in tdBN (paper.md 4.1; resnet19_snn.py)."""
+"""Spiking ResNet-19 with batch norms initialised as in tdBN (docs/protocol.md#resnet-19; BrainCog:resnet19_snn.py)."""
 
 from __future__ import annotations
 
@@ -22,7 +22,10 @@ HEAD_FEATURES = 256
 
 
 def scaled_norm(norm: nn.BatchNorm2d, alpha: float) -> nn.BatchNorm2d:
-    """Set the weight to alpha * threshold and the bias to 0 (layer.py:108-124): the input fits the threshold."""
+    """Set the weight to alpha * threshold and the bias to 0, so that the input fits the threshold.
+
+    Source: BrainCog:layer.py:108-124.
+    """
     nn.init.constant_(norm.weight, alpha * THRESHOLD)
     nn.init.zeros_(norm.bias)
     return norm
@@ -39,7 +42,7 @@ class BasicBlock(nn.Module):
             channels: Channels of the output.
             stride: Stride of the first convolution and of the shortcut.
             norm_shortcut: Put a batch norm alone into a shortcut that needs no convolution, as the first
-                block of layer1 has (resnet19_snn.py:152-155).
+                block of layer1 has (BrainCog:resnet19_snn.py:152-155).
             backend: Backend of the neurons.
         """
         super().__init__()

@@ -1,4 +1,4 @@
-"""Spike-element-wise ResNets (paper.md 4.2 and 4.3; sew_resnet.py:54-500). Blocks connect by ADD."""
+"""Spike-element-wise ResNets (docs/protocol.md#sew-resnet-19; BrainCog:sew_resnet.py:54-500). Blocks connect by ADD."""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""VGG-SNN for event frames (paper.md 4.4; vgg_snn.py:141-201): no dropout, PyTorch's default initialisation."""
+"""VGG-SNN for event frames: no dropout, PyTorch's default initialisation.
+
+Source: docs/protocol.md#vgg-snn; BrainCog:vgg_snn.py:141-201.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""What figure 5 embeds: spike counts of the last neurons on a part of the test half (paper section 5; paper.md 7)."""
+"""What figure 5 embeds: spike counts of the last neurons on a part of the test half.
+
+Source: docs/protocol.md#the-figures.
+"""
 
 from __future__ import annotations
 
@@ -26,8 +29,8 @@ FEATURE_SAMPLES = 2000  # t-SNE of more takes minutes and shows no more; the eve
 def last_layer_counts(trainer: Trainer, limit: int = FEATURE_SAMPLES) -> dict[str, NDArray[Any]]:
     """Spikes of each of the last neurons over all time steps, from the network as it is.
 
-    Divided by T they are the authors' features, the time-mean of the spikes (train_main.py:1033-1037); as counts they
-    are exact and small.
+    Divided by T they are the authors' features, the time-mean of the spikes (TKS:train_main.py:1033-1037); as
+    counts they are exact and small.
 
     Args:
         trainer: Gives the network, the test half and the way to evaluate.

@@ -1,4 +1,7 @@
-"""Accuracy on recordings framed anew into fewer bins: the second protocol of figure 3(a) (paper.md 7)."""
+"""Accuracy on recordings framed anew into fewer bins: the second protocol of figure 3(a).
+
+Both are described in docs/protocol.md#the-figures.
+"""
 
 from __future__ import annotations
 

@@ -23,7 +23,7 @@ def cosine(optimizer: torch.optim.Optimizer, spec: OptimSpec) -> CosineLRSchedul
     """The authors' schedule: call `.step(epoch)` before each epoch, counted from 0.
 
     Linear from `warmup_lr` over the warm-up epochs, then a cosine evaluated at the epoch itself (the
-    warm-up is no prefix), ending at `min_lr` (train_main.py:222-235; paper.md 6). The first epoch is
+    warm-up is no prefix), ending at `min_lr` (TKS:train_main.py:222-235; docs/protocol.md#training). The first epoch is
     thus trained at `warmup_lr`. Cool-down epochs are not executed there, hence not here.
     """
     return CosineLRScheduler(
@@ -40,7 +40,7 @@ def epoch_order(split: Split, seed: int, epoch: int) -> NDArray[np.int64]:
     """The samples of one epoch in training order, [N]; the same for every process and after every resume.
 
     A balanced split draws N samples with replacement, each class equally often on average
-    (datasets.py:770-794 in the authors' code); any other is shuffled.
+    (BrainCog:datasets.py:770-794); any other is shuffled.
     """
     labels = split.labels
     rng = np.random.Generator(np.random.Philox(key=np.array([seed, epoch], dtype=np.uint64)))

@@ -72,10 +72,8 @@ def with_pace(past: Mapping[str, Past], runs: Iterable[Run], heads: Iterable[Fin
         threads = run.execution.threads or len(os.sched_getaffinity(0))
         gpu, cpu = on_gpu.get(shape), on_cpu.get((shape, threads))
         if gpu or cpu:
-            steps = _steps(run.spec)
-            found[group] = Past(
-                median(gpu) * steps if gpu else None, median(cpu) * steps if cpu else None, source="pace"
-            )
+            gpu_hours, cpu_hours = (median(pace) * _steps(run.spec) if pace else None for pace in (gpu, cpu))
+            found[group] = Past(gpu_hours, cpu_hours, source="pace")
     return found
 
 

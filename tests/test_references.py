@@ -28,6 +28,7 @@ URL = re.compile(r"https?://\S+")
 PAGE = re.compile(r"(?<![\w*/.{<-])((?:\.\./)*(?:[\w.-]+/)*[\w.-]+\.md)\b(?:#([\w-]+))?")
 WITHIN = re.compile(r"\]\(#([\w-]+)\)")
 CODE = re.compile(r"(?:\b([A-Za-z][\w-]*):)?(?<![\w/.*{<-])((?:[\w-]+/)*[\w-]+\.(?:py|c|cu))\b(?::(\d+))?")
+ANY = re.compile(r"\.(?:md|py|c|cu)\b|\bissues? #?\d|\b[0-9a-f]{7}\b", re.IGNORECASE)  # one of these, or a commit
 ISSUE = re.compile(r"\bissues? #?\d+", re.IGNORECASE)
 
 
@@ -46,6 +47,8 @@ def prose(path: Path) -> Iterator[tuple[int, str]]:
         return
     if path.suffix != ".py":
         yield from enumerate(text.splitlines(), 1)
+        return
+    if not ANY.search(text):  # taking a program apart is what takes time
         return
     for token in tokenize.generate_tokens(io.StringIO(text).readline):
         if token.type == tokenize.COMMENT:

@@ -6,10 +6,12 @@ from pathlib import Path
 
 import pytest
 import torch
+from torch import nn
 
 from tksbench.recipe import expand, load_recipe
-from tksbench.train.build import build_loss, build_model
+from tksbench.train.build import build_model
 from tksbench.train.errors import TrainError
+from tksbench.train.objective import build_objective
 
 RECIPES = Path(__file__).parents[2] / "recipes"
 
@@ -52,7 +54,7 @@ def test_a_method_from_outside_is_the_one_that_was_planned_and_fits(
     spec = expand(load_recipe(tmp_path / "r.yaml"))[0].spec
     (tmp_path / f"{module}.py").write_text(trained or planned)
     if message is None:
-        assert build_loss(spec, 1)(torch.ones(2), torch.zeros(2), 0, 0) == 6
+        assert build_objective(spec, 1)(nn.Identity(), torch.ones(2), torch.zeros(2))[0] == 6
         return
     with pytest.raises(TrainError, match=message):
-        build_loss(spec, 1)
+        build_objective(spec, 1)

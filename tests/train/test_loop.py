@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -38,7 +39,7 @@ def train(run: Run, run_dir: RunDir, data: Data, stop_after: int | None = None) 
 
 
 def outcome(run_dir: RunDir, trainer: Trainer) -> tuple[str, bytes, bytes, bytes]:
-    trainer.results()
+    trainer.tested.right(trainer.state)
     files = (run_dir.metrics, run_dir.losses, run_dir.logits_best)
     return weights_digest(trainer.model), *(path.read_bytes() for path in files)  # type: ignore[return-value]
 
@@ -103,7 +104,9 @@ def test_a_loss_gets_float32_whatever_the_network_gives(make_run: MakeRun, tiny_
     trainer = Trainer(run, run_dir, tiny_data, CPU)
     trainer.network = Rough()
     seen = []
-    trainer.loss = lambda logits, *_: seen.append(logits.dtype) or logits.sum()  # type: ignore[assignment, func-returns-value]
+    trainer.objective = replace(  # type: ignore[func-returns-value]
+        trainer.objective, function=lambda logits, *_, **_constants: seen.append(logits.dtype) or logits.sum()
+    )
     images, labels = tiny_data.train.__getitems__([(0, 0), (0, 1)])
     loss, _ = trainer._forward(images, labels)
     assert seen == [torch.float32]
@@ -113,7 +116,10 @@ def test_a_loss_gets_float32_whatever_the_network_gives(make_run: MakeRun, tiny_
 def test_not_a_number_stops_the_run_and_names_the_step(make_run: MakeRun, tiny_data: Data) -> None:
     run, run_dir = make_run()
     trainer = Trainer(run, run_dir, tiny_data, CPU)
-    trainer.loss = lambda logits, *_: logits.sum() * (float("nan") if trainer.state.step == 1 else 1.0)  # type: ignore[assignment]
+    trainer.objective = replace(
+        trainer.objective,
+        function=lambda logits, *_, **_constants: logits.sum() * (float("nan") if trainer.state.step == 1 else 1.0),
+    )
     with pytest.raises(Diverged, match="the loss is nan at epoch 0, step 1"):
         trainer.fit()
 
@@ -173,7 +179,8 @@ def test_a_network_that_learns_or_answers_otherwise_once_is_not_dead(correct: in
 def test_best_epoch_is_the_first_of_equals_and_its_logits_are_kept(make_run: MakeRun, tiny_data: Data) -> None:
     run, run_dir = make_run()
     trainer = train(run, run_dir, tiny_data)
-    last, best, right_last, right_best = trainer.results()
+    found = trainer.outcome()
+    last, best, right_last, right_best = found.last, found.best, found.right_last, found.right_best
     tops = [row["test_top1"] for row in read_jsonl(run_dir.metrics)]
     assert best["epoch"] == int(np.argmax(tops))
     assert best["top1"] == max(tops) == pytest.approx(100 * right_best.mean())
@@ -183,12 +190,12 @@ def test_best_epoch_is_the_first_of_equals_and_its_logits_are_kept(make_run: Mak
 def test_altered_logits_are_noticed(make_run: MakeRun, tiny_data: Data) -> None:
     run, run_dir = make_run()
     trainer = train(run, run_dir, tiny_data)
-    trainer.results()
+    trainer.tested.right(trainer.state)
     raw = bytearray(run_dir.logits_best.read_bytes())
     raw[-1] ^= 1
     run_dir.logits_best.write_bytes(raw)
     with pytest.raises(CheckpointError, match=r"logits_best\.npy: missing or altered"):
-        trainer.results()
+        trainer.tested.right(trainer.state)
 
 
 def test_logits_of_a_best_epoch_that_no_checkpoint_knows_do_no_harm(make_run: MakeRun, tiny_data: Data) -> None:
@@ -198,7 +205,7 @@ def test_logits_of_a_best_epoch_that_no_checkpoint_knows_do_no_harm(make_run: Ma
         train(run, run_dir, tiny_data, 12)  # in epoch 2
     run_dir.best(2).write_bytes(b"of an attempt that was killed")
     trainer = train(run, run_dir, tiny_data)
-    trainer.results()
+    trainer.tested.right(trainer.state)
     assert not list(run_dir.checkpoints.glob("best-epoch*.npy"))
 
 
@@ -215,17 +222,6 @@ def test_record_is_complete(make_run: MakeRun, tiny_data: Data, monkeypatch: pyt
     logits = np.load(run_dir.logits_last)
     assert logits.shape == (25, 2, 10)
     assert logits.dtype == np.float32
-
-
-def test_methods_get_their_parameters(make_run: MakeRun, tiny_data: Data) -> None:
-    run, run_dir = make_run("x", "method.schedule=static")
-    trainer = Trainer(run, run_dir, tiny_data, CPU)
-    assert trainer.loss.alpha(0, 0) == 0.7
-    run, run_dir = make_run("y")
-    trainer = Trainer(run, run_dir, tiny_data, CPU)
-    assert [trainer.loss.alpha(epoch, 0) for epoch in range(3)] == pytest.approx([0.0, 0.7 / 3, 1.4 / 3])
-    run, run_dir = make_run("z", method="baseline")
-    assert Trainer(run, run_dir, tiny_data, CPU).loss.alpha(1, 0) is None
 
 
 def test_no_temporary_file_is_left(make_run: MakeRun, tiny_data: Data, tmp_path: Path) -> None:
@@ -263,3 +259,46 @@ def test_a_step_with_a_loss_or_a_layer_from_outside_is_never_a_graph(make_run: M
     assert not may_be_recorded(run.spec, CPU, ALONE, LIF())
     assert not may_be_recorded(outside, cuda, ALONE, LIF())
     assert not may_be_recorded(run.spec, cuda, ALONE, nn.Sequential(Own()))
+
+
+class Annealed(LIF):
+    """A neuron that wants to know how far training has come."""
+
+    graph_safe = True
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.heard: list[float] = []
+
+    def set_progress(self, at: float) -> None:
+        self.heard.append(at)
+
+
+def test_a_module_that_anneals_hears_before_each_step_how_much_is_done(make_run: MakeRun, tiny_data: Data) -> None:
+    run, run_dir = make_run("x", "optim.epochs=2", "optim.warmup_epochs=0")
+    trainer = Trainer(run, run_dir, tiny_data, CPU)
+    trainer._annealed = [annealed := Annealed()]
+    trainer.fit()
+    assert annealed.heard == [step / 6 for step in range(6)]
+    again = Trainer(run, run_dir, tiny_data, CPU)
+    again.resume()
+    again._annealed = [annealed := Annealed()]
+    again.fit()  # the last test is done anew
+    assert annealed.heard == [1.0]
+
+
+def test_a_step_with_a_module_that_anneals_is_never_a_graph(make_run: MakeRun) -> None:
+    (run, _), cuda = make_run(), torch.device("cuda")
+    assert not may_be_recorded(run.spec, cuda, ALONE, nn.Sequential(Annealed()))
+
+
+def test_the_weight_of_the_teacher_is_a_constant_of_the_step(make_run: MakeRun, tiny_data: Data) -> None:
+    constants = {}
+    for method in ("tks", "baseline"):
+        run, run_dir = make_run(method, method=method)
+        objective = Trainer(run, run_dir, tiny_data, CPU).objective
+        constants[method] = [objective.constants(epoch, 1) for epoch in range(3)]
+    run, run_dir = make_run("x", "method.schedule=static")
+    assert Trainer(run, run_dir, tiny_data, CPU).objective.constants(0, 0) == {"alpha": 0.7}
+    assert constants["baseline"] == [{}] * 3
+    assert [one["alpha"] for one in constants["tks"]] == pytest.approx([0.0, 0.7 / 3, 1.4 / 3])

@@ -49,6 +49,7 @@ def losses(run: RunSpec) -> list[float]:
     from sklearn.datasets import load_digits
 
     from tksbench.train import build
+    from tksbench.train.objective import build_objective
 
     torch.set_num_threads(1)
     digits = load_digits()
@@ -59,12 +60,12 @@ def losses(run: RunSpec) -> list[float]:
     labels = torch.from_numpy(digits.target[:count])
     model = build.build_model(run, num_classes=10, in_chans=3, device=torch.device("cpu")).train()
     optimizer = build.build_optimizer(run, model)
-    loss_of = build.build_loss(run, _STEPS)
+    objective = build_objective(run, _STEPS)
     made = []
     for step in range(_STEPS):
         start = _BATCH * (step % _BATCHES)
         batch = slice(start, start + _BATCH)
-        loss = loss_of(model(images[batch]), labels[batch], 0, step)
+        loss, _logits = objective(model, images[batch], labels[batch], **objective.constants(0, step))
         loss.backward()  # type: ignore[no-untyped-call]
         optimizer.step()
         optimizer.zero_grad()

@@ -17,6 +17,7 @@ from typing import IO, TYPE_CHECKING, Any
 import numpy as np
 
 from tksbench.runs.errors import LedgerError
+from tksbench.runs.files import write_bytes
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -27,6 +28,13 @@ if TYPE_CHECKING:
 _NUMBERS = "biuf"  # kinds of dtype: truth values, whole numbers, floating point
 _MOST_PACKED = 1100  # times that DEFLATE can make a file smaller
 _FAULTS = (ValueError, SyntaxError, TypeError, TokenError, RecursionError, MemoryError, OverflowError)
+
+
+def write_array(path: Path, array: NDArray[Any]) -> None:
+    """Write a .npy file atomically."""
+    buffer = io.BytesIO()
+    np.save(buffer, array, allow_pickle=False)
+    write_bytes(path, buffer.getvalue())
 
 
 def read_array(path: Path) -> NDArray[Any]:

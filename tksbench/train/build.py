@@ -1,12 +1,9 @@
-"""From a run's spec to the objects that train it: model, optimizer, loss."""
+"""From a run's spec to the objects that train it: model, optimizer, numerics."""
 
 from __future__ import annotations
 
 import functools
-import inspect
 import os
-import pkgutil
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import timm
@@ -15,17 +12,13 @@ from timm.optim import create_optimizer_v2  # type: ignore[attr-defined]
 
 import tksbench.snn
 from tksbench.data.registry import info
-from tksbench.recipe.outside import source_digest
-from tksbench.recipe.schema import CustomMethod
-from tksbench.snn.losses import alpha_at
 from tksbench.snn.neuron import Neuron
-from tksbench.snn.registry import resolve_method
 from tksbench.train.errors import TrainError
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from torch import Tensor, nn
+    from torch import nn
 
     from tksbench.recipe import Execution, NumericsSpec, RunSpec
 
@@ -98,58 +91,6 @@ def build_optimizer(spec: RunSpec, model: nn.Module) -> torch.optim.Optimizer:
         if next(model.parameters()).is_cuda:  # one kernel for all weights, counting its steps on the device
             options |= {"fused": True, "capturable": True}
     return create_optimizer_v2(model, **options)
-
-
-@dataclass(frozen=True)
-class Loss:
-    """The run's training loss, with today's weight of the teacher where the method has one."""
-
-    function: Callable[..., Tensor]
-    params: dict[str, Any]
-    schedule: str | None
-    epochs: int
-    steps: int
-
-    def alpha(self, epoch: int, step: int) -> float | None:
-        """Weight of the teacher term at a step; None for methods without a teacher."""
-        if self.schedule is None:
-            return None
-        peak = float(self.params["alpha"])
-        return alpha_at(self.schedule, peak, epoch, self.epochs, step, self.steps)  # type: ignore[arg-type]
-
-    def __call__(self, logits: Tensor, target: Tensor, epoch: int, step: int) -> Tensor:
-        """The loss of one batch: logits [T, B, C], target [B]."""
-        alpha = self.alpha(epoch, step)
-        params = self.params if alpha is None else {**self.params, "alpha": alpha}
-        return self.function(logits, target, **params)
-
-
-def build_loss(spec: RunSpec, steps: int) -> Loss:
-    """The loss that the spec's method names.
-
-    Raises:
-        TrainError: If a method from outside the project cannot be used, or its file is not the one of the spec.
-    """
-    if isinstance(spec.method, CustomMethod):
-        return Loss(_outside(spec.method), spec.method.params, None, spec.optim.epochs, steps)
-    params = dict(spec.method.params)
-    schedule = params.pop("schedule", None)
-    return Loss(resolve_method(spec.method.name), params, schedule, spec.optim.epochs, steps)
-
-
-def _outside(method: CustomMethod) -> Callable[..., Tensor]:
-    """Import a method from outside the project, and check that it is the one that was planned."""
-    name = method.name
-    if method.source != source_digest(name):
-        raise TrainError(f"method '{name}': its file was edited since this run was planned; start the launcher again")
-    try:
-        function: Callable[..., Tensor] = pkgutil.resolve_name(name)
-        inspect.signature(function).bind("logits", "target", **method.params)
-    except (ImportError, AttributeError, ValueError) as error:
-        raise TrainError(f"method '{name}' cannot be imported: {error}") from None
-    except TypeError as error:
-        raise TrainError(f"method '{name}' is called with (logits, target, **kwargs), but: {error}") from None
-    return function
 
 
 def autocast(spec: NumericsSpec, device: torch.device) -> Callable[[], Any]:

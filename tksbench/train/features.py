@@ -6,21 +6,18 @@ Source: docs/protocol.md#the-figures.
 from __future__ import annotations
 
 import io
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import torch
 
 from tksbench.data.base import balanced_subset
 from tksbench.runs.files import write_bytes
-from tksbench.train.evaluate import to_device
 
 if TYPE_CHECKING:
     from pathlib import Path
 
     from numpy.typing import NDArray
 
-    from tksbench.snn.layers import SpikingNetwork
     from tksbench.train.loop import Trainer
 
 FEATURE_SAMPLES = 2000  # t-SNE of more takes minutes and shows no more; the event sets' whole test halves are fewer
@@ -40,27 +37,14 @@ def last_layer_counts(trainer: Trainer, limit: int = FEATURE_SAMPLES) -> dict[st
         `counts` [N, F], the smallest unsigned integers that hold T, or float32 where neurons give other values than
         0 and 1; `labels` [N]; `index` [N] in the test half.
     """
-    model, test = cast("SpikingNetwork", trainer.model), trainer.data.test
-    index = np.sort(balanced_subset(test.labels, limit))
-    size = trainer.run.spec.evaluation.batch_size
-    sums, most = [], 0
-    training = model.training
-    model.eval()
-    try:
-        with torch.inference_mode():
-            for part in np.array_split(index, -(-len(index) // size)):
-                images, _ = test.__getitems__([(0, number) for number in part.tolist()])
-                steps = images.shape[1] if images.dim() == 5 else model.T
-                with trainer.autocast():
-                    rates = model.forward_features(to_device(images, trainer.device))
-                sums.append((rates * steps).cpu().numpy())
-                most = max(most, steps)
-    finally:
-        model.train(training)
-    return {"counts": _as_counts(np.concatenate(sums), most), "labels": test.labels[index], "index": index}
+    labels, steps = trainer.data.test.labels, trainer.run.spec.model.T
+    index = np.sort(balanced_subset(labels, limit))
+    counts = trainer.predictor.features(trainer.data.test, index, lambda rates: _as_counts(rates, steps))
+    return {"counts": counts, "labels": labels[index], "index": index}
 
 
-def _as_counts(sums: NDArray[np.float32], steps: int) -> NDArray[Any]:
+def _as_counts(rates: NDArray[np.float32], steps: int) -> NDArray[Any]:
+    sums = rates * np.float32(steps)
     counts = sums.round()
     spikes = np.abs(sums - counts).max() < 1e-3 and counts.min() >= 0 and counts.max() <= steps
     return counts.astype(np.min_scalar_type(steps)) if spikes else sums

@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from types import FrameType
 
     from tksbench.recipe import Run
-    from tksbench.train.loop import Trainer
+    from tksbench.train.outcome import Procedure
     from tksbench.train.parallel import OneProcess
 
 log = logging.getLogger("tksbench.train")
@@ -95,7 +95,7 @@ class Job:
         self.stop = StopFlag()
         self.parallel: OneProcess = ALONE
         self.lease: Lease | None = None
-        self.trainer: Trainer | None = None
+        self.procedure: Procedure | None = None
 
     def begin(self) -> None:
         """Read what is to be trained, and meet the run's other processes if there are any.
@@ -133,15 +133,15 @@ class Job:
         """Train with the leading process; None if it is that one's to say how it ended."""
         try:
             self.parallel.from_lead(lambda: None)  # it has the lease now
-            self.trainer = self._prepare(lambda: None)
+            self.procedure = self._prepare(lambda: None)
             self.stop.wait_for_boundary = True
-            self.trainer.fit()
+            self.procedure.fit()
         except Interrupted:
             return None
         except KeyboardInterrupt:
             return Verdict(INTERRUPTED, "stopped by a signal")
         except TksbenchError as error:  # logged when it is decided whose word counts
-            return Verdict(FAILED if self.trainer else BAD_INPUT, str(error))
+            return Verdict(FAILED if self.procedure else BAD_INPUT, str(error))
         except Exception as error:
             traceback.print_exc()
             return Verdict(FAILED, f"{type(error).__name__}: {error}")
@@ -151,11 +151,11 @@ class Job:
         """Train under the lease and note how it ended."""
         try:
             self.parallel.from_lead(lambda: None)  # the others wait for the lease
-            self.trainer = trainer = self._prepare(lease.check)
+            self.procedure = procedure = self._prepare(lease.check)
             self.stop.wait_for_boundary = True
-            attempts.attempt_started(self.dir, trainer.state.epoch, trainer.state.step, CODE["commit"])
-            trainer.fit()
-            _finish(self.run, self.dir, trainer)
+            attempts.attempt_started(self.dir, *procedure.place, CODE["commit"])
+            procedure.fit()
+            _finish(self.run, self.dir, procedure)
         except LeaseLost:
             raise
         except Interrupted as event:
@@ -172,13 +172,12 @@ class Job:
 
     def _begun(self) -> bool:
         """Whether training has begun, now or ever."""
-        return self.trainer is not None or bool(attempts.read_attempts(self.dir))
+        return self.procedure is not None or bool(attempts.read_attempts(self.dir))
 
     def _note(self, code: int, reason: str) -> Verdict:
         """Add a row to the attempts; a run that cannot begin leaves none."""
         if code != BAD_INPUT:
-            state = self.trainer.state if self.trainer else None
-            place = (state.epoch, state.step) if state else (0, 0)
+            place = self.procedure.place if self.procedure else (0, 0)
             outcome: attempts.Outcome = "interrupted" if code == INTERRUPTED else "failed"
             with suppress(TksbenchError):  # the disk may be what failed; the log has told the reason
                 attempts.attempt_ended(self.dir, outcome, reason, *place)
@@ -193,11 +192,11 @@ class Job:
             self.lease.check()
             if code == BAD_INPUT:
                 self.ledger.discard(self.dir)
-            elif self.trainer or code == FAILED:
+            elif self.procedure or code == FAILED:
                 self._note(code, verdict.reason)
         self.lease.release()
 
-    def _prepare(self, guard: Callable[[], None]) -> Trainer:
+    def _prepare(self, guard: Callable[[], None]) -> Procedure:
         log.info("loading torch")
         # Here and not above: torch takes seconds to import, the lease and the messages before it should not.
         from tksbench.data.registry import load
@@ -217,20 +216,20 @@ class Job:
 
 
 def _keep_method(run: Run, run_dir: RunDir) -> None:
-    """Copy the file of a method from outside, which no commit of this project has; `build_loss` has checked it."""
+    """Copy the file of a method from outside, which no commit of this project has; `build_objective` has checked it."""
     source = source_file(run.spec.method.name) if isinstance(run.spec.method, CustomMethod) else None
     if source is not None:
         write_bytes(run_dir.method, source.read_bytes())
 
 
-def _finish(run: Run, run_dir: RunDir, trainer: Trainer) -> None:
+def _finish(run: Run, run_dir: RunDir, procedure: Procedure) -> None:
     """Write the record: from then on the run is done."""
     from tksbench.runs.record import make_record, save_record
     from tksbench.train.summary import record_parts
 
-    attempts.attempt_ended(run_dir, "done", "", trainer.state.epoch, trainer.state.step)
-    record = make_record(**record_parts(run, run_dir, trainer, CODE))
-    trainer.guard()
+    attempts.attempt_ended(run_dir, "done", "", *procedure.place)
+    record = make_record(**record_parts(run, run_dir, procedure, CODE))
+    procedure.guard()
     save_record(run_dir.record, record)
 
 

@@ -9,18 +9,19 @@ import threading
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
+import torch
 from torch.utils.data import DataLoader, Dataset
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
-
-    import torch
 
     from tksbench.data.base import Batch, Key, Packed, Split
 
 
 def read_batches(split: Split, batches: Iterable[list[Key]], workers: int, device: torch.device) -> Iterator[Batch]:
     """Read batches in the order of their keys; they are finished on the device, which nothing here waits for.
+
+    Static images lie channels last, as the network's weights do.
 
     Args:
         split: Where from.
@@ -42,7 +43,8 @@ def read_batches(split: Split, batches: Iterable[list[Key]], workers: int, devic
         with _sigterm_waits():  # for workers too, from their first moment
             packed = iter(loader)
     for parts in packed:
-        yield split.unpack(tuple(_send(part, device) for part in parts))
+        images, labels = split.unpack(tuple(_send(part, device) for part in parts))
+        yield images.contiguous(memory_format=torch.channels_last) if images.dim() == 4 else images, labels
 
 
 class _Packing(Dataset[Any]):

@@ -7,45 +7,44 @@ written when the epoch is over; a resumed run first drops the rows that it is ab
 
 from __future__ import annotations
 
-import io
 import logging
 import math
 import time
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
 import torch
 
 from tksbench.data.registry import info
 from tksbench.recipe.schema import CustomMethod
 from tksbench.report.metrics import summarize
-from tksbench.runs.arrays import read_array
-from tksbench.runs.files import sha256_file, write_bytes, write_json
+from tksbench.runs.files import write_json
 from tksbench.snn.known import graph_safe
 from tksbench.train import build
 from tksbench.train.checkpoint import State, newest, restore, save_checkpoint
 from tksbench.train.errors import CheckpointError, Diverged, Interrupted
-from tksbench.train.evaluate import concatenate, per_step_logits, to_device
 from tksbench.train.graph import GraphedStep
 from tksbench.train.health import check_alive, check_finite, note_flat
 from tksbench.train.loading import read_batches
 from tksbench.train.logs import EpochLogs
+from tksbench.train.objective import build_objective
 from tksbench.train.parallel import ALONE, GO_ON, SAVE, STOP, OneProcess
-from tksbench.train.schedule import TestBatches, TrainBatches, cosine, steps_per_epoch
+from tksbench.train.predict import Predictor
+from tksbench.train.schedule import TrainBatches, cosine, steps_per_epoch
 from tksbench.train.shares import Shares
+from tksbench.train.summary import trained
+from tksbench.train.tested import TestLogits
 from tksbench.train.tracking import Tracker
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
-    from pathlib import Path
 
-    from numpy.typing import NDArray
     from torch import nn
 
     from tksbench.data.base import Batch, Data
     from tksbench.recipe import Run, RunSpec
     from tksbench.runs.paths import RunDir
+    from tksbench.train.outcome import Outcome
 
 log = logging.getLogger("tksbench.train")
 PROGRESS_S = 1.0  # seconds between two updates of the live view
@@ -86,12 +85,15 @@ class Trainer:
         self.network: nn.Module = self.model  # what is called in training, from `fit` on
         self.optimizer = build.build_optimizer(spec, self.model)
         self.scheduler = cosine(self.optimizer, spec.optim)
-        self.loss = build.build_loss(spec, self.steps)
-        self.autocast = build.autocast(spec.numerics, device)
+        autocast = build.autocast(spec.numerics, device)
+        self.objective = build_objective(spec, self.steps, autocast)
+        workers = run.execution.workers
+        self.predictor = Predictor(self.model, device, autocast, spec.evaluation.batch_size, workers)
+        self._annealed: list[Any] = [module for module in self.model.modules() if hasattr(module, "set_progress")]
         self.state = State(run.id, data=checksums(data.manifest))
         self.last: dict[str, Any] | None = None
         self.tracker: Tracker | None = None  # of the leading process
-        self._saved_best: int | None = None  # best epoch as the newest checkpoint knows it
+        self.tested = TestLogits(run_dir)
         self._pending: list[torch.Tensor] = []
         self._logs = EpochLogs(run_dir)
         self._correct = torch.zeros((), dtype=torch.int64, device=device)
@@ -115,7 +117,7 @@ class Trainer:
                 log.warning("%s; going on from the one before it", message)
             restore(tensors, self.model, self.optimizer)
             self._correct.fill_(self.state.correct)
-            self._saved_best = self.state.best["epoch"] if self.state.best else None
+            self.tested.resumed(self.state)
             log.info("resumed at epoch %d, step %d", self.state.epoch, self.state.step)
         if self.parallel.lead:
             self._logs.cut(self.state.epoch)
@@ -134,8 +136,7 @@ class Trainer:
     def _check_files(self, state: State) -> None:
         """Make sure that the logs and the best epoch's logits are those that a checkpoint was written beside."""
         self._logs.check(state.epoch, state.logs)
-        if state.best is not None:
-            self._best_logits(state)
+        self.tested.check(state)
 
     def fit(self) -> None:
         """Train to the last epoch.
@@ -166,23 +167,9 @@ class Trainer:
                 self._boundary()
             self._end_epoch()
         if over:  # resumed after the last epoch, and the last test's logits are not at hand
+            self._set_progress()
             self._test(self.epochs - 1)
         self.save()
-
-    def evaluate(self) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
-        """Per-step test logits [N, T, C] and labels [N] of the network as it is; empty but in the leading process.
-
-        Raises:
-            Interrupted: As `fit`.
-        """
-        self.parallel.make_whole(self.model)
-        batches = list(TestBatches(self.data.test, self.run.spec.evaluation.batch_size))
-        mine = batches[self.parallel.rank :: self.parallel.size]
-        loader = read_batches(self.data.test, mine, self.run.execution.workers, self.device)
-        parts = per_step_logits(self.model, loader, self.device, self.autocast, self._stop_if_asked)
-        if len(mine) < -(-len(batches) // self.parallel.size):
-            self._stop_if_asked()  # where the others have one batch more
-        return concatenate(self.parallel.gather(parts))
 
     def save(self) -> None:
         """Write a checkpoint of this moment."""
@@ -193,36 +180,31 @@ class Trainer:
         if self.parallel.lead:
             check_finite(self.model, self.state)
             save_checkpoint(self.dir.checkpoints, self.state, tensors)
-            self._drop_best_logits()
+            self.tested.saved(self.state)
         self._saved_at = time.monotonic()
         self._account(training=False)
 
-    def _drop_best_logits(self) -> None:
-        """Keep the best epochs' logits that the two newest checkpoints speak of."""
-        best = self.state.best["epoch"] if self.state.best else None
-        kept = {self.dir.best(epoch) for epoch in (best, self._saved_best) if epoch is not None}
-        for path in set(self.dir.checkpoints.glob("best-epoch*.npy")) - kept:
-            path.unlink(missing_ok=True)
-        self._saved_best = best
-
     def _forward(self, images: torch.Tensor, labels: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         """The mean loss of some samples on the device, and how many of them the network has right."""
-        with self.autocast():
-            logits = self.network(images).float()  # a network from outside may give bfloat16
-        correct = (logits.detach().mean(0).argmax(-1) == labels).sum()
-        return self.loss(logits, labels, self.state.epoch, self.state.step), correct
+        loss, logits = self.objective(self.network, images, labels, **self._constants())
+        return loss, (logits.detach().mean(0).argmax(-1) == labels).sum()
+
+    def _constants(self) -> dict[str, float]:
+        return self.objective.constants(self.state.epoch, self.state.step)
+
+    def _set_progress(self) -> None:
+        """Let the modules that anneal know how much of the training is done, from 0 to 1."""
+        for module in self._annealed:
+            module.set_progress(self._done() / (self.epochs * self.steps))
 
     def _step(self, batches: list[Batch]) -> None:
         total = self.shares.total(self.state.step)
-        moved = [
-            (to_device(images, self.device), labels.to(self.device, non_blocking=True)) for images, labels in batches
-        ]
+        self._set_progress()
         if self._graphed is not None:
             rates = tuple(group["lr"] for group in self.optimizer.param_groups)
-            constants = (self.loss.alpha(self.state.epoch, self.state.step), rates)
-            loss, correct = self._graphed(*moved[0], constants)
+            loss, correct = self._graphed(*batches[0], (*self._constants().items(), rates))
         else:
-            loss, correct = self._global_batch(moved, total)
+            loss, correct = self._global_batch(batches, total)
         self._pending.append(loss)
         self._correct += correct
         self.state.step += 1
@@ -305,7 +287,7 @@ class Trainer:
         row = {
             "epoch": epoch,
             "lr": self.optimizer.param_groups[0]["lr"],
-            "alpha": self.loss.alpha(epoch, 0),
+            "alpha": self.objective.constants(epoch, 0).get("alpha"),
             "train_loss": sum(state.losses) / len(state.losses),
             "train_top1": 100.0 * state.correct / state.seen,
             **{f"test_{key}": metrics.get(key) for key in ("loss", "top1", "top1_halves")},
@@ -319,45 +301,37 @@ class Trainer:
         log.info("epoch %d of %d: loss %.4f%s", epoch + 1, self.epochs, row["train_loss"], tested)
 
     def _test(self, epoch: int) -> dict[str, Any]:
-        """Evaluate, and keep the logits if this is the best epoch so far (the first of equals)."""
-        logits, labels = self.evaluate()
+        """Evaluate, and keep the logits of the best and of the last epoch."""
+        self.parallel.make_whole(self.model)
+        logits, labels = self.predictor.logits(self.data.test, self.parallel, self._stop_if_asked)
         if not self.parallel.lead:
             return {}
         metrics = {"epoch": epoch, **summarize(logits, labels)}
         note_flat(self.state, logits, labels)
-        if self.state.best is None or metrics["top1"] > self.state.best["top1"]:
-            self.state.best = metrics
-            self.guard()
-            self.dir.checkpoints.mkdir(parents=True, exist_ok=True)
-            write_array(self.dir.best(epoch), logits)
-            self.state.best_sha256 = sha256_file(self.dir.best(epoch))
+        self.guard()
+        self.tested.keep_best(self.state, metrics, logits)
         if epoch + 1 == self.epochs:
-            self.guard()
-            write_array(self.dir.logits_last, logits)
-            write_array(self.dir.labels, labels)
+            self.tested.keep_last(logits, labels)
             self.last = metrics
         return metrics
 
-    def results(self) -> tuple[dict[str, Any], dict[str, Any], NDArray[np.bool_], NDArray[np.bool_]]:
-        """Metrics of the last and of the best epoch, and which test samples each had right [N].
+    def outcome(self) -> Outcome:
+        """What training has brought, once it is over.
 
         Raises:
             CheckpointError: If the best epoch's logits on disk are not those that were written.
         """
-        assert self.last is not None and self.state.best is not None  # noqa: S101 - the last epoch is always tested
-        self._best_logits(self.state).replace(self.dir.logits_best)
-        labels = read_array(self.dir.labels)
-        right = [read_array(path).mean(1).argmax(-1) == labels for path in (self.dir.logits_last, self.dir.logits_best)]
-        return self.last, self.state.best, right[0], right[1]
+        return trained(self)
 
-    def _best_logits(self, state: State) -> Path:
-        """The file with the logits of the best epoch that a state speaks of; raises CheckpointError if altered."""
-        assert state.best is not None  # noqa: S101 - the callers have looked
-        best = self.dir.best(state.best["epoch"])
-        best = best if best.exists() else self.dir.logits_best  # moved there before a crash
-        if not best.exists() or sha256_file(best) != state.best_sha256:
-            raise CheckpointError(f"{best}: missing or altered since epoch {state.best['epoch']} wrote it")
-        return best
+    @property
+    def place(self) -> tuple[int, int]:
+        """Epoch and step at which training stands."""
+        return self.state.epoch, self.state.step
+
+    @property
+    def manifest(self) -> dict[str, str]:
+        """Checksums of the data set."""
+        return self.data.manifest
 
     def _show(self) -> None:
         """Rewrite the live view's file; it may be lost, so it need not reach the disk."""
@@ -404,11 +378,5 @@ def may_be_recorded(spec: RunSpec, device: torch.device, parallel: OneProcess, m
     # Several processes, or several passes a step, talk to each other and to the host in between. So may a method from
     # outside, whose Python code a graph would not run again: a counter in it would stand still.
     alone = parallel.size == 1 and spec.optim.replica_batch is None
-    return device.type == "cuda" and alone and graph_safe(model) and not isinstance(spec.method, CustomMethod)
-
-
-def write_array(path: Path, array: NDArray[Any]) -> None:
-    """Write a .npy file atomically."""
-    buffer = io.BytesIO()
-    np.save(buffer, array, allow_pickle=False)
-    write_bytes(path, buffer.getvalue())
+    still = graph_safe(model) and not any(hasattr(module, "set_progress") for module in model.modules())
+    return device.type == "cuda" and alone and still and not isinstance(spec.method, CustomMethod)

@@ -10,8 +10,6 @@ from typing import TYPE_CHECKING
 from tksbench.data import registry
 from tksbench.report.metrics import mean_logits, topk_accuracy
 from tksbench.train.errors import Interrupted
-from tksbench.train.evaluate import concatenate, per_step_logits
-from tksbench.train.schedule import TestBatches
 
 if TYPE_CHECKING:
     from tksbench.train.loop import Trainer
@@ -42,11 +40,7 @@ def rebinned_accuracy(trainer: Trainer, top1: float) -> list[float] | None:
     values = []
     for bins in range(1, spec.model.T):
         test = registry.load(part, bins, spec.seed).test
-        batches = map(test.__getitems__, TestBatches(test, spec.evaluation.batch_size))
-        parts = per_step_logits(
-            trainer.model, batches, trainer.device, trainer.autocast, lambda: _stop_if_asked(trainer)
-        )
-        logits, labels = concatenate(parts)
+        logits, labels = trainer.predictor.logits(test, at_batch=lambda: _stop_if_asked(trainer))
         values.append(topk_accuracy(mean_logits(logits), labels, k=1))
     return [*values, top1]
 

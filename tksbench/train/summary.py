@@ -1,4 +1,4 @@
-"""What a finished run tells: the parts of its record."""
+"""What a finished run has brought: its outcome, and the parts of its record."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ from tksbench.runs.provenance import collect_provenance, cpu_name, rerun_command
 from tksbench.runs.record import is_attempt, pack_correct
 from tksbench.snn.cost import measure_cost
 from tksbench.train.checkpoint import weights_digest
-from tksbench.train.evaluate import to_device
 from tksbench.train.features import write_features
+from tksbench.train.outcome import Outcome
 from tksbench.train.rebinned import rebinned_accuracy
 
 if TYPE_CHECKING:
@@ -26,33 +26,58 @@ if TYPE_CHECKING:
     from tksbench.runs.paths import RunDir
     from tksbench.snn.layers import SpikingNetwork
     from tksbench.train.loop import Trainer
+    from tksbench.train.outcome import Procedure
 
 COST_SAMPLES = 128  # test samples, of all classes alike, over which spike rates are averaged
+_CURVE = ("epoch", "lr", "train_loss", "train_top1", "test_top1", "test_top1_halves")
 
 
-def record_parts(run: Run, run_dir: RunDir, trainer: Trainer, code: Mapping[str, Any] | None = None) -> dict[str, Any]:
-    """All parts of the record of a run whose training is over.
+def trained(trainer: Trainer) -> Outcome:
+    """What a trainer has in its hands after the last epoch.
+
+    Raises:
+        CheckpointError: If the best epoch's logits on disk are not those that were written.
+    """
+    state, run_dir, test = trainer.state, trainer.dir, trainer.data.test
+    assert trainer.last is not None and state.best is not None  # noqa: S101 - the last epoch is always tested
+    right_last, right_best = trainer.tested.right(state)
+    # Test halves are often sorted by class: the first samples would be of one kind.
+    sample = balanced_subset(test.labels, COST_SAMPLES)[:COST_SAMPLES]
+    snn = measure_cost(cast("SpikingNetwork", trainer.model), trainer.predictor.images(test, sample))
+    features = write_features(trainer)
+    logits = (run_dir.logits_last, run_dir.logits_best, run_dir.labels)
+    return Outcome(
+        last=trainer.last | {"top1_rebinned": rebinned_accuracy(trainer, trainer.last["top1"])},
+        best=state.best,
+        right_last=right_last,
+        right_best=right_best,
+        curve=read_jsonl(run_dir.metrics),
+        files=(*logits, run_dir.metrics, run_dir.losses, features),
+        seconds=state.seconds,
+        gpu_seconds=state.gpu_seconds,
+        images=state.images,
+        parameters=sum(parameter.numel() for parameter in trainer.model.parameters()),
+        snn=snn | {"samples": len(sample)},
+        weights=weights_digest(trainer.model),
+    )
+
+
+def record_parts(
+    run: Run, run_dir: RunDir, procedure: Procedure, code: Mapping[str, Any] | None = None
+) -> dict[str, Any]:
+    """All parts of the record of a run that is over.
 
     Args:
         run: The run.
         run_dir: Where its files are.
-        trainer: What has trained it.
+        procedure: What has done it.
         code: What `code_state` said when the training code was imported; None for now.
     """
-    last, best, right_last, right_best = trainer.results()
-    rows = read_jsonl(run_dir.metrics)
-    columns = ("epoch", "lr", "train_loss", "train_top1", "test_top1", "test_top1_halves")
+    outcome, device, parallel = procedure.outcome(), procedure.device, procedure.parallel
+    devices = parallel.device_names(device)
     log = [row for row in read_attempts(run_dir) if is_attempt(row)]  # history alone: a damaged row stops nothing
     started = next((row["time"] for row in log if row.get("event") == "start"), now())
-    files = (
-        run_dir.logits_last,
-        run_dir.logits_best,
-        run_dir.labels,
-        run_dir.metrics,
-        run_dir.losses,
-        write_features(trainer),
-        *((run_dir.method,) if isinstance(run.spec.method, CustomMethod) else ()),
-    )
+    files = (*outcome.files, *((run_dir.method,) if isinstance(run.spec.method, CustomMethod) else ()))
     threads = torch.get_num_threads()
     identity = {key: getattr(run, key) for key in ("id", "group", "name", "recipe", "scale", "seed")}
     return {
@@ -60,46 +85,36 @@ def record_parts(run: Run, run_dir: RunDir, trainer: Trainer, code: Mapping[str,
         "spec": run.spec.model_dump(mode="json"),
         "overrides": list(run.overrides),
         "metrics": {
-            "last": last | {"top1_rebinned": rebinned_accuracy(trainer, last["top1"])},
-            "best": best,
-            "curve": {column: [row[column] for row in rows] for column in columns},
+            "last": outcome.last,
+            "best": outcome.best,
+            "curve": {column: [row[column] for row in outcome.curve] for column in _CURVE},
         },
         "test": {
-            "n": len(right_last),
-            "correct_last": pack_correct(right_last.tolist()),
-            "correct_best": pack_correct(right_best.tolist()),
+            "n": len(outcome.right_last),
+            "correct_last": pack_correct(outcome.right_last.tolist()),
+            "correct_best": pack_correct(outcome.right_best.tolist()),
         },
         "attempts": log,
-        "cost": _cost(trainer),
+        "cost": {
+            "hours": outcome.seconds / 3600,
+            "gpu_hours": outcome.gpu_seconds / 3600,
+            "images_per_s": outcome.images / outcome.seconds if outcome.seconds else None,
+            "device": (devices or [cpu_name() or platform.machine()])[0],
+            "parameters": outcome.parameters,
+            "snn": outcome.snn,
+        },
         "provenance": collect_provenance(
-            command=rerun_command(run, threads if trainer.device.type == "cpu" else None),
+            command=rerun_command(run, threads if device.type == "cpu" else None),
             started=started,
             finished=now(),
-            devices=trainer.parallel.device_names(trainer.device),
-            processes=trainer.parallel.size,
-            nodes=trainer.parallel.nodes,
-            data=trainer.data.manifest,
+            devices=devices,
+            processes=parallel.size,
+            nodes=parallel.nodes,
+            data=procedure.manifest,
             threads=threads,
             code=code,
             trained_by=trained_by(log),
         ),
-        "weights_sha256": weights_digest(trainer.model),
+        "weights_sha256": outcome.weights,
         "files": {path.name: sha256_file(path) for path in files},
-    }
-
-
-def _cost(trainer: Trainer) -> dict[str, Any]:
-    """Time of training over all attempts that left a checkpoint, and the network's own cost."""
-    state, device = trainer.state, trainer.device
-    hours = state.seconds / 3600
-    # Test halves are often sorted by class: the first samples would be of one kind.
-    keys = [(0, index) for index in balanced_subset(trainer.data.test.labels, COST_SAMPLES)[:COST_SAMPLES].tolist()]
-    sample = to_device(trainer.data.test.__getitems__(keys)[0], device)
-    return {
-        "hours": hours,
-        "gpu_hours": state.gpu_seconds / 3600,
-        "images_per_s": state.images / state.seconds if state.seconds else None,
-        "device": (trainer.parallel.device_names(device) or [cpu_name() or platform.machine()])[0],
-        "parameters": sum(parameter.numel() for parameter in trainer.model.parameters()),
-        "snn": measure_cost(cast("SpikingNetwork", trainer.model), sample) | {"samples": len(keys)},
     }

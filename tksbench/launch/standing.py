@@ -8,6 +8,7 @@ from fnmatch import fnmatchcase
 from typing import TYPE_CHECKING
 
 from tksbench.errors import TksbenchError
+from tksbench.runs.unknown import condensed
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -30,17 +31,19 @@ class KnownRuns:
 
     def __call__(self) -> list[Run]:
         """Those there now; says on standard error, once, which cannot be read."""
-        runs = []
+        runs, problems = [], list[str]()
         for run_dir in self._ledger.run_dirs():
             if run_dir.id not in self._read:
                 try:
                     self._read[run_dir.id] = self._ledger.load_run(run_dir)
                 except TksbenchError as error:
                     self._read[run_dir.id] = None
-                    sys.stderr.write(f"tksbench: warning: {run_dir.path}: {error}\n")
+                    problems.append(f"{run_dir.path}: {error}")
             run = self._read[run_dir.id]
             if run and (not self._only or any(fnmatchcase(run.name, pattern) for pattern in self._only)):
                 runs.append(run)
+        for problem in condensed(problems):
+            sys.stderr.write(f"tksbench: warning: {problem}\n")
         return sorted(runs, key=lambda run: (run.name, run.scale, run.seed))
 
 

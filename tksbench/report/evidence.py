@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 from tksbench.errors import TksbenchError
 from tksbench.report.metrics import optimal_aurc
 from tksbench.runs.record import correct_bits
+from tksbench.runs.unknown import condensed
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -31,7 +32,7 @@ class Evidence:
         published: Valid records of results/records.
         local: Valid records of finished runs on this machine that are not published.
         states: "running 62 %", "failed (reason)", "interrupted 40 %" by group, of unfinished runs here.
-        problems: One message for each record that was refused.
+        problems: One message for each record that was refused; one for all of networks that are not known here.
     """
 
     published: tuple[Record, ...] = ()
@@ -92,7 +93,7 @@ def gather(ledger: Ledger, protocols: Mapping[str, Sequence[Candidate]] | None =
             published.append(record)
         else:
             local.append(record)
-    return Evidence(tuple(published), tuple(local), _states(ledger), tuple(problems))
+    return Evidence(tuple(published), tuple(local), _states(ledger), tuple(condensed(problems)))
 
 
 def _missing_file(ledger: Ledger, record: Record) -> str | None:

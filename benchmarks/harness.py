@@ -15,8 +15,8 @@ from typing import TYPE_CHECKING, Any
 
 from benchmarks.parts import BenchError
 from benchmarks.timing import Candidate, Case
+from tksbench.metrics import optimal_aurc
 from tksbench.recipe import expand, load_recipe, run_id
-from tksbench.report.metrics import optimal_aurc
 from tksbench.runs import read_json, write_json
 from tksbench.runs.record import load_record, make_record, pack_correct, save_record
 

@@ -35,7 +35,7 @@ def _npy(array: np.ndarray) -> bytes:  # type: ignore[type-arg]
 
 
 def _read_logits(raw: bytes, folder: Path) -> object:
-    from tksbench.report.metrics import summarize
+    from tksbench.metrics import summarize
 
     logits = read_array(write_file(folder, "logits_last.npy", raw))
     return summarize(logits, np.zeros(len(logits), np.int64)) if logits.ndim == 3 else logits.tolist()

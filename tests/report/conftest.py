@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pytest
 
+from tksbench.metrics import correct, mean_logits, summarize
 from tksbench.recipe import Run, expand, load_recipe
-from tksbench.report.metrics import correct, mean_logits, summarize
 from tksbench.runs import Ledger, sha256_file
 from tksbench.runs.record import make_record, pack_correct, save_record
 

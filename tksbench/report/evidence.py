@@ -9,7 +9,7 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 from tksbench.errors import TksbenchError
-from tksbench.report.metrics import optimal_aurc
+from tksbench.metrics import optimal_aurc
 from tksbench.runs.record import correct_bits
 from tksbench.runs.unknown import condensed
 

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 
 from tksbench.errors import TksbenchError
+from tksbench.metrics import correct, halves, mean_logits, summarize
 from tksbench.report.evidence import inconsistency
-from tksbench.report.metrics import correct, halves, mean_logits, summarize
 from tksbench.runs import sha256_file, write_bytes
 from tksbench.runs.arrays import read_array
 from tksbench.runs.record import load_record

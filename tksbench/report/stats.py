@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 
 from tksbench.errors import TksbenchError
-from tksbench.report.metrics import aurc, excess_aurc
+from tksbench.metrics import aurc, excess_aurc
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

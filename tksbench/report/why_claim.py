@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from tksbench.launch.cost import estimate_gpu_hours
+from tksbench.metrics import correct, mean_logits
 from tksbench.report.claims import claims
 from tksbench.report.claims_table import numbers
 from tksbench.report.groups import real
-from tksbench.report.metrics import correct, mean_logits
 from tksbench.report.stats import mcnemar_exact
 from tksbench.runs import sha256_file
 from tksbench.runs.arrays import read_array
@@ -21,10 +21,10 @@ from tksbench.runs.record import unpack_correct
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
+    from tksbench.metrics import Mask
     from tksbench.report.claims import Choice, Comparison
     from tksbench.report.evidence import Evidence
     from tksbench.report.groups import Candidate
-    from tksbench.report.metrics import Mask
     from tksbench.report.paper import Claim, Paper, Side
     from tksbench.runs import Ledger
     from tksbench.runs.record import Record

@@ -16,8 +16,8 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from tksbench.data.registry import info
+from tksbench.metrics import summarize
 from tksbench.recipe.schema import CustomMethod
-from tksbench.report.metrics import summarize
 from tksbench.runs.files import write_json
 from tksbench.snn.known import graph_safe
 from tksbench.train import build

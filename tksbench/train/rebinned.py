@@ -8,7 +8,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from tksbench.data import registry
-from tksbench.report.metrics import mean_logits, topk_accuracy
+from tksbench.metrics import mean_logits, topk_accuracy
 from tksbench.train.errors import Interrupted
 
 if TYPE_CHECKING:

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from tksbench.report import metrics
+from tksbench import metrics
 from tksbench.runs.record import Metrics
 
 

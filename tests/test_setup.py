@@ -56,6 +56,10 @@ def test_deepspeed_is_not_installed_by_default() -> None:
     assert not {"deepspeed", "transformers", "spikingjelly"} & pins("constraints.txt").keys()
 
 
+def test_tensorboard_is_installed_by_default() -> None:
+    assert "tensorboard" in pins("constraints.txt")
+
+
 @pytest.mark.parametrize("name", ["constraints.txt", "constraints-extras.txt"])
 def test_pins_have_hashes_and_name_no_host(name: str) -> None:
     text = (ROOT / name).read_text()

@@ -214,6 +214,10 @@ def test_a_tracker_that_is_not_there_is_told_what_to_install() -> None:
     assert missing_extra(Execution(track="wandb")) == (
         "execution.track wandb needs that package: pip install wandb; execution.track=none trains without it"
     )
+    assert missing_extra(Execution(track="tensorboard")) == (
+        "execution.track tensorboard needs that package: make env, or pip install tensorboard; "
+        "execution.track=none trains without it"
+    )
 
 
 @pytest.mark.usefixtures("no_extras")

@@ -24,8 +24,6 @@ def missing_extra(execution: Execution) -> str | None:
             "(or pip install 'tksbench[deepspeed]'); execution.zero=0 trains without it"
         )
     if execution.track != "none" and find_spec(execution.track) is None:
-        return (
-            f"execution.track {execution.track} needs that package: pip install {execution.track}; "
-            "execution.track=none trains without it"
-        )
+        how = f"{'make env, or ' if execution.track == 'tensorboard' else ''}pip install {execution.track}"
+        return f"execution.track {execution.track} needs that package: {how}; execution.track=none trains without it"
     return None

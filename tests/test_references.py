@@ -141,7 +141,7 @@ def test_a_sound_tree_has_no_problem(tree: Path) -> None:
 @pytest.mark.parametrize(
     ("old", "new", "problem"),
     [
-        ("docs/protocol.md#the-loss", "paper.md 1.2", "1: there is no page paper.md"),
+        ("docs/protocol.md#the-loss", "design.md 1.2", "1: there is no page design.md"),
         ("docs/protocol.md#the-loss", "docs/protocol.md#loss", f"1: {LEGEND} has no heading #loss"),
         ("TKS:RCNN", "RCNN", f"3: RCNN.py has no prefix of the legend in {LEGEND}"),
         ("TKS:RCNN", "BC:RCNN", f"3: RCNN.py has no prefix of the legend in {LEGEND}"),

@@ -417,7 +417,7 @@ def test_why_tells_runs_spec_commit_data_log_and_command(world: World, capsys: p
     assert main(["--why", "table1/cifar10/resnet19/tks"]) == 0
     out = capsys.readouterr().out
     for expected in (
-        "paper: 80.00 top-1 (%)",
+        "  paper       80.00 top-1 (%)",
         "python -m tksbench.launch recipes/cifar10.yaml --scale paper --only cifar10/spiking_resnet19/tks",
         f"run {record.id}: cifar10/spiking_resnet19/tks, scale mini, seed 42",
         "best epoch, 2 of 3: top-1 62.50 %",
@@ -430,6 +430,45 @@ def test_why_tells_runs_spec_commit_data_log_and_command(world: World, capsys: p
         f"    python -m tksbench.diff {record.id} again/runs/{record.id}\n",
     ):
         assert expected in out
+
+
+def test_why_of_a_cell_says_verdict_and_mean_first_and_one_spec(
+    world: World, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for seed, top1 in ((42, 60.0), (43, 61.0), (44, 63.5)):
+        world.publish(world.run("mini", seed=seed), top1)
+    world.publish(world.run("smoke"), 20.0)
+    assert main(["--why", "table1/cifar10/resnet19/tks"]) == 0
+    out = capsys.readouterr().out
+    lines = out.splitlines()
+    assert lines[:7] == [
+        "cell table1/cifar10/resnet19/tks",
+        "  paper       80.00 top-1 (%)",
+        "  best epoch  61.50 ± 1.80 (ours, scale mini, n = 3)",
+        "  last epoch  61.50 ± 1.80",
+        "  run 95 %    52.54 to 70.46: where one further run of ours would lie",
+        "  test 95 %   54.60 to 67.97: the error of a test set of this size",
+        "  verdict     not comparable (scale mini): only the full protocol, scale paper,",
+    ]
+    assert out.count("warmup_epochs:") == 2  # of the three runs at mini, and of the single one at smoke
+    assert re.findall(r"^  4\d +[0-9a-f]{16} +(\d\d\.\d\d)", out, re.MULTILINE) == ["60.00", "61.00", "63.50"]
+
+
+def test_why_of_an_id_shows_all_of_that_run(world: World, capsys: pytest.CaptureFixture[str]) -> None:
+    record = world.publish(world.run("mini"), 62.5)
+    world.publish(world.run("mini", seed=43), 60.0)
+    assert main(["--why", record.id[:8]]) == 0
+    out = capsys.readouterr().out
+    assert out.startswith(f"run {record.id}: cifar10/spiking_resnet19/tks, scale mini, seed 42\n")
+    assert "uncommitted changes:\n    -old\n" in out
+
+
+def test_why_of_a_smoke_check_says_what_it_is(world: World, capsys: pytest.CaptureFixture[str]) -> None:
+    world.publish(world.run("smoke", real=False), 62.5)
+    assert main(["--why", "table1/cifar10/resnet19/tks"]) == 0
+    out = capsys.readouterr().out
+    assert "verdict     smoke check passed: trained on stand-in data alone" in out
+    assert "scale smoke, stand-in data, group" in out
 
 
 def test_why_of_a_cell_without_runs_tells_the_command(world: World, capsys: pytest.CaptureFixture[str]) -> None:

@@ -6,8 +6,8 @@ import json
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from tksbench.report.facts import MOST_TEXT, Fact, facts, log_end
 from tksbench.report.page.charts import Chart, Line, Point, draw, thin
-from tksbench.report.why import LOG_LINES
 from tksbench.runs.provenance import rerun_command
 
 if TYPE_CHECKING:
@@ -20,8 +20,6 @@ if TYPE_CHECKING:
 MOST_TOLD = 5  # seeds that are told of; the others are counted
 MOST_DRAWN = 3  # seeds whose curves are drawn
 _MOST_POINTS = 48  # of a curve
-_MOST_TEXT = 4_000  # characters of a log's end or of a diff
-_MOST_FILES = 6
 _CURVE_SIZE, _LOSS_SIZE = (460, 210), (460, 130)
 
 
@@ -43,14 +41,6 @@ class Seed:
     command: str
     diff: str
     log: str
-
-
-@dataclass(frozen=True)
-class Fact:
-    """Something that the runs were made with: one value, or several with the seeds that each holds for."""
-
-    label: str
-    values: tuple[tuple[str, str], ...]
 
 
 @dataclass(frozen=True)
@@ -125,7 +115,7 @@ def tell(
         others=tuple((one.words, len(by_group[one.group])) for one in trained[1:]),
         accuracy=_accuracy(told[:MOST_DRAWN]) if told else None,
         loss=_loss(told[:MOST_DRAWN]) if told else None,
-        facts=tuple(_facts(told)) if told else (),
+        facts=tuple(facts(told)) if told else (),
         spec=tuple(_flat(shown.run.spec.model_dump(mode="json", exclude={"seed"}))),
         group=shown.group,
     )
@@ -148,59 +138,12 @@ def _seed(record: Record, ledger: Ledger) -> Seed:
         weights=record.weights_sha256,
         command=proof.command,
         diff=_cut(proof.diff),
-        log=_log_end(record, ledger),
+        log=log_end(record, ledger),
     )
 
 
 def _took(hours: float, gpu_hours: float) -> str:
     return f"{hours:.2f} h" + (f", {gpu_hours:.2f} GPU-h" if gpu_hours else "")
-
-
-def _log_end(record: Record, ledger: Ledger) -> str:
-    path = ledger.run_dir(record.id).log
-    try:
-        with path.open("rb") as file:
-            file.seek(max(0, path.stat().st_size - 4 * _MOST_TEXT))
-            tail = file.read().decode("utf-8", errors="replace")
-    except OSError:  # not on this machine, or not ours to read
-        return ""
-    return "\n".join(tail.splitlines()[-LOG_LINES:])[-_MOST_TEXT:]
-
-
-def _facts(records: Sequence[Record]) -> Iterator[Fact]:
-    kinds: dict[str, Callable[[Record], str]] = {
-        "Commit": _commit,
-        "Device": lambda record: record.cost.device,
-        "Processes": _processes,
-        "Python": lambda record: f"{record.provenance.python} on {record.provenance.platform}",
-        "Packages": lambda record: ", ".join(f"{k} {v}" for k, v in sorted(record.provenance.versions.items())),
-        "Data": _data,
-        "Parameters": lambda record: f"{record.cost.parameters:,}",
-        "Test samples": lambda record: f"{record.test.n:,}",
-    }
-    for label, value_of in kinds.items():
-        seeds: dict[str, list[str]] = {}
-        for record in records:
-            seeds.setdefault(value_of(record), []).append(str(record.seed))
-        alone = len(seeds) == 1
-        yield Fact(label, tuple((value, "" if alone else f"seed {', '.join(of)}") for value, of in seeds.items()))
-
-
-def _commit(record: Record) -> str:
-    proof = record.provenance
-    return (proof.commit or "not from a checkout") + ", with uncommitted changes" * bool(proof.dirty)
-
-
-def _processes(record: Record) -> str:
-    proof = record.provenance
-    nodes = f" on {proof.nodes} nodes" if proof.nodes > 1 else ""
-    return f"{proof.processes}{nodes}, threads: {proof.threads or 'unknown'}"
-
-
-def _data(record: Record) -> str:
-    files = sorted(record.provenance.data.items())
-    more = [f"and {len(files) - _MOST_FILES} more files"] if len(files) > _MOST_FILES else []
-    return "\n".join([*(f"{name} {digest}" for name, digest in files[:_MOST_FILES]), *more])
 
 
 def _accuracy(records: Sequence[Record]) -> Chart | None:
@@ -239,4 +182,4 @@ def _flat(value: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, str
 
 
 def _cut(text: str) -> str:
-    return text if len(text) <= _MOST_TEXT else text[:_MOST_TEXT] + "\n... (cut; all of it is in the record)"
+    return text if len(text) <= MOST_TEXT else text[:MOST_TEXT] + "\n... (cut; all of it is in the record)"

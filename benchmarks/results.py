@@ -14,7 +14,9 @@ from typing import TYPE_CHECKING, Any
 from tabulate import tabulate
 
 from tksbench.runs import read_json, write_bytes, write_json
-from tksbench.runs.provenance import cpu_name, git_state, versions
+from tksbench.runs.code import read_code
+from tksbench.runs.processor import cpu_name
+from tksbench.runs.provenance import versions
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -77,14 +79,14 @@ def make_part(
         before: `conditions()` when it began.
         skipped: Why there are no rows.
     """
-    state = git_state()
+    code = read_code()
     return {
         "part": name,
         "skipped": skipped,
         "full": full,
         "started": started,
-        "commit": state["commit"],
-        "dirty": state["dirty"],
+        "commit": code.commit,
+        "dirty": code.dirty,
         "threads": before["threads"],
         "load_average_before": before["load_average"],
         "load_average_after": conditions()["load_average"],

@@ -16,8 +16,11 @@ from tksbench.launch.__main__ import main as launch
 from tksbench.launch.local import Summary
 from tksbench.recipe import expand, load_recipe
 from tksbench.report.groups import ReportError
-from tksbench.runs import Lease, Ledger, LedgerError, provenance
-from tksbench.runs.record import load_record, save_record
+from tksbench.runs import Lease, Ledger, LedgerError, comparison, provenance
+from tksbench.runs.code import Code, digest_of
+from tksbench.runs.comparison import told_apart
+from tksbench.runs.processor import cpu_name, describe_cpu
+from tksbench.runs.record import Record, load_record, save_record
 
 ROOT = Path(__file__).resolve().parents[1]
 RECIPE = """
@@ -42,9 +45,15 @@ def ledger(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Ledger:
 @pytest.fixture
 def state(monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
     """What the code's own state is taken for."""
-    told: dict[str, Any] = {"commit": "c0ffee00c0ffee", "dirty": True, "diff": "+x"}
-    monkeypatch.setattr(provenance, "git_state", lambda: told)
-    return told
+    said: dict[str, Any] = {"commit": "c0ffee00c0ffee", "dirty": True}
+
+    def read() -> Code:
+        return Code({}, said["commit"], ("tksbench/snn/losses.py",) if said["dirty"] else ())
+
+    monkeypatch.setattr(provenance, "read_code", read)
+    monkeypatch.setattr(comparison, "changed_since", lambda commit: () if commit == said["commit"] else None)
+    monkeypatch.setattr(comparison, "files_here", dict)
+    return said
 
 
 def test_a_run_made_again_is_equal_and_one_that_is_not_is_told(
@@ -58,7 +67,6 @@ def test_a_run_made_again_is_equal_and_one_that_is_not_is_told(
     assert rerun.main([second.id[:6]]) == 0
     out = capsys.readouterr().out
     assert out.endswith("\nequal to the bit\n")
-    assert "this is another state of the code" in out
     (place,) = Path("build/rerun").iterdir()
     assert place.name.startswith("c0ffee00c0ff-")
     assert [one.id for one in Ledger(place).run_dirs()] == [second.id]  # its seed alone
@@ -103,25 +111,67 @@ def test_a_rerun_that_is_being_trained_is_not_begun_anew(ledger: Ledger, state: 
     assert not run_dir.path.exists()
 
 
-def test_what_is_known_to_differ_is_told(ledger: Ledger, state: dict[str, Any]) -> None:
-    run = expand(load_recipe("r.yaml"), "smoke")[0]
-    here = provenance.versions()
-    proof: dict[str, Any] = {"commit": "c0ffee00c0ffee", "versions": {"torch": here["torch"], "numpy": "1.0"}}
-    record = make(run, 40.0, 0.0)
-    record = record.model_copy(
-        update={
-            "provenance": record.provenance.model_copy(update=proof | {"processes": 2}),
-            "cost": record.cost.model_copy(update={"device": "Z80"}),
-        }
-    )
-    state.update(commit="c0ffee00c0ffee", dirty=False)
-    assert provenance.told_apart(record) == [
-        "the record was trained by 2 processes, this will be by one",
-        f"the record is of Z80, this is {provenance.cpu_name()}",
-        f"the record is of numpy 1.0 (here {here['numpy']})",
-    ]
-    state.update(dirty=True)
-    assert "the record is of commit c0ffee00c0ff, this is another state of the code" in provenance.told_apart(record)
+@pytest.fixture
+def record(ledger: Ledger) -> Record:
+    """A record of this code on this machine."""
+    made = make(expand(load_recipe("r.yaml"), "smoke")[0], 40.0, 0.0)
+    proof = {"commit": "c0ffee00c0ffee", "dirty": False, "code": digest_of({}), "machine": describe_cpu()}
+    cost = made.cost.model_copy(update={"device": cpu_name()})
+    proof |= {"versions": provenance.versions(), "environment": comparison.environment.changing()}
+    return made.model_copy(update={"provenance": made.provenance.model_copy(update=proof), "cost": cost})
+
+
+def other(record: Record, **proof: Any) -> Record:
+    return record.model_copy(update={"provenance": record.provenance.model_copy(update=proof)})
+
+
+def test_of_the_same_code_machine_and_packages_nothing_is_known_to_differ(
+    state: dict[str, Any], record: Record
+) -> None:
+    assert told_apart(record) == []
+    assert told_apart(other(record, commit="beef00beef00")) == []  # commits of prose change no code
+
+
+@pytest.mark.parametrize(
+    ("proof", "said"),
+    [
+        ({"processes": 2}, "the record was trained by 2 processes, this will be by one"),
+        ({"versions": {"numpy": "1.0"}}, f"the record is of numpy 1.0 (here {provenance.versions()['numpy']})"),
+        ({"machine": {"kind": "Zilog family 80"}}, "kind: the record's is Zilog family 80, here "),
+        (
+            {"environment": {"ATEN_CPU_CAPABILITY": "default"}},
+            "ATEN_CPU_CAPABILITY: the record's is default, here not set",
+        ),
+        ({"code": "f" * 16, "commit": "beef00beef00"}, "the record is of commit beef00beef00, since then changed: "),
+        ({"code": None, "commit": None}, "the record is of commit unknown, this is another state of the code"),
+        (
+            {"code": "f" * 16, "dirty": True, "diff": "diff --git a/tksbench/snn/losses.py b/tksbench/snn/losses.py\n"},
+            "the record is of commit c0ffee00c0ff, since then changed: snn/losses.py",
+        ),
+        ({"dirty": True}, "the record is not of its commit alone"),
+    ],
+)
+def test_what_is_known_to_differ_is_named(
+    state: dict[str, Any], record: Record, proof: dict[str, Any], said: str
+) -> None:
+    assert any(line.startswith(said) for line in told_apart(other(record, **proof))), told_apart(other(record, **proof))
+
+
+def test_a_record_of_another_processor_or_of_an_earlier_version_is_named(state: dict[str, Any], record: Record) -> None:
+    cost = record.cost.model_copy(update={"device": "Z80"})
+    earlier = other(record, code=None, machine={}, environment={}).model_copy(update={"cost": cost})
+    assert told_apart(earlier) == [f"the record is of Z80, this is {cpu_name()}"]
+
+
+def test_a_records_variables_are_taken_over_unless_they_are_set_here(
+    record: Record, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("ONEDNN_MAX_CPU_ISA", "AVX2")
+    monkeypatch.delenv("ATEN_CPU_CAPABILITY", raising=False)
+    rerun._take_over(other(record, environment={"ONEDNN_MAX_CPU_ISA": "SSE41", "ATEN_CPU_CAPABILITY": "default"}))
+    assert (os.environ["ONEDNN_MAX_CPU_ISA"], os.environ["ATEN_CPU_CAPABILITY"]) == ("AVX2", "default")
+    monkeypatch.delenv("ATEN_CPU_CAPABILITY")
+    assert capsys.readouterr().out == "note: ATEN_CPU_CAPABILITY=default is set, as it was for the record\n"
 
 
 @pytest.mark.parametrize(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import sys
 from pathlib import Path
@@ -18,9 +19,11 @@ if TYPE_CHECKING:
     from tksbench.runs.record import Record
 
 _ABOUT = """\
-Train the run of a record once more, from the spec that the record holds and
-with as many threads as it had on a CPU, and compare the two to the bit. The
-record and its results folder are left as they are. After Ctrl-C the same
+Train the run of a record once more, from the spec that the record holds, with
+as many threads as it had on a CPU and the variables that it names, and compare
+the two to the bit. What is known to differ here (code, packages, processor,
+environment) is printed first. The record and its results folder are left as
+they are. After Ctrl-C the same
 command goes on; with uncommitted changes of the code it begins anew."""
 _EXAMPLES = """\
 examples:
@@ -47,12 +50,13 @@ def main(argv: list[str] | None = None) -> int:
     from tksbench.report.difference import compare, find_side
     from tksbench.report.groups import ReportError
     from tksbench.runs import Ledger
-    from tksbench.runs.provenance import told_apart
+    from tksbench.runs.comparison import told_apart
 
     first = find_side(Ledger(), options.record)
     if first.record is None:
         raise ReportError(f"{first.path}: not finished; only what has a record can be made again")
     run = run_of(first.record)
+    _take_over(first.record)
     again = _place(Path(options.into), run)
     made = again.run_dir(run.id)
     if made.record.resolve() == first.path.resolve():
@@ -83,6 +87,14 @@ def run_of(record: Record) -> Run:
     )
     kept = record.model_dump(mode="json", include={"id", "group", "name", "recipe", "scale", "spec", "overrides"})
     return Run.from_json(kept | {"execution": execution.model_dump(mode="json")})
+
+
+def _take_over(record: Record) -> None:
+    """Take over the variables of the environment that the record was made in, but for those that are set here."""
+    for name, value in record.provenance.environment.items():
+        if name not in os.environ:
+            os.environ[name] = value
+            sys.stdout.write(f"note: {name}={value} is set, as it was for the record\n")
 
 
 def _place(into: Path, run: Run) -> Ledger:

@@ -21,7 +21,8 @@ from pathlib import Path
 
 from tests.mutation.reasons import UNEXPLAINED, reason
 from tksbench.runs import write_bytes
-from tksbench.runs.provenance import cpu_name, git_state
+from tksbench.runs.code import read_code
+from tksbench.runs.processor import cpu_name
 
 LACKING = "mutmut is not installed: make env EXTRAS=torture"
 # -11: a tests' process that crashes has failed as surely as one that says so.
@@ -114,7 +115,7 @@ def report(found: list[Mutant]) -> tuple[str, float]:
     outcomes = Counter(mutant.outcome for mutant in found)
     noticed, tried = outcomes["killed"] + outcomes["hung"], len(found) - outcomes["not run"]
     score = 100.0 * noticed / max(tried, 1)
-    commit = git_state().get("commit") or "unknown"
+    commit = read_code().commit or "unknown"
     machine = f"{datetime.now(UTC).date()}, {cpu_name() or platform.machine()}, Python {platform.python_version()}"
     lines = ["# Mutants", "", f"{machine}, {_mutmut()}, commit {commit[:12]}.", ""]
     lines += [

@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from tests.records import make, record_parts
+from tests.runs.checkout import make_package
 from tksbench.recipe import Run, expand, load_recipe
 from tksbench.runs import Ledger
 
@@ -45,3 +46,9 @@ def parts() -> Callable[[Run], dict[str, Any]]:
 @pytest.fixture
 def record(run: Run) -> Record:
     return make(run)
+
+
+@pytest.fixture
+def package(tmp_path: Path) -> Path:
+    """A committed package in a checkout of its own."""
+    return make_package(tmp_path / "checkout")

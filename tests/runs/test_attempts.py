@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from tksbench.runs import RunDir, attempt_ended, attempt_started
-from tksbench.runs.attempts import now, read_attempts, slurm_job, trained_by
+from tksbench.runs.attempts import lasting, now, read_attempts, slurm_job
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -81,25 +81,33 @@ def test_a_reason_with_a_path_that_is_no_text_is_kept(run_dir: RunDir) -> None:
     assert read_attempts(run_dir)[-1]["reason"] == "/data\\udcff: no such folder"
 
 
-def test_a_start_names_the_commit(run_dir: RunDir) -> None:
-    attempt_started(run_dir, 2, 17, "c0ffee")
-    assert read_attempts(run_dir) == [{"event": "start", **WHO, "commit": "c0ffee", "epoch": 2, "step": 17}]
+def test_a_start_names_its_code_and_setup(run_dir: RunDir) -> None:
+    origin = {"commit": "c0ffee", "dirty": False, "code": "1" * 16, "patch": None, "setup": {"threads": 1}}
+    attempt_started(run_dir, 2, 17, origin)
+    said = {key: value for key, value in origin.items() if key != "patch"}
+    assert read_attempts(run_dir) == [{"event": "start", **WHO, **said, "epoch": 2, "step": 17}]
 
 
 @pytest.mark.parametrize(
-    ("starts", "commits"),
+    ("starts", "last"),
     [
-        ([(0, 0, "a")], ["a"]),
-        ([(0, 0, "a"), (1, 2, "b"), (1, 3, "a")], ["a", "b"]),
-        ([(0, 0, "a"), (0, 0, "b")], ["b"]),  # the first has left no checkpoint
-        ([(0, 0, "a"), (2, 0, "b"), (1, 9, "c")], ["a", "c"]),  # the second's checkpoints were damaged
-        ([(0, 0, None), (1, 0, "a")], ["a"]),  # of an earlier version, or outside a checkout
+        ([(0, 0)], [0]),
+        ([(0, 0), (1, 2), (1, 3)], [0, 1, 2]),
+        ([(0, 0), (0, 0)], [1]),  # the first has left no checkpoint
+        ([(0, 0), (2, 0), (1, 9)], [0, 2]),  # the second's checkpoints were damaged
     ],
 )
-def test_commits_are_those_whose_steps_last(
-    run_dir: RunDir, starts: list[tuple[int, int, str | None]], commits: list[str]
+def test_attempts_last_whose_checkpoints_were_gone_on_from(
+    run_dir: RunDir, starts: list[tuple[int, int]], last: list[int]
 ) -> None:
-    for start in starts:
-        attempt_started(run_dir, *start)
+    for number, (epoch, step) in enumerate(starts):
+        attempt_started(run_dir, epoch, step, {"commit": str(number)})
         attempt_ended(run_dir, "interrupted", "")
-    assert trained_by(read_attempts(run_dir)) == commits
+    assert [attempt.row["commit"] for attempt in lasting(read_attempts(run_dir))] == [str(one) for one in last]
+    assert [attempt.place for attempt in lasting(read_attempts(run_dir))] == [starts[one] for one in last]
+
+
+def test_an_end_names_files_that_were_written_meanwhile(run_dir: RunDir) -> None:
+    attempt_started(run_dir)
+    attempt_ended(run_dir, "done", "", 1, 0, ["tksbench/data/cifar.py"])
+    assert lasting(read_attempts(run_dir))[0].late == ("tksbench/data/cifar.py",)

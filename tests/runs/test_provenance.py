@@ -3,78 +3,131 @@ from __future__ import annotations
 import dataclasses
 import platform
 import shlex
-import subprocess
-from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
-import tksbench
-from tksbench.runs.provenance import MAX_DIFF, collect_provenance, cpu_name, git_state, rerun_command, versions
+from tksbench.runs import provenance
+from tksbench.runs.code import Code
+from tksbench.runs.provenance import (
+    CUT,
+    MAX_DIFF,
+    collect_provenance,
+    rerun_command,
+    same_code,
+    setup_apart,
+    software,
+    state_name,
+    versions,
+)
 from tksbench.runs.record import Provenance
 
 if TYPE_CHECKING:
     from tksbench.recipe import Run
 
-
-def _git(folder: Path, *words: str) -> None:
-    names = ["-c", "user.name=a", "-c", "user.email=a@example.org"]
-    subprocess.run(["git", "-C", str(folder), *names, *words], check=True, capture_output=True)
+SETUP: dict[str, Any] = {**software(), "devices": ["CPU"], "threads": 1, "environment": {}, "outside": {}}
+CLEAN: dict[str, Any] = {"commit": "c" * 40, "dirty": False, "code": "1" * 16, "setup": SETUP}
 
 
-@pytest.fixture
-def package(tmp_path: Path) -> Path:
-    """A committed package in a checkout of its own."""
-    package = tmp_path / "checkout" / "tksbench"
-    package.mkdir(parents=True)
-    (package / "__init__.py").write_text("a = 1\n")
-    _git(package.parent, "init", "-q")
-    _git(package.parent, "add", ".")
-    _git(package.parent, "commit", "-q", "-m", "first")
-    return package
+def collect(log: list[dict[str, Any]] | None = None, **origin: Any) -> dict[str, Any]:
+    """Provenance of a run that was finished by an attempt of this origin."""
+    last = CLEAN | origin
+    return collect_provenance(
+        command="c", started="s", finished="f", data={"x": "0"}, origin=last, log=log or [], patch_of="<{}>\n".format
+    )
 
 
-def test_a_clean_checkout_has_a_commit_and_no_diff(package: Path) -> None:
-    state = git_state(package)
-    assert len(state["commit"]) == 40
-    assert (state["dirty"], state["diff"]) == (False, "")
-
-
-def test_changed_and_new_code_is_kept(package: Path) -> None:
-    (package / "__init__.py").write_text("a = 2\n")
-    (package / "new.py").touch()
-    state = git_state(package)
-    assert state["dirty"]
-    assert "+a = 2" in state["diff"]
-    assert "untracked: tksbench/new.py" in state["diff"]
-
-
-def test_results_do_not_make_a_checkout_dirty(package: Path) -> None:
-    (package.parent / "results").mkdir()
-    (package.parent / "results" / "table1.md").touch()
-    assert not git_state(package)["dirty"]
-
-
-def test_a_long_diff_is_cut(package: Path) -> None:
-    (package / "__init__.py").write_text("a = 2\n" * MAX_DIFF)
-    diff = git_state(package)["diff"]
-    assert len(diff) < MAX_DIFF + 100
-    assert "[cut: " in diff
-
-
-def test_a_copy_inside_another_checkout_borrows_no_commit(package: Path) -> None:
-    copy = package.parent / ".venv" / "tksbench"
-    copy.mkdir(parents=True)
-    (copy / "__init__.py").touch()
-    assert git_state(copy) == {"commit": None, "dirty": None, "diff": ""}
+def start(epoch: int, **origin: Any) -> dict[str, Any]:
+    return {"event": "start", **CLEAN, **origin, "epoch": epoch, "step": 0}
 
 
 def test_what_is_collected_fits_the_record() -> None:
-    collected = collect_provenance(command="c", started="s", finished="f", devices=[], data={"x": "0"}, threads=1)
-    checked = Provenance.model_validate(collected)
+    checked = Provenance.model_validate(collect())
     assert checked.versions["tksbench"]
     assert checked.versions["torch"]
-    assert checked.devices[0]
+    assert (checked.commit, checked.dirty, checked.diff, checked.code) == ("c" * 40, False, "", "1" * 16)
+    assert (checked.python, checked.platform) == (
+        platform.python_version(),
+        f"{platform.system()} {platform.machine()}",
+    )
+
+
+def test_without_a_commit_nothing_is_called_clean_or_dirty() -> None:
+    assert (collect(commit=None)["commit"], collect(commit=None)["dirty"]) == (None, None)
+
+
+def test_attempts_of_one_code_under_one_setup_are_clean_whatever_commits_were_made_in_between() -> None:
+    assert collect([start(0), start(2, commit="b" * 40)], commit="b" * 40)["dirty"] is False
+
+
+CHANGED = {"dirty": True, "patch": "p" * 16}
+
+
+@pytest.mark.parametrize(
+    ("first", "told"),
+    [
+        (CHANGED, ["# from epoch 0, step 0: uncommitted changes", f"<{'p' * 16}>"]),
+        (
+            {"code": "2" * 16, "commit": "b" * 40},
+            [f"# from epoch 0, step 0: commit {'b' * 40}, code {'2' * 16}"],
+        ),
+        ({"code": None, "commit": "b" * 40}, [f"# from epoch 0, step 0: commit {'b' * 40}, code unknown"]),
+        ({"setup": SETUP | {"threads": 2}}, ["# from epoch 0, step 0: threads 2"]),
+        (
+            {"setup": SETUP | {"versions": versions() | {"torch": "1.0"}}},
+            ["# from epoch 0, step 0: torch 1.0"],
+        ),
+        (
+            {"setup": SETUP | {"environment": {"ATEN_CPU_CAPABILITY": "default"}}},
+            ["# from epoch 0, step 0: ATEN_CPU_CAPABILITY default"],
+        ),
+    ],
+)
+def test_an_attempt_that_lasts_makes_the_record_dirty_and_is_named(first: dict[str, Any], told: list[str]) -> None:
+    collected = collect([start(0, **first), start(2)])
+    assert (collected["dirty"], collected["diff"].splitlines()) == (True, told)
+    rolled_back = [start(0), start(2, **first), start(1)]
+    assert collect(rolled_back)["dirty"] is False
+
+
+def test_changes_of_the_last_attempt_and_of_those_before_are_kept_once_each() -> None:
+    log = [start(0, **CHANGED), start(1, dirty=True, patch="q" * 16), start(2, **CHANGED)]
+    assert collect(log, **CHANGED)["diff"] == f"<{'p' * 16}>\n<{'q' * 16}>\n"
+
+
+def test_what_was_loaded_late_or_from_elsewhere_is_named() -> None:
+    late = {"event": "end", "late": ["tksbench/data/cifar.py"]}
+    told = collect([start(0), late])["diff"]
+    assert told == "# from epoch 0, step 0: written while they were being loaded: tksbench/data/cifar.py"
+    outside = collect(setup=SETUP | {"outside": {"mine": "ab"}})
+    assert (outside["dirty"], outside["diff"]) == (True, "# from outside the checkout: mine (sha256 ab)")
+
+
+def test_a_long_diff_is_cut_at_a_whole_letter() -> None:
+    collected = collect_provenance(
+        command="c",
+        started="s",
+        finished="f",
+        data={},
+        origin=CLEAN | CHANGED,
+        patch_of=lambda name: "a" + "µ" * MAX_DIFF,
+    )
+    assert len(collected["diff"]) < MAX_DIFF + 100
+    assert f"µ{CUT}{2 * MAX_DIFF + 1:,} bytes in all]" in collected["diff"]
+    assert "�" not in collected["diff"]
+
+
+def test_rows_of_earlier_versions_are_compared_by_their_commits() -> None:
+    assert same_code({"commit": "a"}, {"commit": "a", "code": "1"})
+    assert not same_code({"commit": "a"}, {"commit": "b", "code": "1"})
+    assert same_code({}, {"commit": "b", "code": "1"})
+
+
+def test_a_setup_is_reduced_to_what_is_otherwise() -> None:
+    setup = {"threads": 2, "nodes": 1, "versions": {"torch": "1", "numpy": "2"}, "old": 1}
+    final = {"threads": 1, "nodes": 1, "versions": {"torch": "2", "numpy": "2", "timm": "3"}}
+    assert setup_apart(setup, final) == {"threads": 2, "versions": {"timm": "", "torch": "1"}}
+    assert setup_apart(final, final) == {}
 
 
 def test_the_rerun_command_names_recipe_scale_run_and_overrides(run: Run) -> None:
@@ -90,96 +143,13 @@ def test_the_rerun_command_reaches_the_seed_from_the_recipes_first(run: Run, fir
     assert "--seeds" not in rerun_command(dataclasses.replace(run, first_seed=first, seed=first))
 
 
-def test_staged_changes_count(package: Path) -> None:
-    (package / "__init__.py").write_text("a = 2\n")
-    _git(package.parent, "add", ".")
-    assert "+a = 2" in git_state(package)["diff"]
-
-
-def test_ignored_files_do_not_count_and_new_ones_are_listed_one_a_line(package: Path) -> None:
-    (package / ".gitignore").write_text("*.pyc\n")
-    _git(package.parent, "add", ".")
-    _git(package.parent, "commit", "-q", "-m", "second")
-    for name in ("a.py", "b.py", "c.pyc"):
-        (package / name).touch()
-    assert git_state(package)["diff"] == "untracked: tksbench/a.py\nuntracked: tksbench/b.py\n"
-
-
-def test_a_cut_diff_ends_with_a_whole_letter(package: Path) -> None:
-    (package / "__init__.py").write_text("µ" * MAX_DIFF)
-    diff = git_state(package)["diff"]
-    assert "�" not in diff
-    assert "µ\n[cut: " in diff
-
-
-def test_a_checkout_without_a_commit_has_none(tmp_path: Path) -> None:
-    package = tmp_path / "tksbench"
-    package.mkdir()
-    (package / "__init__.py").touch()
-    _git(tmp_path, "init", "-q")
-    _git(tmp_path, "add", ".")
-    assert git_state(package)["commit"] is None
-
-
-def test_this_package_is_looked_at_unless_another_is_named() -> None:
-    assert git_state() == git_state(Path(tksbench.__file__).parent)
-
-
-def test_no_git_is_no_commit(package: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("PATH", "")
-    assert git_state(package) == {"commit": None, "dirty": None, "diff": ""}
-
-
-def test_a_slow_git_is_not_waited_for(package: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    asked: list[object] = []
-
-    def slow(command: list[str], **options: object) -> None:
-        asked.append(options["timeout"])
-        raise subprocess.TimeoutExpired(command, 20)
-
-    monkeypatch.setattr("subprocess.run", slow)
-    assert git_state(package)["commit"] is None
-    assert asked == [20]
-
-
-def test_the_processors_name_is_linuxs(monkeypatch: pytest.MonkeyPatch) -> None:
-    text = "processor\t: 0\nmodel name\t: A: fast one\nprocessor\t: 1\nmodel name\t: another\n"
-    monkeypatch.setattr("pathlib.Path.read_text", lambda self, **_: text if str(self) == "/proc/cpuinfo" else "")
-    assert cpu_name() == "A: fast one"
-
-
-@pytest.mark.parametrize("text", [None, "processor\t: 0\n"])
-def test_without_a_name_the_processor_is_its_architecture(monkeypatch: pytest.MonkeyPatch, text: str | None) -> None:
-    def read(_self: Path, **_options: object) -> str:
-        if text is None:
-            raise FileNotFoundError
-        return text
-
-    monkeypatch.setattr("pathlib.Path.read_text", read)
-    assert cpu_name() == platform.machine()
-
-
-def test_one_process_on_one_node_unless_told_otherwise() -> None:
-    collected = collect_provenance(command="c", started="s", finished="f", devices=["GPU"], data={"x": "0"})
-    rest = {key: collected[key] for key in ("processes", "nodes", "threads", "devices", "command", "started", "data")}
-    assert rest == {
-        "processes": 1,
-        "nodes": 1,
-        "threads": None,
-        "devices": ["GPU"],
-        "command": "c",
-        "started": "s",
-        "data": {"x": "0"},
-    }
-    assert (collected["finished"], collected["python"]) == ("f", platform.python_version())
-    assert collected["platform"] == f"{platform.system()} {platform.machine()}"
-
-
 def test_the_whole_rerun_command(run: Run) -> None:
     third = dataclasses.replace(run, recipe="r.yaml", overrides=("optim.lr=1", "data.name=a b"), seed=44)
     command = "python -m tksbench.launch r.yaml optim.lr=1 'data.name=a b' --scale paper --only " + run.name
     assert rerun_command(third) == command + " --seeds 3"
     assert rerun_command(third, threads=2) == f"OMP_NUM_THREADS=2 {command} --seeds 3"
+    variables = {"ATEN_CPU_CAPABILITY": "avx2", "NCCL_ALGO": "Ring"}
+    assert rerun_command(third, None, variables) == f"ATEN_CPU_CAPABILITY=avx2 {command} --seeds 3"
 
 
 def test_packages_that_are_not_there_have_no_version(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -187,22 +157,14 @@ def test_packages_that_are_not_there_have_no_version(monkeypatch: pytest.MonkeyP
     assert list(versions()) == ["tksbench", "numpy", "torch"]
 
 
-def test_changed_prose_does_not_make_a_checkout_dirty(package: Path) -> None:
-    notes = package.parent / "README.md"
-    notes.write_text("one\n")
-    _git(package.parent, "add", ".")
-    _git(package.parent, "commit", "-q", "-m", "second")
-    notes.write_text("two\n")
-    assert not git_state(package)["dirty"]
-
-
-def test_a_diff_of_bytes_that_are_no_text_is_kept_as_far_as_it_is(package: Path) -> None:
-    (package / "__init__.py").write_bytes(b"a = '\xe9'\n")
-    assert "+a = '\ufffd'" in git_state(package)["diff"]
-
-
-def test_an_untracked_package_in_a_checkout_borrows_no_commit(package: Path) -> None:
-    other = package.parent / "other"
-    other.mkdir()
-    (other / "__init__.py").touch()
-    assert git_state(other)["commit"] is None
+def test_a_state_is_named_after_commit_packages_environment_and_processor(monkeypatch: pytest.MonkeyPatch) -> None:
+    code = Code({}, "c0ffee" * 7)
+    monkeypatch.setattr(provenance, "read_code", lambda: code)
+    name = state_name()
+    assert name is not None
+    assert name.startswith("c0ffeec0ffee-")
+    monkeypatch.setenv("ONEDNN_MAX_CPU_ISA", "AVX2")
+    assert state_name() not in (None, name)
+    for other in (Code({}), Code({}, "c0ffee" * 7, ("tksbench/snn/losses.py",), "diff")):
+        monkeypatch.setattr(provenance, "read_code", lambda other=other: other)
+        assert state_name() is None

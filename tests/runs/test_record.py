@@ -72,6 +72,17 @@ def test_an_altered_record_is_refused(tmp_path: Path, record: Record, path: str,
     assert str(file) in str(error.value)
 
 
+@pytest.mark.parametrize("place", ["provenance", "attempts"])
+def test_what_a_later_version_says_of_the_origin_is_kept(tmp_path: Path, record: Record, place: str) -> None:
+    file = tmp_path / f"{record.id}.json"
+    plain = json.loads(_with(record, "seed", record.seed))
+    part = plain["provenance"] if place == "provenance" else plain["attempts"][0]
+    part["surprise"] = {"deep": 1}
+    file.write_text(json.dumps(plain))
+    kept = json.loads(load_record(file).to_bytes())
+    assert (kept["provenance"] if place == "provenance" else kept["attempts"][0])["surprise"] == {"deep": 1}
+
+
 @pytest.mark.parametrize("share", [0.0, 0.3, 0.9])
 def test_a_cut_record_is_refused(tmp_path: Path, record: Record, share: float) -> None:
     file = tmp_path / f"{record.id}.json"
@@ -207,7 +218,7 @@ def test_a_problem_of_the_whole_says_so(tmp_path: Path) -> None:
         ({"event": "start", "time": "t"}, True),
         ({"event": "stbrt", "time": "t"}, False),
         ({"event": "end"}, False),
-        ({"event": "end", "time": "t", "surprise": 1}, False),
+        ({"event": "end", "time": "t", "surprise": 1}, True),  # of a later version
     ],
 )
 def test_a_damaged_row_is_no_attempt(row: dict[str, Any], sound: bool) -> None:

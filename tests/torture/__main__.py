@@ -17,7 +17,7 @@ from typing import Any
 from tests.torture import faults, kill, launchers
 from tests.torture.report import LAUNCHERS, ROUNDS, RUNS, report
 from tksbench.runs import read_json, write_bytes, write_json
-from tksbench.runs.provenance import git_state
+from tksbench.runs.code import read_code
 
 PARTS = ("kill", "launchers", "faults")
 REPORT = "report"
@@ -34,7 +34,7 @@ class State:
     def add(self, part: str, key: str, result: Any) -> None:
         """Keep a result, and say it."""
         self.done.setdefault(part, {})[key] = result
-        when = {"date": str(datetime.now(UTC).date()), "commit": git_state().get("commit") or "unknown"}
+        when = {"date": str(datetime.now(UTC).date()), "commit": read_code().commit or "unknown"}
         times = self.done.setdefault("at", {}).setdefault(part, [])
         if not times or times[-1]["commit"] != when["commit"]:
             times.append(when)

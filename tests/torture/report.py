@@ -11,7 +11,9 @@ from pathlib import Path
 from typing import Any
 
 from tests.torture import faults
-from tksbench.runs.provenance import cpu_name, git_state, versions
+from tksbench.runs.code import read_code
+from tksbench.runs.processor import cpu_name
+from tksbench.runs.provenance import versions
 
 # What the other long runs leave: `make fuzz`, `make coverage`, `make mutation`.
 FUZZ, COVERAGE, MUTATION = Path("build/fuzz.json"), Path("build/coverage.json"), Path("results/mutation.md")
@@ -25,7 +27,7 @@ class Report:
     """Lines of Markdown, and whether all is as promised."""
 
     def __init__(self) -> None:
-        commit = git_state().get("commit") or "unknown"
+        commit = read_code().commit or "unknown"
         machine = f"{datetime.now(UTC).date()}, {cpu_name() or platform.machine()}, Python {platform.python_version()}"
         self.lines = ["# Torture", "", f"{machine}, torch {versions().get('torch', '?')}, commit {commit[:12]}.", ""]
         self.lines += [

@@ -5,7 +5,9 @@ from __future__ import annotations
 import json
 import os
 import signal
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -16,10 +18,12 @@ from tksbench.data import registry
 from tksbench.data.base import Batch, Data
 from tksbench.runs import Ledger
 from tksbench.runs.attempts import read_attempts
+from tksbench.runs.code import Code
 from tksbench.runs.lease import Lease
 from tksbench.runs.record import load_record
-from tksbench.train import job
+from tksbench.train import job, origin
 from tksbench.train.loop import Trainer
+from tksbench.train.origin import patch_name
 
 
 @pytest.fixture(autouse=True)
@@ -164,28 +168,134 @@ def test_a_second_ctrl_c_kills() -> None:
     assert signal.getsignal(signal.SIGINT) == signal.SIG_DFL
 
 
-def test_a_record_tells_of_the_code_that_trained_it(make_run: MakeRun, monkeypatch: pytest.MonkeyPatch) -> None:
-    _, run_dir = make_run("results", "optim.epochs=1", "optim.warmup_epochs=0")
-    monkeypatch.setattr(job, "CODE", {"commit": "a" * 40, "dirty": False, "diff": "", "versions": {"torch": "1"}})
-    assert job.run_job(run_dir.path) == job.DONE  # the checkout is at another commit, as if made in the meantime
-    record = load_record(run_dir.record)
-    proof = record.provenance
-    assert (proof.commit, proof.dirty, proof.diff, proof.versions) == ("a" * 40, False, "", {"torch": "1"})
-    assert [row.commit for row in record.attempts] == ["a" * 40, None]
+@pytest.fixture
+def as_of(monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
+    """Let attempts be of this code, as if the files were other ones."""
+
+    def become(code: Code, late: tuple[str, ...] = (), **setup: Any) -> None:
+        real = origin.attempt_origin
+
+        def attempt(*args: Any) -> tuple[dict[str, Any], Code]:
+            row, _ = real(*args)
+            row["setup"] |= {"outside": {}, **setup}
+            about = {"commit": code.commit, "dirty": code.dirty, "code": code.digest, "patch": patch_name(code)}
+            return row | about, code
+
+        monkeypatch.setattr(job, "attempt_origin", attempt)
+        monkeypatch.setattr(job.Job, "_late", lambda self: list(late))
+
+    return become
 
 
-def test_a_record_tells_of_every_commit_that_trained_it(make_run: MakeRun, monkeypatch: pytest.MonkeyPatch) -> None:
-    _, run_dir = make_run()
+A = Code({"tksbench/snn/losses.py": "1"}, "a" * 40)
+B = Code({"tksbench/snn/losses.py": "2"}, "a" * 40, ("tksbench/snn/losses.py",), "+2.0 * loss\n")
+
+
+def stop_after_a_step(monkeypatch: pytest.MonkeyPatch) -> pytest.MonkeyPatch:
     step = Trainer._step
 
     def step_and_signal(trainer: Trainer, batches: list[Batch]) -> None:
         step(trainer, batches)
         os.kill(os.getpid(), signal.SIGTERM)
 
-    for commit, stepping, code in (("a" * 40, step_and_signal, job.INTERRUPTED), ("b" * 40, step, job.DONE)):
-        monkeypatch.setattr(job, "CODE", {"commit": commit, "dirty": False, "diff": "", "versions": {}})
-        monkeypatch.setattr(Trainer, "_step", stepping)
-        assert job.run_job(run_dir.path) == code
+    monkeypatch.setattr(Trainer, "_step", step_and_signal)
+    return monkeypatch
+
+
+def test_a_record_is_of_the_code_and_setup_that_trained_it(
+    make_run: MakeRun, as_of: Callable[..., None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("OMP_DYNAMIC", "false")
+    _, run_dir = make_run("results", "optim.epochs=1", "optim.warmup_epochs=0")
+    as_of(A, versions={"torch": "1"})
+    assert job.run_job(run_dir.path) == job.DONE
+    record = load_record(run_dir.record)
+    proof = record.provenance
+    assert (proof.commit, proof.dirty, proof.diff, proof.code) == ("a" * 40, False, "", A.digest)
+    assert (proof.versions, proof.environment) == ({"torch": "1"}, {"OMP_DYNAMIC": "false"})
+    assert proof.machine["instructions"] == torch.backends.cpu.get_cpu_capability()
+    assert {"processor", "torch_build", "libraries"} <= proof.machine.keys()
+    assert [(row.commit, row.dirty, row.setup) for row in record.attempts] == [("a" * 40, False, {}), (None, None, {})]
+    assert json.loads(run_dir.code(A.digest).read_text()) == A.files
+
+
+def test_code_that_is_edited_and_taken_back_while_a_run_is_broken_off_makes_its_record_dirty(
+    make_run: MakeRun, as_of: Callable[..., None], monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    _, run_dir = make_run()
+    for code in (A, B):
+        as_of(code)
+        with monkeypatch.context() as patch:
+            stop_after_a_step(patch)
+            assert job.run_job(run_dir.path) == job.INTERRUPTED
+    as_of(A)
+    caplog.clear()
+    assert job.run_job(run_dir.path) == job.DONE
+    assert "other code than it was trained with before (snn/losses.py)" in caplog.text
+    record = load_record(run_dir.record)
+    assert (record.provenance.commit, record.provenance.dirty) == ("a" * 40, True)
+    assert f"# from epoch 0, step 1: commit {'a' * 40}, code {B.digest}\n+2.0 * loss\n" in record.provenance.diff
+    patch_file = run_dir.patch(str(patch_name(B)))
+    assert (patch_file.read_text(), patch_file.name in record.files) == (B.patch, True)
+    assert [row.dirty for row in record.attempts if row.event == "start"] == [False, True, False]
+
+
+def test_an_attempt_whose_steps_are_lost_leaves_a_record_clean(
+    make_run: MakeRun, as_of: Callable[..., None], tiny_data: Data, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    _, run_dir = make_run()
+    as_of(B)
+    with monkeypatch.context() as patch:
+        patch.setattr(Trainer, "_step", lambda trainer, batches: 1 / 0)
+        assert job.run_job(run_dir.path) == job.FAILED
+    as_of(A)
+    assert job.run_job(run_dir.path) == job.DONE
+    assert load_record(run_dir.record).provenance.dirty is False
+
+
+@pytest.mark.parametrize(
+    ("setup", "told"),
+    [
+        ({"versions": {"torch": "1.0"}}, "torch 1.0"),
+        ({"environment": {"ATEN_CPU_CAPABILITY": "default"}}, "ATEN_CPU_CAPABILITY default"),
+    ],
+)
+def test_attempts_under_unlike_conditions_make_the_record_dirty(
+    make_run: MakeRun,
+    as_of: Callable[..., None],
+    monkeypatch: pytest.MonkeyPatch,
+    setup: dict[str, dict[str, str]],
+    told: str,
+) -> None:
+    _, run_dir = make_run("results", "optim.epochs=1", "optim.warmup_epochs=0")
+    (key,) = setup
+    as_of(A, **setup)
+    with monkeypatch.context() as patch:
+        stop_after_a_step(patch)
+        assert job.run_job(run_dir.path) == job.INTERRUPTED
+    as_of(A, **{key: {}})
+    assert job.run_job(run_dir.path) == job.DONE
+    record = load_record(run_dir.record)
+    assert record.provenance.dirty
+    assert f"# from epoch 0, step 0: {told}" in record.provenance.diff
+    assert record.attempts[0].setup == setup
+
+
+def test_a_file_that_was_written_while_it_was_loaded_makes_the_record_dirty(
+    make_run: MakeRun, as_of: Callable[..., None]
+) -> None:
+    _, run_dir = make_run("results", "optim.epochs=1", "optim.warmup_epochs=0")
+    as_of(A, ("tksbench/data/cifar.py",))
+    assert job.run_job(run_dir.path) == job.DONE
     proof = load_record(run_dir.record).provenance
-    assert (proof.commit, proof.dirty) == ("b" * 40, True)
-    assert proof.diff == f"attempts of commits {'a' * 40}, {'b' * 40}\n"
+    assert (proof.dirty, "tksbench/data/cifar.py" in proof.diff) == (True, True)
+
+
+def test_variables_that_would_override_the_recipe_are_removed_and_named(
+    make_run: MakeRun, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    _, run_dir = make_run("results", "optim.epochs=1", "optim.warmup_epochs=0")
+    monkeypatch.setenv("ACCELERATE_MIXED_PRECISION", "bf16")
+    assert job.run_job(run_dir.path) == job.DONE
+    assert "ACCELERATE_MIXED_PRECISION: not heeded in training" in caplog.text
+    assert "ACCELERATE_MIXED_PRECISION" not in os.environ

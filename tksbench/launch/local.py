@@ -23,7 +23,7 @@ from tksbench.launch.errors import LaunchError
 from tksbench.launch.slots import Slot, cores_of, count_cores, lock_slot
 from tksbench.launch.view import Active, SteadyView, duration, title
 from tksbench.launch.warm import Warming, WarmTrainer
-from tksbench.runs import LedgerError, read_holder
+from tksbench.runs import LedgerError, environment, read_holder
 from tksbench.runs.lease import BEAT_S
 
 if TYPE_CHECKING:
@@ -139,6 +139,9 @@ class LocalExecutor:
             LedgerError: If the results folder cannot be written; children are told to save and leave.
         """
         os.environ.setdefault(*_SPIN)
+        overriding = environment.remove_overriding()  # before the process that trainers are forked from imports torch
+        if overriding:
+            self._view.event("note", environment.not_heeded(overriding))
         self._queue.extend(item.run for item in items if item.action == "run")
         self._waiting.extend(_Waiting(item.run) for item in items if item.action == "wait")
         for waiting in self._waiting:
@@ -250,17 +253,17 @@ class LocalExecutor:
         return _Job(run, run_dir, slot, process, lock, log, log_start, time.monotonic())
 
     def _trainer(self, run_dir: RunDir, log: BinaryIO, slot: Slot, lock: int) -> Trainer:
-        environment = {name: value for name, value in os.environ.items() if name not in _WORLD}
-        environment |= {**slot.environment(), "PYTHONUNBUFFERED": "1"}
+        variables = {name: value for name, value in os.environ.items() if name not in _WORLD}
+        variables |= {**slot.environment(), "PYTHONUNBUFFERED": "1"}
         if self._command is None and slot.gpu is None:
-            return WarmTrainer(run_dir.path, run_dir.log, environment)
+            return WarmTrainer(run_dir.path, run_dir.log, variables)
         own = [sys.executable, "-m", "tksbench.train", str(run_dir.path)]
         return subprocess.Popen(  # noqa: S603 - our own interpreter and module, no shell
             self._command(run_dir) if self._command else own,
             stdin=subprocess.DEVNULL,
             stdout=log,
             stderr=subprocess.STDOUT,
-            env=environment,
+            env=variables,
             start_new_session=True,  # Ctrl-C reaches the launcher alone, which passes it on once
             preexec_fn=_die_with(os.getpid()),
             pass_fds=(lock,) if lock >= 0 else (),

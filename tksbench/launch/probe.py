@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from tksbench.errors import TksbenchError
 from tksbench.launch.past import Past
 from tksbench.progress import working
+from tksbench.runs import environment
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -31,6 +32,7 @@ def probe(items: Sequence[Item], past: Mapping[str, Past], say: Callable[[str], 
         say: Told of each probe, a line each.
     """
     found = dict(past)
+    environment.remove_overriding()  # as for training
     to_do = {
         item.run.group: item.run for item in reversed(items) if item.action == "run" and item.run.group not in past
     }

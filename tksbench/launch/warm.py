@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 _SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
-_PRELOADED = ("tksbench.train.job", "tksbench.train.loop", "tksbench.train.summary")
+_PRELOADED = ("tksbench.train.job", "tksbench.train.loop", "tksbench.train.summary", "tksbench.train.preloaded")
 
 
 class WarmTrainer:

@@ -26,7 +26,7 @@ from tksbench.report.evidence import gather
 from tksbench.report.groups import ReportError
 from tksbench.report.publish import doubts
 from tksbench.runs import Ledger, RunDir, sha256_file
-from tksbench.runs.provenance import git_state
+from tksbench.runs.code import read_code
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -117,10 +117,10 @@ def _spec(record: Record) -> bytes:
 
 
 def _readme(records: int, without: list[str]) -> bytes:
-    state = git_state()
-    commit = f"commit {state['commit']}{' with uncommitted changes' * bool(state['dirty'])}"
+    code = read_code()
+    commit = f"commit {code.commit}{' with uncommitted changes' * bool(code.dirty)}"
     lines = [
-        f"Records of tksbench {tksbench.__version__}, {commit if state['commit'] else 'not from a checkout'}.",
+        f"Records of tksbench {tksbench.__version__}, {commit if code.commit else 'not from a checkout'}.",
         "",
         "results/records   one file a run: spec, metrics, cost, versions, data, commit",
         "results/runs      per-step test logits [N, T, C], labels, losses of every step",

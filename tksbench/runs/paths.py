@@ -92,6 +92,14 @@ class RunDir:
         """The source file of a method from outside the project."""
         return self.path / "method.py"
 
+    def code(self, digest: str) -> Path:
+        """The checksums of the files that an attempt was trained with, by the digest that its row names."""
+        return self.path / f"code-{digest}.json"
+
+    def patch(self, name: str) -> Path:
+        """The uncommitted changes that an attempt was trained with, as `git apply` takes them."""
+        return self.path / f"code-{name}.diff"
+
     @property
     def record(self) -> Path:
         """The record: written last and atomically, it is what being done means."""

@@ -1,22 +1,25 @@
-"""Where a result comes from: commit and uncommitted changes, versions, machine. Informs, never decides."""
+"""Where a result comes from: code, packages, environment, machine, data. Informs, never decides."""
 
 from __future__ import annotations
 
 import hashlib
+import os
 import platform
 import shlex
-import subprocess
 from importlib import metadata
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import tksbench
+from tksbench.runs import environment
+from tksbench.runs.attempts import lasting
+from tksbench.runs.code import read_code
+from tksbench.runs.processor import describe_cpu
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Callable, Iterable, Mapping
 
     from tksbench.recipe import Run
-    from tksbench.runs.record import Record
+    from tksbench.runs.attempts import Attempted
 
 PACKAGES = (
     "accelerate",
@@ -31,10 +34,20 @@ PACKAGES = (
     "timm",
     "torch",
     "torchvision",
+    "triton",
 )
-MAX_DIFF = 20_000  # bytes of uncommitted changes kept
-_WATCHED = ("tksbench", "recipes", "constraints.txt", "pyproject.toml")  # results and prose change no number
-_GIT_S = 20  # seconds a git command may take
+MAX_DIFF = 20_000  # bytes of uncommitted changes kept in a record; the run's directory has all of them
+CUT = "\n[cut: "
+"""Stands where a record's changes are not all of them."""
+
+
+def software() -> dict[str, Any]:
+    """The part of a setup that is known without torch: packages, Python, and what it runs on."""
+    return {
+        "versions": versions(),
+        "python": platform.python_version(),
+        "platform": f"{platform.system()} {platform.machine()}",
+    }
 
 
 def collect_provenance(
@@ -42,13 +55,10 @@ def collect_provenance(
     command: str,
     started: str,
     finished: str,
-    devices: Sequence[str],
     data: Mapping[str, str],
-    threads: int | None = None,
-    processes: int = 1,
-    nodes: int = 1,
-    code: Mapping[str, Any] | None = None,
-    trained_by: Sequence[str] = (),
+    origin: Mapping[str, Any],
+    log: Iterable[dict[str, Any]] = (),
+    patch_of: Callable[[str], str] = lambda name: "",
 ) -> dict[str, Any]:
     """The `provenance` part of a record.
 
@@ -56,26 +66,21 @@ def collect_provenance(
         command: The command that makes the run again, see `rerun_command`.
         started: Time of the first attempt, ISO 8601.
         finished: Time of the end, ISO 8601.
-        devices: Names of the devices that trained, for example `torch.cuda.get_device_name(0)`;
-            empty for a CPU, whose own name is then taken.
         data: Checksum by data file.
-        threads: Threads that torch computed with, in each process.
-        processes: Number of processes that trained the run together, in the attempt that finished it.
-        nodes: Number of machines that they were on.
-        code: What `code_state` said when the training code was imported; None for now.
-        trained_by: Commits of the run's attempts: several are told as changes.
+        origin: What the attempt's row says of code and setup that finished the run, see `attempts.attempt_started`.
+        log: All rows of the attempts.
+        patch_of: Gives the uncommitted changes that a row names.
     """
-    code = dict(code or code_state())
-    if len(trained_by) > 1:
-        code |= {"dirty": True, "diff": f"attempts of commits {', '.join(trained_by)}\n{code['diff']}"}
+    history = lasting(log)
+    apart = _apart(history, origin)
+    changes = _changes(history, origin, patch_of)
+    commit = origin.get("commit")
     return {
-        **code,
-        "python": platform.python_version(),
-        "platform": f"{platform.system()} {platform.machine()}",
-        "devices": list(devices) or [cpu_name()],
-        "threads": threads,
-        "processes": processes,
-        "nodes": nodes,
+        "commit": commit,
+        "dirty": None if commit is None else bool(apart or changes),
+        "code": origin.get("code"),
+        "diff": _cut("\n".join(filter(None, ("\n".join(f"# {line}" for line in apart), changes)))),
+        **origin["setup"],
         "data": dict(data),
         "command": command,
         "started": started,
@@ -83,23 +88,85 @@ def collect_provenance(
     }
 
 
-def code_state() -> dict[str, Any]:
-    """What would train now: `git_state`, and `versions` under that name."""
-    return {**git_state(), "versions": versions()}
+def _apart(history: list[Attempted], origin: Mapping[str, Any]) -> list[str]:
+    """Why the commit, and the setup of the last attempt, do not say all, a line each."""
+    lines = []
+    for attempt in history:
+        row, where = attempt.row, f"from epoch {attempt.place[0]}, step {attempt.place[1]}"
+        if not same_code(row, origin):
+            lines.append(f"{where}: commit {row.get('commit') or 'none'}, code {row.get('code') or 'unknown'}")
+        elif row.get("dirty") and not origin.get("dirty"):
+            lines.append(f"{where}: uncommitted changes")
+        for key, value in flat(setup_apart(row.get("setup") or {}, origin["setup"])).items():
+            lines.append(f"{where}: {key} {value}")
+        if attempt.late:
+            lines.append(f"{where}: written while they were being loaded: {', '.join(attempt.late)}")
+    outside = origin["setup"].get("outside") or {}
+    lines += [f"from outside the checkout: {name} (sha256 {digest})" for name, digest in sorted(outside.items())]
+    return lines
 
 
-def rerun_command(run: Run, threads: int | None = None) -> str:
+def _changes(history: list[Attempted], origin: Mapping[str, Any], patch_of: Callable[[str], str]) -> str:
+    """The uncommitted changes of all attempts that last, each once; the last attempt's are the last."""
+    names = [*(attempt.row.get("patch") for attempt in history), origin.get("patch")]
+    return "".join(patch_of(name) for name in dict.fromkeys(reversed(names)) if name)
+
+
+def same_code(first: Mapping[str, Any], second: Mapping[str, Any]) -> bool:
+    """Whether two rows of attempts, or records' provenances, are of the same code, as far as they say it."""
+    if first.get("code") and second.get("code"):
+        return bool(first["code"] == second["code"])
+    return not first.get("commit") or not second.get("commit") or first["commit"] == second["commit"]
+
+
+def setup_apart(setup: Mapping[str, Any], final: Mapping[str, Any]) -> dict[str, Any]:
+    """What is otherwise in the setup of an attempt than in the last one's; what either does not say is left out."""
+    found: dict[str, Any] = {}
+    for key in setup.keys() & final.keys():
+        one, other = setup[key], final[key]
+        if isinstance(one, dict) and isinstance(other, dict):
+            inner = {name: one.get(name, "") for name in sorted({*one, *other}) if one.get(name) != other.get(name)}
+            found |= {key: inner} if inner else {}
+        elif one != other:
+            found[key] = one
+    return dict(sorted(found.items()))
+
+
+def flat(setup: Mapping[str, Any]) -> dict[str, str]:
+    """A setup as one value a line; what is not there is "none".
+
+    >>> flat({"versions": {"torch": "2.14.0"}, "threads": 2})
+    {'torch': '2.14.0', 'threads': '2'}
+    """
+    lines: dict[str, str] = {}
+    for key, value in setup.items():
+        if isinstance(value, dict):
+            lines |= {name: str(inner) or "none" for name, inner in value.items()}
+        else:
+            lines[key] = ", ".join(map(str, value)) if isinstance(value, list) else str(value)
+    return lines
+
+
+def _cut(diff: str) -> str:
+    kept = diff.encode()[:MAX_DIFF].decode(errors="ignore")
+    return kept if kept == diff else f"{kept}{CUT}{len(diff.encode()):,} bytes in all]\n"
+
+
+def rerun_command(run: Run, threads: int | None = None, variables: Mapping[str, str] | None = None) -> str:
     """The shell command that trains (or shows) this run, among its other seeds.
 
     Args:
         run: The run.
         threads: Threads that a CPU computed with, which its last bits depend on; of use where the run names none.
+        variables: Of the environment that it was trained in; those that choose an instruction set are taken over.
     """
     words = ["python", "-m", "tksbench.launch", run.recipe, *run.overrides, "--scale", run.scale, "--only", run.name]
     if run.seed > run.first_seed:  # seeds are run in order, so reaching this one takes those before it
         words += ["--seeds", str(run.seed - run.first_seed + 1)]
-    chosen = f"OMP_NUM_THREADS={threads} " if threads and run.execution.threads is None else ""
-    return chosen + shlex.join(words)
+    chosen = {name: value for name, value in (variables or {}).items() if name in environment.LIMITS}
+    if threads and run.execution.threads is None:
+        chosen["OMP_NUM_THREADS"] = str(threads)
+    return "".join(f"{name}={shlex.quote(value)} " for name, value in chosen.items()) + shlex.join(words)
 
 
 def versions() -> dict[str, str]:
@@ -114,74 +181,13 @@ def versions() -> dict[str, str]:
 
 
 def state_name() -> str | None:
-    """A name of folders for this commit with these packages; None if the code has changes or no commit."""
-    here = git_state()
-    if here["commit"] is None or here["dirty"]:
-        return None
-    packages = hashlib.sha256(repr(sorted(versions().items())).encode()).hexdigest()
-    return f"{here['commit'][:12]}-{packages[:6]}"
+    """A name of folders for this commit with these packages, this environment and this processor.
 
-
-def told_apart(record: Record) -> list[str]:
-    """What is known to change the last bits of a record's run if it is trained here, a line each."""
-    proof, here, packages = record.provenance, git_state(), versions()
-    found = []
-    if proof.processes > 1:
-        found.append(f"the record was trained by {proof.processes} processes, this will be by one")
-    if record.cost.gpu_hours == 0 and record.cost.device != cpu_name():
-        found.append(f"the record is of {record.cost.device}, this is {cpu_name()}")
-    if proof.commit != here["commit"] or here["dirty"]:
-        found.append(f"the record is of commit {(proof.commit or 'unknown')[:12]}, this is another state of the code")
-    others = [
-        name for name in sorted(packages.keys() & proof.versions.keys()) if packages[name] != proof.versions[name]
-    ]
-    if others:
-        told = ", ".join(f"{name} {proof.versions[name]} (here {packages[name]})" for name in others)
-        found.append(f"the record is of {told}")
-    return found
-
-
-def git_state(package: Path | None = None) -> dict[str, Any]:
-    """Commit, whether code or recipes were changed since, and how.
-
-    Args:
-        package: Folder of the package; only a checkout that tracks it counts, so that a copy
-            installed inside some other repository does not borrow that one's commit.
-
-    Returns:
-        `commit` (None outside a checkout), `dirty` and `diff` (cut at `MAX_DIFF` bytes, untracked files by name).
+    None if the code has changes or no commit.
     """
-    package = package or Path(__file__).resolve().parents[1]
-    top = package.parent
-    if _git(top, "ls-files", "--error-unmatch", f"{package.name}/__init__.py") is None:
-        return {"commit": None, "dirty": None, "diff": ""}
-    commit = _git(top, "rev-parse", "--verify", "HEAD")
-    watched = [name for name in _WATCHED if (top / name).exists()]
-    changed = _git(top, "diff", "HEAD", "--", *watched) or ""
-    untracked = _git(top, "ls-files", "--others", "--exclude-standard", "--", *watched) or ""
-    diff = changed + "".join(f"untracked: {name}\n" for name in untracked.splitlines())
-    kept = diff.encode()[:MAX_DIFF].decode(errors="ignore")
-    note = "" if kept == diff else f"\n[cut: {len(diff.encode()):,} bytes in all]\n"
-    return {"commit": commit.strip() if commit else None, "dirty": bool(diff), "diff": kept + note}
-
-
-def cpu_name() -> str:
-    """The processor's name as Linux tells it, else its architecture."""
-    try:
-        lines = Path("/proc/cpuinfo").read_text(errors="replace").splitlines()
-    except OSError:
-        lines = []
-    names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
-    return names[0] if names else platform.machine()
-
-
-def _git(folder: Path, *words: str) -> str | None:
-    """Output of a git command, or None if git is absent, slow, or says no."""
-    command = ["git", "-C", str(folder), *words]
-    try:
-        done = subprocess.run(  # noqa: S603 - fixed words and file names, no shell
-            command, capture_output=True, text=True, errors="replace", timeout=_GIT_S, check=False
-        )
-    except (OSError, subprocess.TimeoutExpired):
+    code = read_code()
+    if code.commit is None or code.dirty:
         return None
-    return done.stdout if done.returncode == 0 else None
+    variables = {name: value for name, value in environment.changing(os.environ).items()}
+    conditions = [sorted(part.items()) for part in (versions(), variables, describe_cpu())]
+    return f"{code.commit[:12]}-{hashlib.sha256(repr(conditions).encode()).hexdigest()[:6]}"

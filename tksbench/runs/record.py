@@ -100,8 +100,18 @@ class Test(_Part):
         return self
 
 
-class Attempt(_Part):
-    """A row of the attempts log."""
+class _Told(_Part):
+    """History and origin: what a later version adds is kept, and stops no reader."""
+
+    model_config = ConfigDict(frozen=True, extra="allow", allow_inf_nan=False)
+
+
+class Attempt(_Told):
+    """A row of the attempts log.
+
+    `dirty`, `code` and `patch` are of a start, as in `Provenance`; its `setup` is reduced to what is otherwise in the
+    attempt that finished the run. `late`, of an end, names files that were written while the attempt loaded them.
+    """
 
     event: Literal["start", "end"]
     time: str
@@ -109,6 +119,11 @@ class Attempt(_Part):
     pid: int = 0
     job: str | None = None  # of Slurm
     commit: str | None = None  # that trained, of a start
+    dirty: bool | None = None
+    code: str | None = None
+    patch: str | None = None
+    setup: dict[str, Any] = Field(default_factory=dict)
+    late: list[str] = Field(default_factory=list)
     outcome: str = ""
     reason: str = ""
     epoch: int = 0
@@ -141,11 +156,17 @@ class Cost(_Part):
         return snn
 
 
-class Provenance(_Part):
-    """Where the numbers come from; see `tksbench.runs.provenance`."""
+class Provenance(_Told):
+    """Where the numbers come from; see `tksbench.runs.provenance`.
+
+    `dirty` says whether it takes more than the commit, on such a machine with these packages, to make the run again:
+    uncommitted changes, files from elsewhere, attempts of unlike code or under unlike conditions. `diff` names it all.
+    `code` is the digest of the package's files that can change a result.
+    """
 
     commit: str | None = None
     dirty: bool | None = None
+    code: str | None = None
     diff: str = ""
     versions: dict[str, str]
     python: str
@@ -154,6 +175,9 @@ class Provenance(_Part):
     threads: int | None = None
     processes: int = 1
     nodes: int = 1
+    environment: dict[str, str] = Field(default_factory=dict)
+    machine: dict[str, str] = Field(default_factory=dict)
+    outside: dict[str, str] = Field(default_factory=dict)
     data: dict[str, str]
     command: str
     started: str

@@ -20,6 +20,7 @@ log = logging.getLogger("tksbench.snn")
 _FLAGS = ("-std=c11", "-O3", "-march=native", "-fno-math-errno", "-fopenmp", "-fPIC")
 _TIMEOUT_S = 120
 _DIGEST = hashlib.sha256().digest_size
+_loaded: dict[str, tuple[str, str]] = {}  # compiler and flags of each library of this process, by its name
 
 
 def load(name: str, flags: tuple[str, ...], purpose: str) -> tuple[ctypes.CDLL | None, str]:
@@ -33,26 +34,52 @@ def load(name: str, flags: tuple[str, ...], purpose: str) -> tuple[ctypes.CDLL |
     Returns:
         The library, or None where it cannot be had; and why not, which is logged too.
     """
+    _loaded[name] = ("none", "")
     try:
+        compiler, version = _find()
         # Torch has loaded the OpenMP runtime that the library is going to use.
-        return ctypes.CDLL(str(_build(Path(__file__).with_name(f"{name}.c"), (*_FLAGS, *flags)))), ""
+        path = _build(Path(__file__).with_name(f"{name}.c"), compiler, version, (*_FLAGS, *flags))
+        library = ctypes.CDLL(str(path))
     except (OSError, RuntimeError, subprocess.SubprocessError) as error:  # RuntimeError: a user without a home
         why = _first_line(error)
         log.info("the compiled %s is not available (%s); plain torch does its work", purpose, why)
         return None, why
+    _loaded[name] = (version, " ".join(flags))
+    return library, ""
 
 
-def _build(source: Path, flags: tuple[str, ...]) -> Path:
-    """Compile unless that was done before on a processor like this one.
+def describe() -> dict[str, str]:
+    """Compiler and flags of the libraries that this process has asked for; empty if it has asked for none."""
+    if not _loaded:
+        return {}
+    versions = dict.fromkeys(version for version, _ in _loaded.values())
+    flags = [f"{name} {flags}" for name, (_, flags) in sorted(_loaded.items()) if flags]
+    return {"compiler": ", ".join(versions), "compiler_flags": "; ".join([" ".join(_FLAGS), *flags]) if flags else ""}
+
+
+def _find() -> tuple[str, str]:
+    """The compiler's path, and the first line that it prints about its version.
 
     Raises:
-        OSError: No compiler, or nowhere to put the result.
-        subprocess.SubprocessError: The compiler fails.
+        OSError: There is none.
+        subprocess.SubprocessError: It fails.
     """
     compiler = shutil.which(os.environ.get("CC") or "cc")
     if compiler is None:
         raise FileNotFoundError("no C compiler: install gcc, or name one with CC")
-    key = hashlib.sha256("\0".join((*flags, compiler, _processor())).encode() + source.read_bytes()).hexdigest()
+    printed = subprocess.run([compiler, "--version"], check=True, capture_output=True, text=True, timeout=_TIMEOUT_S)  # noqa: S603
+    return compiler, (printed.stdout.splitlines() or [Path(compiler).name])[0]
+
+
+def _build(source: Path, compiler: str, version: str, flags: tuple[str, ...]) -> Path:
+    """Compile unless the same compiler did that before on a processor like this one.
+
+    Raises:
+        OSError: There is nowhere to put the result.
+        subprocess.SubprocessError: The compiler fails.
+    """
+    ways = (*flags, compiler, version, _processor())
+    key = hashlib.sha256("\0".join(ways).encode() + source.read_bytes()).hexdigest()
     path = _cache() / f"{source.stem}-{key[:16]}.so"
     if _is_whole(path):
         return path

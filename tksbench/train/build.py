@@ -12,6 +12,7 @@ from timm.optim import create_optimizer_v2  # type: ignore[attr-defined]
 
 import tksbench.snn
 from tksbench.data.registry import info
+from tksbench.runs.environment import OWN
 from tksbench.snn.neuron import Neuron
 from tksbench.train.errors import TrainError
 
@@ -44,7 +45,7 @@ def set_numerics(spec: NumericsSpec, seed: int) -> None:
     """Seed torch and choose its arithmetic; deterministic kernels unless the recipe says otherwise."""
     torch.manual_seed(seed)
     if spec.deterministic:
-        os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
+        os.environ |= OWN
         torch.use_deterministic_algorithms(True)
         torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]  # a pass over memory
     torch.backends.cudnn.deterministic = spec.deterministic

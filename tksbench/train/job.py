@@ -7,26 +7,29 @@ its exit status.
 from __future__ import annotations
 
 import logging
+import os
 import signal
 import sys
 import traceback
 from contextlib import suppress
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from tksbench.errors import TksbenchError
 from tksbench.recipe.outside import source_file
 from tksbench.recipe.schema import CustomMethod
-from tksbench.runs import Ledger, attempts, write_bytes
+from tksbench.runs import Ledger, attempts, environment, write_bytes
+from tksbench.runs.code import shown
+from tksbench.runs.comparison import changed_files
 from tksbench.runs.errors import LeaseHeld, LeaseLost
 from tksbench.runs.lease import Lease
 from tksbench.runs.paths import RunDir
-from tksbench.runs.provenance import code_state
 from tksbench.train.errors import Interrupted
+from tksbench.train.origin import Witness, attempt_origin, check_same_code, keep_code, workers_load
 from tksbench.train.parallel import ALONE, Verdict, join
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from pathlib import Path
     from types import FrameType
 
     from tksbench.recipe import Run
@@ -35,9 +38,11 @@ if TYPE_CHECKING:
 
 log = logging.getLogger("tksbench.train")
 DONE, FAILED, BAD_INPUT, INTERRUPTED, HELD = 0, 1, 2, 3, 4
-# Here and not later: whatever becomes of the checkout while a run trains, or while the process that trainers are
-# forked from waits for the next, this is the code that they have imported.
-CODE = code_state()
+# Here and not later: before torch reads its variables, and whatever becomes of the checkout while a run trains, or
+# while the process that trainers are forked from waits for the next.
+NOT_HEEDED = environment.overriding(os.environ)
+environment.settle()
+WITNESS = Witness()
 
 
 class StopFlag:
@@ -96,6 +101,7 @@ class Job:
         self.parallel: OneProcess = ALONE
         self.lease: Lease | None = None
         self.procedure: Procedure | None = None
+        self.origin: dict[str, Any] = {}
 
     def begin(self) -> None:
         """Read what is to be trained, and meet the run's other processes if there are any.
@@ -104,6 +110,10 @@ class Job:
             TksbenchError: If either cannot be done.
         """
         self.run = self.ledger.load_run(self.dir)
+        not_heeded = sorted({*NOT_HEEDED, *environment.overriding(os.environ)})
+        self.variables = environment.settle()
+        if not_heeded:
+            log.warning(environment.not_heeded(not_heeded))
         self.parallel = join(self.run.execution, self._ended_elsewhere)
         if not self.parallel.lead:
             log.setLevel(logging.WARNING)  # one process tells how it goes
@@ -153,9 +163,9 @@ class Job:
             self.parallel.from_lead(lambda: None)  # the others wait for the lease
             self.procedure = procedure = self._prepare(lease.check)
             self.stop.wait_for_boundary = True
-            attempts.attempt_started(self.dir, *procedure.place, CODE["commit"])
+            self._begin_attempt(procedure)
             procedure.fit()
-            _finish(self.run, self.dir, procedure)
+            self._finish(procedure)
         except LeaseLost:
             raise
         except Interrupted as event:
@@ -170,6 +180,27 @@ class Job:
         log.info("%s is done", self.run.name)
         return Verdict(DONE, "")
 
+    def _begin_attempt(self, procedure: Procedure) -> None:
+        """Note by what the run is trained from here on, and say so if it was trained by other code before."""
+        self._late()
+        before = attempts.lasting(attempts.read_attempts(self.dir))
+        place, recipe = procedure.place, Path(self.run.recipe)
+        self.origin, code = attempt_origin(WITNESS, recipe, procedure.device, self.parallel, self.variables)
+        keep_code(self.dir, code)
+        for attempt in before[-1:]:
+            changed = changed_files(attempt.row.get("code"), attempt.row.get("commit"), self.dir, here=code.files)
+            if changed and attempt.place < place:
+                log.warning(
+                    "goes on with other code than it was trained with before (%s), which its record will say; "
+                    "the launcher trains it anew with --again",
+                    shown(changed),
+                )
+        attempts.attempt_started(self.dir, *place, self.origin)
+
+    def _late(self) -> list[str]:
+        """Files of the package that were written while this process was loading them."""
+        return WITNESS.look(workers_load(self.run.execution))
+
     def _begun(self) -> bool:
         """Whether training has begun, now or ever."""
         return self.procedure is not None or bool(attempts.read_attempts(self.dir))
@@ -180,7 +211,7 @@ class Job:
             place = self.procedure.place if self.procedure else (0, 0)
             outcome: attempts.Outcome = "interrupted" if code == INTERRUPTED else "failed"
             with suppress(TksbenchError):  # the disk may be what failed; the log has told the reason
-                attempts.attempt_ended(self.dir, outcome, reason, *place)
+                attempts.attempt_ended(self.dir, outcome, reason, *place, self._late())
         return Verdict(code, reason)
 
     def _ended_elsewhere(self, verdict: Verdict) -> None:
@@ -200,9 +231,11 @@ class Job:
         log.info("loading torch")
         # Here and not above: torch takes seconds to import, the lease and the messages before it should not.
         from tksbench.data.registry import load
+        from tksbench.train import summary  # noqa: F401 - so that no code is loaded any more when the run ends
         from tksbench.train.cpu import set_up_cpu
         from tksbench.train.loop import Trainer
 
+        check_same_code(self.parallel, WITNESS.code)
         spec = self.run.spec
         data = load(spec.data, spec.model.T, spec.seed)
         device = self.parallel.device(self.run.execution)
@@ -214,23 +247,22 @@ class Job:
             _keep_method(self.run, self.dir)
         return trainer
 
+    def _finish(self, procedure: Procedure) -> None:
+        """Write the record: from then on the run is done."""
+        from tksbench.runs.record import make_record, save_record
+        from tksbench.train.summary import record_parts
+
+        attempts.attempt_ended(self.dir, "done", "", *procedure.place, self._late())
+        record = make_record(**record_parts(self.run, self.dir, procedure, self.origin))
+        procedure.guard()
+        save_record(self.dir.record, record)
+
 
 def _keep_method(run: Run, run_dir: RunDir) -> None:
     """Copy the file of a method from outside, which no commit of this project has; `build_objective` has checked it."""
     source = source_file(run.spec.method.name) if isinstance(run.spec.method, CustomMethod) else None
     if source is not None:
         write_bytes(run_dir.method, source.read_bytes())
-
-
-def _finish(run: Run, run_dir: RunDir, procedure: Procedure) -> None:
-    """Write the record: from then on the run is done."""
-    from tksbench.runs.record import make_record, save_record
-    from tksbench.train.summary import record_parts
-
-    attempts.attempt_ended(run_dir, "done", "", *procedure.place)
-    record = make_record(**record_parts(run, run_dir, procedure, CODE))
-    procedure.guard()
-    save_record(run_dir.record, record)
 
 
 def configure_logging() -> None:
@@ -241,7 +273,6 @@ def configure_logging() -> None:
 def main(argv: list[str] | None = None) -> int:
     """`python -m tksbench.train RUN_DIR`."""
     import argparse
-    from pathlib import Path
 
     parser = argparse.ArgumentParser(prog="python -m tksbench.train", description=run_job.__doc__)
     parser.add_argument("run_dir", type=Path, metavar="RUN_DIR", help="a folder of results/runs with a run.json")

@@ -100,6 +100,11 @@ class OneProcess:
         """Number of machines."""
         return 1
 
+    @property
+    def processors(self) -> list[str]:
+        """The kinds of the machines' processors, each once; none where this process's own is the only one."""
+        return []
+
     def device(self, execution: Execution) -> torch.device:
         """Where this process computes."""
         from tksbench.train.build import pick_device

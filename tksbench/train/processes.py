@@ -22,6 +22,7 @@ import torch.distributed as dist
 from accelerate import Accelerator
 from accelerate.utils import DistributedDataParallelKwargs, InitProcessGroupKwargs
 
+from tksbench.runs.processor import describe_cpu
 from tksbench.train.batchnorm import synchronise
 from tksbench.train.build import pick_device
 from tksbench.train.errors import TrainError
@@ -72,7 +73,9 @@ class Processes(OneProcess):
             os.environ["MASTER_ADDR"], int(os.environ["MASTER_PORT"]), is_master=False, timeout=timedelta(minutes=1)
         )
         self._store = dist.PrefixStore("tksbench", store)  # type: ignore[attr-defined]
-        self._places = self._everyones((platform.node(), super().device_names(self._accelerator.device)))
+        cpu = describe_cpu()
+        kind = f"{cpu.get('kind') or cpu['processor']} {torch.backends.cpu.get_cpu_capability()}"
+        self._places = self._everyones((platform.node(), super().device_names(self._accelerator.device), kind))
         self._waiting = threading.Event()
         self._heard = threading.Event()
         self._closed = threading.Event()
@@ -83,7 +86,12 @@ class Processes(OneProcess):
     @property
     def nodes(self) -> int:
         """Number of machines."""
-        return len({host for host, _ in self._places})
+        return len({host for host, _, _ in self._places})
+
+    @property
+    def processors(self) -> list[str]:
+        """The kinds of the machines' processors, each once."""
+        return sorted({kind for _, _, kind in self._places})
 
     def device(self, execution: Execution) -> torch.device:
         """Where this process computes."""
@@ -91,7 +99,7 @@ class Processes(OneProcess):
 
     def device_names(self, device: torch.device) -> list[str]:
         """Names of all processes' accelerators, in order; none on CPUs."""
-        return [name for _, names in self._places for name in names]
+        return [name for _, names, _ in self._places for name in names]
 
     def normalise_together(self, model: nn.Module) -> nn.Module:
         """Make each batch norm see the global batch."""

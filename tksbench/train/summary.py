@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-import platform
 from typing import TYPE_CHECKING, Any, cast
-
-import torch
 
 from tksbench.data.base import balanced_subset
 from tksbench.recipe.schema import CustomMethod
-from tksbench.runs.attempts import now, read_attempts, trained_by
+from tksbench.runs.attempts import now, read_attempts
 from tksbench.runs.files import read_jsonl, sha256_file
-from tksbench.runs.provenance import collect_provenance, cpu_name, rerun_command
+from tksbench.runs.provenance import collect_provenance, rerun_command, setup_apart
 from tksbench.runs.record import is_attempt, pack_correct
 from tksbench.snn.cost import measure_cost
 from tksbench.train.checkpoint import weights_digest
@@ -62,23 +59,21 @@ def trained(trainer: Trainer) -> Outcome:
     )
 
 
-def record_parts(
-    run: Run, run_dir: RunDir, procedure: Procedure, code: Mapping[str, Any] | None = None
-) -> dict[str, Any]:
+def record_parts(run: Run, run_dir: RunDir, procedure: Procedure, origin: Mapping[str, Any]) -> dict[str, Any]:
     """All parts of the record of a run that is over.
 
     Args:
         run: The run.
         run_dir: Where its files are.
         procedure: What has done it.
-        code: What `code_state` said when the training code was imported; None for now.
+        origin: By what it was trained last, see `origin.attempt_origin`.
     """
-    outcome, device, parallel = procedure.outcome(), procedure.device, procedure.parallel
-    devices = parallel.device_names(device)
+    outcome, setup = procedure.outcome(), origin["setup"]
     log = [row for row in read_attempts(run_dir) if is_attempt(row)]  # history alone: a damaged row stops nothing
     started = next((row["time"] for row in log if row.get("event") == "start"), now())
-    files = (*outcome.files, *((run_dir.method,) if isinstance(run.spec.method, CustomMethod) else ()))
-    threads = torch.get_num_threads()
+    files = [*outcome.files, *((run_dir.method,) if isinstance(run.spec.method, CustomMethod) else ())]
+    files += [run_dir.patch(row["patch"]) for row in log if row.get("patch") and run_dir.patch(row["patch"]).exists()]
+    threads = setup["threads"] if procedure.device.type == "cpu" else None
     identity = {key: getattr(run, key) for key in ("id", "group", "name", "recipe", "scale", "seed")}
     return {
         **identity,
@@ -94,27 +89,36 @@ def record_parts(
             "correct_last": pack_correct(outcome.right_last.tolist()),
             "correct_best": pack_correct(outcome.right_best.tolist()),
         },
-        "attempts": log,
+        "attempts": [row | _reduced(row, setup) for row in log],
         "cost": {
             "hours": outcome.seconds / 3600,
             "gpu_hours": outcome.gpu_seconds / 3600,
             "images_per_s": outcome.images / outcome.seconds if outcome.seconds else None,
-            "device": (devices or [cpu_name() or platform.machine()])[0],
+            "device": setup["devices"][0],
             "parameters": outcome.parameters,
             "snn": outcome.snn,
         },
         "provenance": collect_provenance(
-            command=rerun_command(run, threads if device.type == "cpu" else None),
+            command=rerun_command(run, threads, setup["environment"]),
             started=started,
             finished=now(),
-            devices=devices,
-            processes=parallel.size,
-            nodes=parallel.nodes,
             data=procedure.manifest,
-            threads=threads,
-            code=code,
-            trained_by=trained_by(log),
+            origin=origin,
+            log=log,
+            patch_of=lambda name: _patch(run_dir, name),
         ),
         "weights_sha256": outcome.weights,
         "files": {path.name: sha256_file(path) for path in files},
     }
+
+
+def _reduced(row: Mapping[str, Any], final: Mapping[str, Any]) -> dict[str, Any]:
+    """An attempt's setup less what it has in common with the last one's: a record may name hundreds of attempts."""
+    return {"setup": setup_apart(row["setup"], final)} if isinstance(row.get("setup"), dict) else {}
+
+
+def _patch(run_dir: RunDir, name: str) -> str:
+    try:
+        return run_dir.patch(name).read_text(errors="replace")
+    except OSError:
+        return f"# changes {name}, which are lost\n"

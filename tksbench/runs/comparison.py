@@ -1,0 +1,114 @@
+"""What a record and this checkout do not have in common: said before a run is made again, skipped or gone on with."""
+
+from __future__ import annotations
+
+import os
+import re
+from typing import TYPE_CHECKING
+
+from tksbench.runs import environment
+from tksbench.runs.code import can_change_results, changed_since, differing, digest_of, files_here, shown
+from tksbench.runs.errors import LedgerError
+from tksbench.runs.files import read_json
+from tksbench.runs.processor import cpu_name, describe_cpu
+from tksbench.runs.provenance import flat, versions
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+
+    from tksbench.runs.paths import RunDir
+    from tksbench.runs.record import Record
+
+UNKNOWN = ("files that are not known",)
+"""Stands for the names of files where only that some differ is known."""
+
+
+def changed_files(
+    code: str | None,
+    commit: str | None,
+    run_dir: RunDir | None = None,
+    diff: str = "",
+    here: Mapping[str, str] | None = None,
+) -> tuple[str, ...]:
+    """The files that can change a result and are not what a run was trained with; empty if all are, or none is known.
+
+    Args:
+        code: What the run's attempt or record names its code.
+        commit: The commit that it names.
+        run_dir: The run's directory, which may hold its files' checksums; None if there is none.
+        diff: Uncommitted changes that a record holds.
+        here: The files to compare with; None for those on the disk.
+    """
+    here = files_here() if here is None else here
+    if code is not None:
+        if code == digest_of(here):
+            return ()
+        then = _kept_files(run_dir, code)
+        if then is not None:
+            return differing(then, here)
+    named = set(filter(can_change_results, re.findall(r"^diff --git a/(\S+) b/", diff, re.MULTILINE)))
+    since = changed_since(commit) if commit is not None else None
+    if since is None and not named:
+        return UNKNOWN if code is not None else ()
+    return tuple(sorted({*(since or ()), *named}))
+
+
+def _kept_files(run_dir: RunDir | None, code: str) -> dict[str, str] | None:
+    """The files of an attempt's code, as the run's directory has them; None where it does not."""
+    try:
+        kept = read_json(run_dir.code(code)) if run_dir is not None else None
+    except LedgerError:
+        return None
+    return kept if isinstance(kept, dict) else None
+
+
+def told_apart(record: Record) -> list[str]:
+    """What is known to change the last bits of a record's run if it is trained here, a line each."""
+    proof, packages = record.provenance, versions()
+    found = []
+    if proof.processes > 1:
+        found.append(f"the record was trained by {proof.processes} processes, this will be by one")
+    if record.cost.gpu_hours == 0 and record.cost.device != cpu_name():
+        found.append(f"the record is of {record.cost.device}, this is {cpu_name()}")
+    found += _pairs(proof.machine, describe_cpu(), ("kind", "flags"))
+    found += _pairs(proof.environment, environment.changing(os.environ)) if proof.machine else []
+    if proof.dirty:
+        found.append("the record is not of its commit alone: python -m tksbench.tables --why says of what else")
+    found += _code(record)
+    others = [
+        name for name in sorted(packages.keys() & proof.versions.keys()) if packages[name] != proof.versions[name]
+    ]
+    if others:
+        listed = ", ".join(f"{name} {proof.versions[name]} (here {packages[name]})" for name in others)
+        found.append(f"the record is of {listed}")
+    return found
+
+
+def parts_apart(record: Record) -> list[str]:
+    """In what attempts of one run were unlike the last one, a line each; see `provenance.collect_provenance`."""
+    starts = [row for row in record.attempts if row.event == "start" and row.setup]
+    return [
+        f"from epoch {row.epoch}, step {row.step}: {name} {value}"
+        for row in starts
+        for name, value in flat(row.setup).items()
+    ]
+
+
+def _code(record: Record) -> Iterable[str]:
+    proof = record.provenance
+    changed = changed_files(proof.code, proof.commit, diff=proof.diff if proof.dirty else "")
+    commit = (proof.commit or "unknown")[:12]
+    if changed:
+        yield f"the record is of commit {commit}, since then changed: {shown(changed)}"
+    elif proof.commit is None or (proof.code is None and changed_since(proof.commit) is None):
+        yield f"the record is of commit {commit}, this is another state of the code"
+
+
+def _pairs(then: Mapping[str, str], here: Mapping[str, str], keys: Iterable[str] | None = None) -> list[str]:
+    """A line for each value that is another one here; `keys` that the record lacks are passed over."""
+    asked = [key for key in keys if key in then] if keys is not None else sorted({*then, *here})
+    return [
+        f"{key}: the record's is {then.get(key) or 'not set'}, here {here.get(key) or 'not set'}"
+        for key in asked
+        if then.get(key) != here.get(key)
+    ]

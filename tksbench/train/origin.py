@@ -1,0 +1,194 @@
+"""By what this process trains: code as it was loaded, packages, environment, machine.
+
+Files are read when the process begins to import the package, and looked at again when it has loaded what it needs and
+when it ends: whoever edits while a long run trains changes nothing of it, except in files that are loaded later.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import multiprocessing
+import site
+import sys
+import sysconfig
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from tksbench.runs.code import PACKAGE, can_change_results, read_code, source_files
+from tksbench.runs.files import write_bytes, write_json
+from tksbench.runs.provenance import software
+from tksbench.train.errors import TrainError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping, Sequence
+
+    import torch
+
+    from tksbench.recipe import Execution
+    from tksbench.runs.code import Code
+    from tksbench.runs.paths import RunDir
+    from tksbench.train.parallel import OneProcess
+
+_WORKERS_LOAD = ("tksbench/data/", "tksbench/train/loading.py")  # data workers that are not forked import it anew
+_MAIN = ("__main__", "__mp_main__")  # what was started, and what that is called in a forked trainer
+Stamps = dict[str, tuple[int, ...]]
+
+
+class Witness:
+    """What the package's files were when this process loaded them.
+
+    Make it before the modules are imported that train.
+
+    Args:
+        package: Folder of the package.
+    """
+
+    def __init__(self, package: Path = PACKAGE) -> None:
+        self._package = package
+        self._stamps = _stamps(package)
+        self._loaded = set(_loaded(package))
+        self._modules = set(sys.modules)
+        self._late: set[str] = set()
+        self.code: Code = read_code(package)
+
+    def look(self, workers: bool = False) -> list[str]:
+        """Look at the files again; returns those that were written before they were loaded, ever.
+
+        Args:
+            workers: Whether processes that read data load their modules from the disk while the run trains.
+        """
+        now, loaded = _stamps(self._package), set(_loaded(self._package))
+        for path in now.keys() | self._stamps.keys():
+            if now.get(path) == self._stamps.get(path) or not can_change_results(path, self._package.name):
+                continue
+            by_workers = workers and path.startswith(_WORKERS_LOAD)
+            if by_workers or not path.endswith(".py") or path in loaded - self._loaded:
+                self._late.add(path)
+        self._loaded |= loaded
+        return sorted(self._late)
+
+    def strays(self) -> dict[str, Path]:
+        """Python files from elsewhere than the package and the installed packages that were loaded since, by module."""
+        installed = _installed()
+        found = {}
+        for name, module in list(sys.modules.items()):
+            file = getattr(module, "__file__", None)
+            if name in self._modules or name in _MAIN or not isinstance(file, str) or not file.endswith(".py"):
+                continue
+            path = Path(file).resolve()
+            if path.is_file() and not any(path.is_relative_to(folder) for folder in (self._package, *installed)):
+                found[name] = path
+        return found
+
+
+def attempt_origin(
+    witness: Witness,
+    recipe: Path,
+    device: torch.device,
+    parallel: OneProcess,
+    variables: Mapping[str, str],
+) -> tuple[dict[str, Any], Code]:
+    """What an attempt's row says of code and setup, and the code.
+
+    Args:
+        witness: Of this process.
+        recipe: The run's recipe, whose changes count where it lies in the checkout.
+        device: Where the run is trained.
+        parallel: The processes that share it.
+        variables: Of the environment, those that stay and can change bits.
+    """
+    import torch
+
+    from tksbench.train.machine import describe_machine
+
+    strays, loaded = witness.strays(), witness.code
+    now = read_code(others=[*strays.values(), recipe])
+    if (now.commit, now.files) == (loaded.commit, loaded.files):
+        loaded = now  # which knows of what lies beside the package, too
+    known = {path for path in strays.values() if now.commit and path.is_relative_to(PACKAGE.parent)}
+    known -= {PACKAGE.parent / path for path in now.changed} if loaded is not now else set()
+    setup = {
+        **software(),
+        "devices": parallel.device_names(device),
+        "threads": torch.get_num_threads(),
+        "processes": parallel.size,
+        "nodes": parallel.nodes,
+        "environment": dict(variables),
+        "machine": describe_machine(device, variables),
+        "outside": {name: _digest(path) for name, path in sorted(strays.items()) if path not in known},
+    }
+    if len(parallel.processors) > 1:
+        setup["machine"]["processors"] = "; ".join(parallel.processors)
+    setup["devices"] = setup["devices"] or [setup["machine"]["processor"]]
+    row = {"commit": loaded.commit, "dirty": loaded.dirty, "code": loaded.digest, "patch": patch_name(loaded)}
+    return row | {"setup": setup}, loaded
+
+
+def keep_code(run_dir: RunDir, code: Code) -> None:
+    """Keep the checksums of the code's files in the run's directory, and the uncommitted changes, once for each code.
+
+    Raises:
+        LedgerError: If they cannot be written.
+    """
+    if not run_dir.code(code.digest).exists():
+        write_json(run_dir.code(code.digest), dict(code.files))
+    name = patch_name(code)
+    if name and not run_dir.patch(name).exists():
+        write_bytes(run_dir.patch(name), code.patch.encode())
+
+
+def patch_name(code: Code) -> str | None:
+    """A name for the uncommitted changes, by their content; None where there are none."""
+    return hashlib.sha256(code.patch.encode()).hexdigest()[:16] if code.patch else None
+
+
+def check_same_code(parallel: OneProcess, code: Code) -> None:
+    """Make sure that all processes of a run are of the same code; all of them must ask.
+
+    Raises:
+        TrainError: This process's is not the leading one's.
+    """
+    leading: Mapping[str, str] = parallel.from_lead(lambda: dict(code.files))
+    if leading != code.files:
+        from tksbench.runs.code import differing, shown
+
+        files = shown(differing(leading, code.files))
+        raise TrainError(f"process {parallel.rank} has other code than process 0 ({files}): install the same on all")
+
+
+def workers_load(execution: Execution) -> bool:
+    """Whether data workers of a run import the package from the disk, each time they start."""
+    return execution.workers > 0 and multiprocessing.get_start_method(allow_none=True) not in (None, "fork")
+
+
+def _stamps(package: Path) -> Stamps:
+    """What changes whenever somebody writes a file, also the same content again, by path."""
+    found: Stamps = {}
+    for path in source_files(package):
+        try:
+            about = (package.parent / path).stat()
+        except OSError:
+            continue
+        found[path] = (about.st_ino, about.st_size, about.st_mtime_ns, about.st_ctime_ns)
+    return found
+
+
+def _loaded(package: Path) -> Iterator[str]:
+    """Paths of the package's modules that this process has imported."""
+    for name, module in list(sys.modules.items()):
+        file = getattr(module, "__file__", None)
+        if name.partition(".")[0] == package.name and isinstance(file, str):
+            path = Path(file).resolve()
+            if path.is_relative_to(package):
+                yield str(path.relative_to(package.parent))
+
+
+def _digest(path: Path) -> str:
+    return hashlib.sha256(path.read_bytes()).hexdigest()[:16]
+
+
+def _installed() -> Sequence[Path]:
+    """Folders of Python itself and of installed packages."""
+    paths = {*sysconfig.get_paths().values(), *site.getsitepackages(), site.getusersitepackages()}
+    paths |= {sys.prefix, sys.base_prefix, sys.exec_prefix}
+    return [path for path in {Path(folder).resolve() for folder in paths} if path != Path(path.anchor)]

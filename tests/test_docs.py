@@ -57,15 +57,16 @@ def cheap(command: str) -> tuple[list[str], set[int]]:
         return ["bash", "-c", f'cd "$(mktemp -d -p .)" && {here.replace(" &&", folder + " &&")} && ls Makefile'], {0}
     if words[0] == "slurm/devcluster":
         return ["bash", "-n", str(ROOT / words[0])], {0}
-    if words[0] in ("eval", "for"):
+    if words[0] in ("eval", "for", "source"):
         return ["bash", "-n", "-c", command], {0}
     if words[0] in ("squeue", "export"):
         return ["true"], {0}
     assert words[:2] == ["python", "-m"], f"teach tests/test_docs.py to run: {command}"
-    module, rest = words[2], words[3:]
+    module, every = words[2], sorted(f"recipes/{path.name}" for path in (ROOT / "recipes").glob("*.yaml"))
+    rest = [path for word in words[3:] for path in (every if word == "recipes/*.yaml" else [word])]  # as the shell does
     if module == "tksbench.launch":
         if "--cancel" in rest:  # without a job there is nothing to cancel; without Slurm that is what it says
-            return [*PYTHON, module, *rest], {0, 2}
+            return [*PYTHON, module, *rest], {0, 1, 2}
         if "--status" in rest and rest[0] != "--status":  # --watch would wait until that recipe is trained
             return [*PYTHON, module, *(word for word in rest if word != "--watch")], {0}
         plan = [] if {"--plan", "--status"} & set(rest) else ["--plan"]
@@ -124,6 +125,20 @@ def test_a_command_that_is_shown_works(page: str, command: str, checkout: Path) 
 
 def environment(outside: dict[str, str]) -> dict[str, str]:
     return outside | {"PYTHONPATH": str(ROOT), "COLUMNS": "80"}
+
+
+def test_the_readme_is_short() -> None:
+    lines = (ROOT / "README.md").read_text().splitlines()
+    assert len(lines) <= 80
+    assert max(len(line) for line in lines if not line.startswith("|")) <= 120
+
+
+def test_every_link_of_the_readme_leads_somewhere() -> None:
+    text = (ROOT / "README.md").read_text()
+    for target in re.findall(r"\]\(([^)#]+)[^)]*\)", text):
+        assert target.startswith("https://") or (ROOT / target).exists(), target
+    for target in re.findall(r"\b((?:docs|slurm|recipes)/[a-z0-9/_.-]+\.(?:md|yaml))\b", text):
+        assert (ROOT / target).exists(), target
 
 
 def test_the_pages_show_commands_and_the_test_sees_them() -> None:

@@ -159,6 +159,20 @@ def test_many_classes_are_drawn_without_a_legend(tmp_path: Path) -> None:
         assert write_figure(figure, tmp_path) == ["figure5.pdf", "figure5.png", "figure5.csv"]
 
 
+def test_a_data_set_without_points_takes_no_row_and_is_named() -> None:
+    from matplotlib.figure import Figure as Canvas
+
+    from tksbench.report.figure_tsne import draw
+
+    points = tuple((float(number), float(number % 7)) for number in range(100))
+    there = Cloud("A", "TKS", "smoke", 42, 50.0, points, tuple(number % 10 for number in range(100)))
+    absent = tuple(Cloud("B", method, "", note="no records yet") for method in ("Baseline", "TKS"))
+    canvas = Canvas()
+    draw(canvas, Scatter("figure5", "t-SNE", (there, *absent)))
+    assert [axes.get_title() for axes in canvas.axes] == ["A, TKS (scale smoke)"]
+    assert canvas.get_supxlabel() == "B: no records yet"
+
+
 def test_figure_that_the_paper_file_lacks_is_an_error(world: World, capsys: pytest.CaptureFixture[str]) -> None:
     assert run_command(main, ["figure5"]) == 2
     assert "no table or figure 'figure5'" in capsys.readouterr().err

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import shutil
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -12,7 +13,7 @@ import pytest
 from tksbench.cli import run_command
 from tksbench.report.cells import group_records
 from tksbench.report.evidence import gather, inconsistency
-from tksbench.report.figure_data import Figure, build_figure, choose, rows
+from tksbench.report.figure_data import Figure, Panel, build_figure, choose, rows
 from tksbench.report.groups import candidates
 from tksbench.report.paper import load_paper
 from tksbench.runs.record import save_record
@@ -187,13 +188,40 @@ def test_a_panel_says_what_its_test_set_can_resolve(events: World, name: str, la
 
     from tksbench.report.figures import draw_panels
 
-    canvas = Canvas()
-    draw_panels(canvas, figure(events, name))
-    assert "\n" not in canvas.axes[0].get_xlabel()  # without records there is nothing to resolve
     events.publish(events.run("mini"), 80.0)
     canvas = Canvas()
     draw_panels(canvas, figure(events, name))
     assert canvas.axes[0].get_xlabel() == label
+
+
+def test_a_data_set_without_records_takes_no_panel_and_is_named(events: World) -> None:
+    from matplotlib.figure import Figure as Canvas
+
+    from tksbench.report.figures import draw_panels
+
+    events.publish(events.run("mini"), 80.0)
+    shown = figure(events, "figure4")
+    panels = (shown.panels[0], Panel("N-MNIST", "", ()), Panel("NCALTECH101", "", ()))
+    canvas = Canvas()
+    draw_panels(canvas, replace(shown, panels=panels))
+    assert [axes.get_title() for axes in canvas.axes] == ["DVS-CIFAR10 (scale mini)"]
+    assert canvas.get_supxlabel() == "no records yet: N-MNIST, NCALTECH101"
+
+
+def test_what_the_paper_states_has_its_words_beside_it_and_not_in_the_legend(events: World) -> None:
+    from matplotlib.figure import Figure as Canvas
+
+    from tksbench.report.figures import draw_panels
+
+    for records in (0, 1):
+        canvas = Canvas()
+        draw_panels(canvas, figure(events, "figure3a"))
+        (axes,) = canvas.axes
+        assert "Baseline, paper: about 50" in [text.get_text() for text in axes.texts]
+        legend = axes.get_legend()
+        assert (legend is not None) == bool(records)
+        assert [text for text in (legend.get_texts() if legend else ()) if "paper" in text.get_text()] == []
+        events.publish(events.run("mini"), 80.0)
 
 
 def test_unknown_figure_suggests_the_nearest(events: World, capsys: pytest.CaptureFixture[str]) -> None:

@@ -171,8 +171,15 @@ def _embedded(panel: Cloud, record: Record, ledger: Ledger) -> Cloud:
 
 
 def draw(canvas: Canvas, figure: Scatter) -> None:
-    """Draw a row of panels for each data set, a column for each method."""
-    table = [list(panels) for _, panels in itertools.groupby(figure.panels, key=lambda panel: panel.dataset)]
+    """Draw a row of panels for each data set, a column for each method; a set with nothing to draw is named below."""
+    by_set = [list(panels) for _, panels in itertools.groupby(figure.panels, key=lambda panel: panel.dataset)]
+    table = [panels for panels in by_set if any(panel.points for panel in panels)]
+    absent = "; ".join(f"{panels[0].dataset}: {panels[0].note}" for panels in by_set if panels not in table)
+    if not table:
+        canvas.text(0.5, 0.5, absent, ha="center")
+        return
+    if absent:
+        canvas.supxlabel(absent, fontsize=8, color="0.4")
     columns = max(len(panels) for panels in table)
     canvas.set_size_inches(_PANEL_INCHES * columns + _LEGEND_INCHES, _PANEL_INCHES * len(table))
     grid = canvas.subplots(len(table), columns, squeeze=False)

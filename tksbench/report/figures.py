@@ -145,9 +145,17 @@ def describe(figure: Figure | Scatter) -> Iterator[str]:
 
 
 def draw_panels(canvas: Canvas, figure: Figure) -> None:
-    """Draw lines or bars, the panels side by side."""
-    canvas.set_size_inches(_PANEL_INCHES[0] * len(figure.panels), _PANEL_INCHES[1])
-    for axes, panel in zip(canvas.subplots(1, len(figure.panels), squeeze=False)[0], figure.panels, strict=True):
+    """Draw lines or bars, the panels side by side; a data set with nothing to draw is named below them."""
+    drawn = [panel for panel in figure.panels if panel.series or panel.marks]
+    canvas.set_size_inches(_PANEL_INCHES[0] * max(1, len(drawn)), _PANEL_INCHES[1])
+    all_axes = canvas.subplots(1, max(1, len(drawn)), squeeze=False)[0]
+    absent = ", ".join(panel.title for panel in figure.panels if panel not in drawn)
+    if not drawn:
+        all_axes[0].set_axis_off()
+        all_axes[0].text(0.5, 0.5, f"no records yet: {absent}", transform=all_axes[0].transAxes, ha="center")
+    elif absent:
+        canvas.supxlabel(f"no records yet: {absent}", fontsize=8, color="0.4")
+    for axes, panel in zip(all_axes, drawn, strict=False):
         _draw(axes, panel, figure)
 
 
@@ -164,21 +172,38 @@ def _draw(axes: Axes, panel: Panel, figure: Figure) -> None:
             _bars(axes, series, index, len(panel.series))
     if any(series.protocol == REBINNED for series in panel.series):
         axes.plot([], [], color="0.4", linewidth=_THIN, label="thin: events in k bins, last epoch")
-    for mark in panel.marks:
-        label = f"{mark.label}, paper{' (about)' * mark.approximate}"
-        axes.plot(mark.x, mark.y, "*", markersize=12, label=label, color=_STYLES[mark.label]["color"], alpha=0.8,
-                  markerfacecolor="white" if mark.approximate else None)  # fmt: skip
+    _marks(axes, panel)
     if figure.kind == "bar":
         axes.set_ylim(0, 120)  # room for the legend above 100 %
         axes.set_yticks(range(0, 101, 20))
     for label in panel.missing if panel.series else ():
         _absent(axes, label, figure.kind)
-    if not panel.series:
-        axes.text(0.5, 0.5, "no records yet", transform=axes.transAxes, ha="center", color="0.4")
-    if panel.series or panel.marks:
+    if panel.series:
         bars = figure.kind == "bar"
         axes.legend(frameon=False, fontsize=8, loc="upper center" if bars else "best", ncols=2 if bars else 1)
+    else:
+        axes.text(0.5, 0.5, "no records of ours yet", transform=axes.transAxes, ha="center", color="0.4")
     _ticks(axes, panel)
+
+
+def _marks(axes: Axes, panel: Panel) -> None:
+    """What the paper's text states: each star has its words beside it, since one in a legend would pass for data."""
+    places = [mark.x for mark in panel.marks] + [x for series in panel.series for x in series.x]
+    for mark in panel.marks:
+        colour = _STYLES[mark.label]["color"]
+        face = "white" if mark.approximate else colour
+        axes.plot(mark.x, mark.y, "*", markersize=12, color=colour, markerfacecolor=face)
+        left = 2 * mark.x <= min(places) + max(places)  # the words go towards the middle
+        axes.annotate(
+            f"{mark.label}, paper: {'about ' * mark.approximate}{mark.y:g}",
+            (mark.x, mark.y),
+            xytext=(10 if left else -10, 0),
+            textcoords="offset points",
+            ha="left" if left else "right",
+            va="center",
+            fontsize=8,
+            color=colour,
+        )
 
 
 def _line(axes: Axes, series: Series) -> None:

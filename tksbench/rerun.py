@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from tksbench.cli import BAD_INPUT, INTERRUPTED, CommandParser
+from tksbench.progress import working
 
 if TYPE_CHECKING:
     import argparse
@@ -23,8 +24,8 @@ Train the run of a record once more, from the spec that the record holds, with
 as many threads as it had on a CPU and the variables that it names, and compare
 the two to the bit. What is known to differ here (code, packages, processor,
 environment) is printed first. The record and its results folder are left as
-they are. After Ctrl-C the same
-command goes on; with uncommitted changes of the code it begins anew."""
+they are. After Ctrl-C the same command goes on; with uncommitted changes of
+the code it begins anew."""
 _EXAMPLES = """\
 examples:
   python -m tksbench.rerun d5df             what a record's id begins with
@@ -47,12 +48,13 @@ def main(argv: list[str] | None = None) -> int:
         TksbenchError: The record cannot be found or read, or its data are not there.
     """
     options = _parse(sys.argv[1:] if argv is None else argv)
-    from tksbench.report.difference import compare, find_side
-    from tksbench.report.groups import ReportError
-    from tksbench.runs import Ledger
-    from tksbench.runs.comparison import told_apart
+    with working("reading the record"):
+        from tksbench.report.difference import compare, find_side
+        from tksbench.report.groups import ReportError
+        from tksbench.runs import Ledger
+        from tksbench.runs.comparison import told_apart
 
-    first = find_side(Ledger(), options.record)
+        first = find_side(Ledger(), options.record)
     if first.record is None:
         raise ReportError(f"{first.path}: not finished; only what has a record can be made again")
     run = run_of(first.record)
@@ -61,14 +63,17 @@ def main(argv: list[str] | None = None) -> int:
     made = again.run_dir(run.id)
     if made.record.resolve() == first.path.resolve():
         raise ReportError(f"{first.path}: lies where the run would be made again; choose another folder with --into")
-    for difference in told_apart(first.record):
+    with working("comparing code, packages and machine"):
+        differences = list(told_apart(first.record))
+    for difference in differences:
         sys.stdout.write(f"note: {difference}\n")
     if made.record.exists():
         sys.stdout.write(f"note: made again at this commit before, not trained now; to train: rm -r {made.path}\n")
     status = _train(run, again)
     if status:
         return status
-    text, equal = compare(first, find_side(again, str(made.path)))
+    with working("comparing"):
+        text, equal = compare(first, find_side(again, str(made.path)))
     sys.stdout.write(text)
     return 0 if equal else 1
 

@@ -177,7 +177,7 @@ def verdict(row: Row, ours: Ours) -> str:
     """Judge the best-epoch mean against the paper's number, which is one run of unknown seed.
 
     `reproduced`: the paper's number, as exactly as it is printed, lies in the 95 % prediction interval of one further
-    run of ours; `above` and `below` say where ours lies otherwise, for an AURC as well, of which less is better.
+    run of ours; otherwise `above` or `below`, as our mean is. (For an AURC, lower is better.)
     Only the paper's own protocol, with three seeds or more, is judged.
     """
     n = len(ours.records)

@@ -190,9 +190,9 @@ _ALWAYS = (
     "picked on the test set, which flatters it; the verdict judges it, the last epoch is free of that choice.",
     f"{INTERVAL_NOTE} prediction interval of one further run of ours (two seeds or more). "
     "Test 95 %: Wilson interval of our best-epoch accuracy, the error of a test set of this size.",
-    "Verdict: reproduced, if the paper's number, to its last printed digit, lies in the run interval; above or below, "
-    "if ours lies off it (of AURC less is better); undecided with fewer than three seeds; only scale paper is held "
-    "against the paper's number.",
+    "Verdict: reproduced, if the paper's number, to its last printed digit, lies in the run interval; else above or "
+    "below, as our mean is (for AURC, lower is better); undecided with fewer than three seeds. Only scale paper is "
+    "held against the paper's number.",
 )
 _SCALE_NOTES = {
     "paper": "paper: the full protocol",

@@ -27,8 +27,8 @@ _SHORTEST_ID = 4
 _LABEL = 12  # columns of the names of what is known of a cell
 _VERDICTS = {  # what a verdict means, by its first words
     "reproduced": ": the paper's number lies in the run interval",
-    "above": ": ours is higher, and the paper's number lies off the run interval",
-    "below": ": ours is lower, and the paper's number lies off the run interval",
+    "above": ": our mean is higher, and the paper's number is outside the run interval",
+    "below": ": our mean is lower, and the paper's number is outside the run interval",
     "undecided": ": it takes three seeds",
     "not comparable (scale": ": only the full protocol, scale paper, is held against the paper's number",
     "not run at scale": ": our numbers for one data set are of one scale; --scale shows another",

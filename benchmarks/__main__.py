@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from benchmarks import results
-from benchmarks.parts import PARTS, BenchError, Options, lacking, load_part
+from benchmarks.parts import NOTES, PARTS, BenchError, Options, lacking, load_part
 from benchmarks.timing import MIN_ROUNDS, measure
 from tksbench.cli import CommandParser
 from tksbench.data.registry import data_root
@@ -99,6 +99,8 @@ def _measure(name: str, options: argparse.Namespace, *, on_gpu: bool) -> dict[st
                 title = textwrap.fill(f"{name}: {case.name}", 80)
                 sys.stdout.write(f"{title}\n{results.table(plain, 'simple')}\n\n")
                 sys.stdout.flush()
+            if rows and name in NOTES:
+                sys.stdout.write(f"{textwrap.fill(NOTES[name], 80)}\n\n")
     return results.make_part(name, rows, full=full, started=started, before=before, skipped=skipped)
 
 

@@ -28,6 +28,9 @@ PARTS = {
     "long": "time and memory of a step after many others",
     "harness": "what the harness itself costs: plan, record, tables",
 }
+NOTES = {  # what a reader has to know of a part's candidates
+    "networks": "ReLU: the same layers over the same T time steps, with ReLU in the place of the neurons.",
+}
 INSTALL = "make bench EXTRAS=bench"
 
 

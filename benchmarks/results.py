@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from tabulate import tabulate
 
+from benchmarks.parts import NOTES
 from tksbench.runs import read_json, write_bytes, write_json
 from tksbench.runs.code import read_code
 from tksbench.runs.processor import cpu_name
@@ -137,6 +138,8 @@ def to_markdown(content: Mapping[str, Any]) -> str:
         shapes = "full" if part["full"] else "small"
         load = part["load_average_before"][0]
         lines.append(f"{part['started']}, {shapes} shapes, {part['rows'][0]['rounds']} rounds, load average {load}.")
+        if part["part"] in NOTES:
+            lines += ["", NOTES[part["part"]]]
         for case, rows in _by_case(part["rows"]).items():
             lines += ["", f"**{case}**", "", table(rows, "github")]
     return "\n".join(lines) + "\n"

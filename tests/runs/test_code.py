@@ -177,7 +177,8 @@ def test_what_differs_is_named_by_path() -> None:
     assert differing(first, second) == ("b", "c", "d")
     assert digest_of(first) != digest_of(second)
     paths = [f"tksbench/{name}" for name in ("snn/b.py", "snn/a.py", "train/c.py", "d.py", "e.py")]
-    assert shown(paths) == "d.py, e.py, snn/a.py and 2 more"
+    assert shown(paths) == "5 files: d.py, e.py, snn/ (2), train/ (1)"
+    assert shown(paths[:2]) == "snn/a.py, snn/b.py"
 
 
 def test_what_has_changed_since_a_commit_is_named(package: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -43,7 +43,7 @@ def told(run_dir: RunDir) -> dict[str, Any]:
 
 
 def state(state: str, reason: str) -> dict[str, Any]:
-    return {"id": "0123456789abcdef", "state": state, "reason": reason}
+    return {"id": "0123456789abcdef", "state": state, "reason": reason, "commit": None, "code": None}
 
 
 def test_nothing_is_known_of_a_new_run(run_dir: RunDir) -> None:
@@ -148,3 +148,16 @@ def test_what_is_no_finite_number_counts_as_absent(run_dir: RunDir, name: str, v
     getattr(run_dir, name).write_text("{" + ", ".join(f'"{key}": {value}' for key in keys) + "}\n")
     found = read_status(run_dir).to_json()
     assert {key: found[key] for key in NOTHING} == NOTHING | ({"epoch": 0} if name == "progress" else {})
+
+
+def test_the_code_is_that_of_the_attempt_that_is_gone_on_from(half_done: RunDir) -> None:
+    for place, code in (((0, 0), "1" * 16), ((1, 0), "2" * 16), ((0, 9), "3" * 16)):
+        attempt_started(half_done, *place, {"commit": "c0ffee", "code": code})
+        attempt_ended(half_done, "interrupted", "stopped by a signal")
+    assert (told(half_done)["commit"], told(half_done)["code"]) == ("c0ffee", "3" * 16)
+
+
+@pytest.mark.parametrize("row", [{"event": "start", "epoch": "one"}, {"event": "end", "late": 3}, {"epoch": 1}])
+def test_damaged_rows_of_attempts_are_of_no_code(half_done: RunDir, row: dict[str, Any]) -> None:
+    append_jsonl(half_done.attempts, row)
+    assert told(half_done)["code"] is None

@@ -86,16 +86,24 @@ def main(argv: list[str] | None = None) -> int:
         from tksbench.launch.probe import probe
 
         say = functools.partial(print, file=sys.stderr, flush=True)
-        past = probe(make_plan(runs, ledger, past=past, trained_here=trained_here), past, say)
+        past = probe(make_plan(runs, ledger, past=past, trained_here=trained_here, again=options.again), past, say)
     with working("reading how the runs stand"):
         past = with_pace(past, runs, heads)
-        items = make_plan(runs, ledger, budget=options.budget, past=past, trained_here=trained_here)
+        items = make_plan(
+            runs, ledger, budget=options.budget, past=past, trained_here=trained_here, again=options.again
+        )
     if profile is not None:
         from tksbench.launch.cluster import add_queue
 
         items = add_queue(items, ledger, strict=not options.plan)
+    from tksbench.launch.other_code import notices, take_aside
+
+    notes = list(notices(items, ledger))
     if not options.plan:
-        return _execute(items, ledger, words) if profile is None else _submit(items, ledger, profile)
+        if options.again:
+            notes += take_aside(items, ledger)
+            words = [word for word in words if word != "--again"]  # what is interrupted now is gone on with
+        return _execute(items, ledger, words, notes) if profile is None else _submit(items, ledger, profile, notes)
     from tksbench.launch.outlay import cluster, outlays, this_machine
 
     machine = this_machine() if profile is None else cluster(profile)
@@ -105,7 +113,7 @@ def main(argv: list[str] | None = None) -> int:
     else:
         from tksbench.launch.show import print_plan
 
-        print_plan(_console(), items, spent, machine)
+        print_plan(_console(), items, spent, machine, notes)
         if profile is not None:
             from tksbench.launch.cluster import print_scripts
 
@@ -124,9 +132,11 @@ def _profile(path: str | None) -> SlurmProfile | None:
     return load_profile(path or DEFAULT_PROFILE)
 
 
-def _submit(items: Sequence[Item], ledger: Ledger, profile: SlurmProfile) -> int:
+def _submit(items: Sequence[Item], ledger: Ledger, profile: SlurmProfile, notes: Sequence[str]) -> int:
     from tksbench.launch.cluster import submit_jobs
 
+    for note in notes:
+        _console().print(f"note: {note}", markup=False, soft_wrap=True)
     return submit_jobs(_console(), items, ledger, profile)
 
 
@@ -150,6 +160,9 @@ def _parse(words: Sequence[str]) -> argparse.Namespace:
     parser.add_argument("--plan", action="store_true", help="show what would be done, why, and its cost; do nothing")
     parser.add_argument(
         "--probe", action="store_true", help="first train 20 steps here of each run whose cost no record tells"
+    )
+    parser.add_argument(
+        "--again", action="store_true", help="train anew also what is done or begun, which is moved to set-aside/"
     )
     parser.add_argument("--budget", type=float, metavar="GPU_HOURS", help="leave out what does not fit")
     parser.add_argument(
@@ -197,6 +210,8 @@ def _check(options: argparse.Namespace) -> None:
         raise LaunchError("--probe goes with --plan or --budget: it tells what runs will cost")
     if options.cancel and (options.plan or options.status or options.slurm is not None):
         raise LaunchError("--cancel goes with recipes, --scale, --only and --seeds alone")
+    if options.again and (options.cancel or options.status):
+        raise LaunchError("--again trains, which --status and --cancel do not")
     if options.slurm is not None and options.status:
         raise LaunchError("--status shows Slurm's jobs without --slurm")
     if options.watch and (options.json or not options.status):
@@ -207,7 +222,7 @@ def _check(options: argparse.Namespace) -> None:
         raise LaunchError("no recipe named, for example: python -m tksbench.launch recipes/cifar10.yaml --plan")
 
 
-def _execute(items: Sequence[Item], ledger: Ledger, words: Sequence[str]) -> int:
+def _execute(items: Sequence[Item], ledger: Ledger, words: Sequence[str], notes: Sequence[str]) -> int:
     from tksbench.launch.local import LocalExecutor, Summary
     from tksbench.launch.slots import find_gpus
     from tksbench.launch.view import UNREAD, SteadyView, make_view, title
@@ -221,6 +236,8 @@ def _execute(items: Sequence[Item], ledger: Ledger, words: Sequence[str]) -> int
             gpus = find_gpus()
     view = SteadyView(make_view(console))
     try:
+        for note in notes:
+            view.event("note", note)
         for item in items:
             if item.action == "skip":
                 view.event("skip", f"{title(item.run)}: {item.reason}")
@@ -232,7 +249,8 @@ def _execute(items: Sequence[Item], ledger: Ledger, words: Sequence[str]) -> int
     finally:
         view.close()
     with suppress(*UNREAD):
-        _print_end(console, summary, len(items), len(blocked), words)
+        mixed = sum(item.run in summary.done for item in items if item.other)
+        _print_end(console, summary, len(items), len(blocked), words, mixed)
     if summary.failed:
         return FAILED
     if summary.stopped or summary.interrupted:
@@ -240,7 +258,7 @@ def _execute(items: Sequence[Item], ledger: Ledger, words: Sequence[str]) -> int
     return BAD_INPUT if blocked or summary.refused else 0
 
 
-def _print_end(console: Console, summary: Summary, total: int, blocked: int, words: Sequence[str]) -> None:
+def _print_end(console: Console, summary: Summary, total: int, blocked: int, words: Sequence[str], mixed: int) -> None:
     counts = {
         "trained": len(summary.done),
         "failed": len(summary.failed),
@@ -252,6 +270,7 @@ def _print_end(console: Console, summary: Summary, total: int, blocked: int, wor
         "stopped" if summary.stopped else "nothing was left to do"
     )
     line = f"{total} run{'' if total == 1 else 's'} asked for: {told}"
+    line += f" ({mixed} in part by other code)" if mixed else ""
     if summary.stopped or summary.interrupted:
         line += f"\ngo on with: python -m tksbench.launch {shlex.join(words)}"
     console.print(line, markup=False, highlight=False, soft_wrap=True)

@@ -11,15 +11,17 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from tksbench.launch.cost import estimate_gpu_hours
 from tksbench.launch.errors import LaunchError
+from tksbench.launch.other_code import with_code
 from tksbench.launch.past import Past, past_costs
 from tksbench.recipe import expand, load_recipe, suggest
 from tksbench.recipe.extras import missing_extra, missing_package
+from tksbench.runs import Status
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
     from tksbench.recipe import Run
-    from tksbench.runs import Ledger, Status
+    from tksbench.runs import Ledger
 
 Action = Literal["run", "skip", "wait", "blocked"]
 CostSource = Literal["records", "probe", "pace", "model", "none", "unknown"]
@@ -37,6 +39,7 @@ class Item:
         cost_source: Where `gpu_hours` comes from.
         status: What the ledger says.
         missing: What a blocked run lacks, in a word.
+        other: Files of the code that are not what the run was trained with so far.
     """
 
     run: Run
@@ -46,6 +49,7 @@ class Item:
     cost_source: CostSource
     status: Status
     missing: str = ""
+    other: tuple[str, ...] = ()
 
     def to_json(self) -> dict[str, Any]:
         """Plain data: the contract of `--plan --json`."""
@@ -64,6 +68,7 @@ class Item:
             "epoch": status.epoch,
             "epochs": run.spec.optim.epochs,
             "top1": status.top1,
+            "other_code": list(self.other),
         }
 
 
@@ -125,6 +130,7 @@ def make_plan(
     budget: float | None = None,
     past: Mapping[str, Past] | None = None,
     trained_here: bool = True,
+    again: bool = False,
 ) -> list[Item]:
     """Decide for each run what to do.
 
@@ -135,20 +141,30 @@ def make_plan(
         budget: GPU-hours that may be spent: in the order of `runs`, each run that still fits is kept.
         past: What the finished runs have cost, by group; None reads it from the ledger.
         trained_here: Whether runs are trained with the packages of this interpreter, so that a missing one tells.
+        again: Whether runs that are done or begun are to be trained anew.
     """
     present = cache(has_real or real_is_here)
     past = past_costs(ledger) if past is None else past
+    states = [_as_new(ledger.status(run.id)) if again else ledger.status(run.id) for run in runs]
     items = [
         _item(
             run,
-            ledger.status(run.id),
+            status,
             past.get(run.group, Past()),
             present,
             missing_extra(run.execution) if trained_here else None,
         )
-        for run in runs
+        for run, status in zip(runs, states, strict=True)
     ]
+    items = [with_code(item, ledger) for item in items]
     return items if budget is None else _cut(items, budget)
+
+
+def _as_new(status: Status) -> Status:
+    """How a run stands whose results so far are to be moved aside."""
+    if status.state == "running":
+        return replace(status, reason=f"{status.reason}; not set aside")
+    return status if status.state == "new" else Status(status.id, "new", f"anew; before: {status.reason}")
 
 
 def _item(run: Run, status: Status, known: Past, has_real: Callable[[str], bool], lacking: str | None) -> Item:
@@ -185,7 +201,7 @@ def _why_run(run: Run, status: Status) -> str:
         return f"failed before ({status.reason}); {after}"
     if status.state == "interrupted":
         return f"{status.reason}; {after}"
-    return "new"
+    return status.reason or "new"
 
 
 def _missing(name: str) -> str:

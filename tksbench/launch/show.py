@@ -11,7 +11,7 @@ from tksbench.launch.outlay import GPU_WATTS
 from tksbench.launch.view import duration, number
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Iterable, Sequence
 
     from rich.console import Console
 
@@ -42,7 +42,9 @@ _ORIGINS = {
 }
 
 
-def print_plan(console: Console, items: Sequence[Item], spent: Sequence[Outlay], machine: Machine) -> None:
+def print_plan(
+    console: Console, items: Sequence[Item], spent: Sequence[Outlay], machine: Machine, notes: Iterable[str] = ()
+) -> None:
     """The plan, then what it comes to and where these figures come from.
 
     Args:
@@ -50,7 +52,10 @@ def print_plan(console: Console, items: Sequence[Item], spent: Sequence[Outlay],
         items: The plan.
         spent: What each item comes to, in the same order.
         machine: What would train it.
+        notes: Printed first, a line each.
     """
+    for note in notes:
+        console.print(f"note: {note}", markup=False, soft_wrap=True)
     wide = console.width >= _WIDE
     table = Table(box=None, padding=(0, 1, 0, 0), header_style="dim")
     table.add_column("action", no_wrap=True)
@@ -64,7 +69,8 @@ def print_plan(console: Console, items: Sequence[Item], spent: Sequence[Outlay],
         hours = "?" if item.cost_source == "unknown" else _figure(item.gpu_hours)
         figures = [hours, *map(_known, (outlay.wall_hours, outlay.energy_kwh)), _known(outlay.disk_bytes, _size)]
         reason = f"{item.missing} is missing" if item.action == "blocked" else item.reason
-        telling = item.action != "blocked" and item.status.state != "done" and reason != "new"
+        local = item.status.state != "done" or "other code" in reason
+        telling = item.action != "blocked" and local and reason != "new"
         under = [f"{item.run.name}\n[dim]{_plain(reason)}[/]" if telling else item.run.name]
         where = [item.run.name, str(item.run.seed), *figures, _plain(reason)]
         table.add_row(f"[{style}]{item.action}[/]", *(where if wide else [*under, *where[1:-1]]))

@@ -85,12 +85,11 @@ def lasting(rows: Iterable[dict[str, Any]]) -> list[Attempted]:
     """
     found: list[Attempted] = []
     for row in rows:
-        if row["event"] == "start":
-            place = (row.get("epoch", 0), row.get("step", 0))
-            found = [*(attempt for attempt in found if attempt.place < place), Attempted(place, row)]
-        elif row.get("late") and found:
-            last = found[-1]
-            found[-1] = Attempted(last.place, last.row, tuple(row["late"]))
+        epoch, step, late = row.get("epoch", 0), row.get("step", 0), row.get("late")
+        if row.get("event") == "start" and isinstance(epoch, int) and isinstance(step, int):
+            found = [*(one for one in found if one.place < (epoch, step)), Attempted((epoch, step), row)]
+        elif isinstance(late, list) and found:
+            found[-1] = Attempted(found[-1].place, found[-1].row, tuple(map(str, late)))
     return found
 
 

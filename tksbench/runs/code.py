@@ -10,6 +10,7 @@ import hashlib
 import os
 import subprocess
 import tempfile
+from collections import Counter
 from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
@@ -38,7 +39,7 @@ _CANNOT_CHANGE_RESULTS = (
         "rerun.py",
         "tables.py",
     ),
-    *("doctor/", "launch/", "report/", "runs/"),
+    *("data/__main__.py", "doctor/", "launch/", "report/", "runs/"),
 )
 
 
@@ -163,14 +164,19 @@ def _blobs(commit: str) -> dict[str, str] | None:
 
 
 def shown(paths: Collection[str], most: int = 3) -> str:
-    """Some of the paths for people, as seen from the package's folder.
+    """The paths for people, as seen from the package's folder; of many, the folders.
 
     >>> shown(["tksbench/snn/losses.py"])
     'snn/losses.py'
+    >>> shown(["tksbench/snn/a.py", "tksbench/snn/b.py", "tksbench/train/a.py", "tksbench/metrics.py"])
+    '4 files: metrics.py, snn/ (2), train/ (1)'
     """
-    short = [path.removeprefix("tksbench/") for path in sorted(paths)]
-    more = f" and {len(short) - most} more" if len(short) > most else ""
-    return ", ".join(short[:most]) + more
+    short = sorted(path.removeprefix("tksbench/") for path in paths)
+    if len(short) <= most:
+        return ", ".join(short)
+    folders = Counter(path[: path.find("/") + 1] or path for path in short)
+    listed = (f"{name} ({count})" if name.endswith("/") else name for name, count in sorted(folders.items()))
+    return f"{len(short)} files: {', '.join(listed)}"
 
 
 def _is_left_out(path: str) -> bool:

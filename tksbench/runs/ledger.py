@@ -23,7 +23,8 @@ if TYPE_CHECKING:
 class Finished:
     """The head of a record, read without checking all of it: enough to plan with.
 
-    `spec` is as the record has it, unchecked; `threads` are those of a run on a CPU. `all_finished` alone fills both.
+    `spec` is as the record has it, unchecked; `threads` are those of a run on a CPU. `all_finished` alone fills both;
+    `finished` alone fills `commit` and `code`, as a record's provenance has them.
     """
 
     id: str
@@ -37,6 +38,8 @@ class Finished:
     published: bool
     spec: dict[str, Any] = field(default_factory=dict, compare=False, repr=False)
     threads: int | None = field(default=None, compare=False)
+    commit: str | None = field(default=None, compare=False)
+    code: str | None = field(default=None, compare=False)
 
 
 class Ledger:
@@ -139,6 +142,8 @@ class Ledger:
             top1=done.top1,
             best_top1=done.best_top1,
             gpu_hours=done.gpu_hours,
+            commit=done.commit,
+            code=done.code,
         )
 
     def discard(self, run_dir: RunDir) -> None:
@@ -205,6 +210,8 @@ def _head_of(record: Record, published: bool) -> Finished:
         top1=metrics.last.top1,
         best_top1=metrics.best.top1,
         published=published,
+        commit=record.provenance.commit,
+        code=record.provenance.code,
     )
 
 

@@ -6,7 +6,7 @@ import math
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
-from tksbench.runs.attempts import read_attempts
+from tksbench.runs.attempts import lasting, read_attempts
 from tksbench.runs.errors import LedgerError
 from tksbench.runs.files import read_json, read_jsonl
 from tksbench.runs.lease import read_holder
@@ -35,6 +35,8 @@ class Status:
         eta_s: Seconds to go, as the trainer estimated them last.
         gpu_hours: Spent so far, all attempts together; 0 on a CPU.
         holder: Who trains it, if somebody does.
+        commit: That of the code that its record is of, or its last attempt that lasts.
+        code: The digest of that code's files, see `tksbench.runs.code`.
     """
 
     id: str
@@ -50,6 +52,8 @@ class Status:
     eta_s: float | None = None
     gpu_hours: float | None = None
     holder: str | None = None
+    commit: str | None = None
+    code: str | None = None
 
     def to_json(self) -> dict[str, Any]:
         """Plain data."""
@@ -67,6 +71,7 @@ def read_status(run_dir: RunDir) -> Status:
         return Status(run_dir.id, "running", f"held by {holder}", **figures, holder=str(holder))
     figures["eta_s"] = None
     attempts = read_attempts(run_dir)
+    figures |= _code(attempts)
     if run_dir.record.exists():
         return Status(run_dir.id, "interrupted", "its record is damaged", **figures)
     if holder and not holder.released:
@@ -79,6 +84,13 @@ def read_status(run_dir: RunDir) -> Status:
         return Status(run_dir.id, "failed", reason or "failed without a reason", **figures)
     killed = last.get("event") == "start"
     return Status(run_dir.id, "interrupted", "killed" if killed else reason or "interrupted", **figures)
+
+
+def _code(attempts: list[dict[str, Any]]) -> dict[str, str | None]:
+    """By what the weights were trained that a run goes on from."""
+    last = next(reversed(lasting(attempts)), None)
+    row = last.row if last else {}
+    return {key: str(row[key]) if row.get(key) else None for key in ("commit", "code")}
 
 
 def _figures(run_dir: RunDir) -> dict[str, Any]:

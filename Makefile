@@ -7,7 +7,7 @@ MAKEFLAGS += --no-print-directory --no-builtin-rules
 
 # paper | budget | mini | smoke: how much of each recipe is trained.
 SCALE ?= smoke
-# More arguments for the launcher, such as ARGS="--seeds 3 --budget 200".
+# More arguments for the launcher, such as ARGS="--seeds 3 --max-gpu-hours 200".
 ARGS ?=
 # Optional extras of pyproject.toml to install as well: deepspeed, aedat4, bench, docs.
 EXTRAS ?=

@@ -36,7 +36,7 @@ PARTS = (
 CHOICES = {  # checked by a function, so that the type does not tell
     (part, "name"): ", ".join(f"`{name}`" for name in names)
     for part, names in (("data", schema.DATA_SETS), ("model", schema.MODELS))
-}
+} | {("data", "source"): "`real`, `stand-in`, `auto`"}
 INTRO = """\
 # Recipes
 

@@ -31,7 +31,7 @@ COMMANDS = {
     "rerun": ("tksbench.rerun", "train a record's run once more, and compare to the bit"),
     "report": ("tksbench.report.__main__", "all of it as one web page that needs no network"),
     "doctor": ("tksbench.doctor.__main__", "whether this machine or cluster can train, and what to do if not"),
-    "data": ("tksbench.data.__main__", "prepare or verify a data set, or write its miniature"),
+    "data": ("tksbench.data.__main__", "prepare or verify a data set, or write stand-in data for it"),
 }
 
 

@@ -86,7 +86,7 @@ def test_verify_of_all_fits_80_columns(
     ]
 
 
-@pytest.mark.parametrize("action", ["verify", "prepare", "miniature"])
+@pytest.mark.parametrize("action", ["verify", "prepare", "stand-in"])
 def test_unknown_name_is_one_message_and_exit_2(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], action: str
 ) -> None:
@@ -97,7 +97,7 @@ def test_unknown_name_is_one_message_and_exit_2(
     assert not list(tmp_path.iterdir())
 
 
-@pytest.mark.parametrize("action", ["verify", "prepare", "miniature"])
+@pytest.mark.parametrize("action", ["verify", "prepare", "stand-in"])
 def test_missing_root_is_one_message_and_exit_2(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], action: str
 ) -> None:
@@ -105,7 +105,7 @@ def test_missing_root_is_one_message_and_exit_2(
     assert "nowhere: no such folder" in capsys.readouterr().err
 
 
-@pytest.mark.parametrize("action", ["prepare", "miniature"])
+@pytest.mark.parametrize("action", ["prepare", "stand-in"])
 def test_root_that_cannot_be_written_is_exit_2(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, action: str
 ) -> None:
@@ -150,8 +150,10 @@ def test_prepare_says_what_to_download_by_hand(tmp_path: Path, capsys: pytest.Ca
     assert "put that into" in shown
 
 
-def test_miniature_command_makes_it_below_the_root(tmp_path: Path) -> None:
-    assert main(["miniature", "cifar10", "--root", str(tmp_path)]) == 0
+@pytest.mark.parametrize("action", ["stand-in", "miniature"])  # the latter is its former name
+def test_stand_in_data_are_made_below_the_root(tmp_path: Path, capsys: pytest.CaptureFixture[str], action: str) -> None:
+    assert main([action, "cifar10", "--root", str(tmp_path)]) == 0
+    assert capsys.readouterr().out.startswith("cifar10: stand-in data in ")
     assert (tmp_path / "miniature" / "cifar-10-batches-py" / "checksums.txt").is_file()
 
 

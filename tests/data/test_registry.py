@@ -122,7 +122,7 @@ def test_miniature_of_another_version_is_made_anew(tmp_path: Path, monkeypatch: 
 
 def test_root_that_cannot_be_written_is_refused(tmp_path: Path) -> None:
     (tmp_path / "miniature").write_text("a file where a folder should be")
-    with pytest.raises(DataError, match=r"cannot write the miniature of cifar10"):
+    with pytest.raises(DataError, match=r"cannot write stand-in data for cifar10"):
         registry.ensure_miniature("cifar10", tmp_path)
 
 

@@ -31,6 +31,13 @@ def environment(ledger: Ledger, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(ledger.root.parent)
 
 
+@pytest.mark.parametrize("flag", ["--max-gpu-hours", "--budget"])  # the latter is its former name
+def test_gpu_hours_are_limited(recipe: str, capsys: pytest.CaptureFixture[str], flag: str) -> None:
+    assert main([recipe, "--plan", "--json", flag, "0"]) == 0
+    reasons = {row["reason"].partition(":")[0] for row in json.loads(capsys.readouterr().out)}
+    assert reasons == {"over --max-gpu-hours"}
+
+
 def test_plan_json_keeps_the_contract(recipe: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert main([recipe, "--plan", "--json", "--seeds", "2"]) == 0
     rows = json.loads(capsys.readouterr().out)
@@ -127,7 +134,8 @@ def test_a_long_reason_is_readable_in_the_status_at_80_columns(
         (["small.yaml", "--only", "nothing"], "--only 'nothing' matches no run at scale paper"),
         (["small.yaml", "--seeds", "0"], "--seeds 0: expected a number from 1 to 1000"),
         (["small.yaml", "--seeds", "two"], "argument --seeds: invalid int value: 'two'"),
-        (["small.yaml", "--budget", "nan"], "--budget nan: expected GPU-hours"),
+        (["small.yaml", "--max-gpu-hours", "nan"], "--max-gpu-hours nan: expected GPU-hours"),
+        (["small.yaml", "--budget", "-1"], "--max-gpu-hours -1.0: expected GPU-hours"),
         (["small.yaml", "--plam"], "unrecognized arguments: --plam"),
         (["small.yaml", "--json"], "--json goes with --plan or --status"),
         (["small.yaml", "--plan", "--status"], "exclude each other"),

@@ -136,7 +136,7 @@ def test_a_budget_is_spent_on_first_seeds_first(
     finish(runs[1], 1.0)
     items = make_plan(runs, ledger, budget=3.5)
     assert [item.action for item in items] == ["skip", "skip", "run", "run", "run", "skip"]
-    assert items[-1].reason == "over the budget: needs 1 GPU-hours, 0.5 left"
+    assert items[-1].reason == "over --max-gpu-hours: needs 1 GPU-hours, 0.5 left"
 
 
 def test_a_run_that_does_not_fit_leaves_room_for_a_cheaper_one(

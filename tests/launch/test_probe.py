@@ -49,5 +49,5 @@ def test_probes_tell_what_no_record_does(
 
 
 def test_a_probe_needs_something_to_tell(tmp_path: Path) -> None:
-    with pytest.raises(LaunchError, match="--probe goes with --plan or --budget"):
+    with pytest.raises(LaunchError, match="--probe goes with --plan or --max-gpu-hours"):
         main(["a.yaml", "--probe"])

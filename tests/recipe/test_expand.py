@@ -421,6 +421,15 @@ def test_source_auto_follows_the_data_root() -> None:
     assert there.id != absent.id
 
 
+def test_stand_in_data_have_one_identity_under_both_names() -> None:
+    recipe = load_recipe(RECIPES / "cifar10.yaml")
+    absent = expand(recipe, "smoke", has_real=lambda name: False)[0]
+    for word in ("stand-in", "miniature"):
+        assert expand(recipe, "smoke", overrides=[f"data.source={word}"])[0].id == absent.id
+    with pytest.raises(RecipeError, match=r"data\.source: expected 'real', 'stand-in' or 'auto', got 'standin'"):
+        expand(recipe, "smoke", overrides=["data.source=standin"])
+
+
 def test_source_auto_asks_for_the_data_set_by_name() -> None:
     recipe = load_recipe(RECIPES / "cifar10.yaml")
     assert expand(recipe, "smoke", has_real=lambda name: name == "cifar10")[0].spec.data.source == "real"

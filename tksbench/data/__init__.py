@@ -1,4 +1,4 @@
-"""Data sets: readers of each original format, augmentation, `prepare`/`verify`, and the miniatures."""
+"""Data sets: readers of each original format, augmentation, `prepare`/`verify`, and stand-in data."""
 
 from __future__ import annotations
 

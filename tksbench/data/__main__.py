@@ -1,4 +1,4 @@
-"""`python -m tksbench.data prepare|verify|miniature|twin NAME... [--root DIR]`."""
+"""`python -m tksbench.data prepare|verify|stand-in|twin NAME... [--root DIR]`."""
 
 from __future__ import annotations
 
@@ -24,17 +24,22 @@ if TYPE_CHECKING:
     import argparse
     from collections.abc import Sequence
 
+_STAND_IN = ("stand-in", "miniature")  # and its former name
 _STYLES = {"ok": "green", "missing": "yellow", "corrupt": "red"}
 
 
 def _parser() -> argparse.ArgumentParser:
     names = textwrap.fill(f"NAME is one of {', '.join(DATASETS)}, or all.", 80)
-    parser = CommandParser("python -m tksbench.data", "Prepare, verify, or make a miniature of data sets.", names)
+    parser = CommandParser(
+        "python -m tksbench.data", "Prepare or verify data sets, or write stand-in data for them.", names
+    )
     parser.add_argument(
         "action",
-        choices=("prepare", "verify", "miniature", "twin"),
+        choices=("prepare", "verify", *_STAND_IN, "twin"),
+        metavar="{prepare,verify,stand-in,twin}",
         help="prepare: unpack or download, or say what to fetch; verify: say what is there, missing or corrupt; "
-        "miniature: write a small data set in the original format; twin: record the real CIFAR-10 images with a "
+        "stand-in: write a few handwritten digits in the original format, for smoke checks; twin: record the real "
+        "CIFAR-10 images with a "
         "simulated event camera (dvs_cifar10 alone)",
     )
     parser.add_argument("names", nargs="+", metavar="NAME", help="a data set, or all")
@@ -99,11 +104,11 @@ def _prepare(names: list[str], root: Path, console: Console) -> int:
     return 0 if complete else 1
 
 
-def _miniature(names: list[str], root: Path, console: Console) -> int:
+def _stand_in(names: list[str], root: Path, console: Console) -> int:
     for name in names:
         with working(f"making {name}"):
             folder = ensure_miniature(name, root) / info(name).folder
-        console.print(Text(f"{name}: miniature in {folder}"), soft_wrap=True)
+        console.print(Text(f"{name}: stand-in data in {folder}"), soft_wrap=True)
     return 0
 
 
@@ -144,7 +149,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     root = _root(args.root, writing=args.action != "verify")
     if args.action == "twin":
         return _twin(_names(args.names), root, Console(), args)
-    run = {"verify": _verify, "prepare": _prepare, "miniature": _miniature}[args.action]
+    run = {"verify": _verify, "prepare": _prepare, **dict.fromkeys(_STAND_IN, _stand_in)}[args.action]
     return run(_names(args.names), root, Console())
 
 

@@ -190,7 +190,7 @@ def reader(name: str) -> Any:
 
 
 def ensure_miniature(name: str, root: Path | None = None) -> Path:
-    """Make the miniature of a data set unless it is there; returns the folder that holds its layout.
+    """Make stand-in data for a data set unless they are there; returns the folder that holds its layout.
 
     One of another version is replaced. Safe when two processes do it at once: each builds in a folder of its
     own, the first to finish wins.
@@ -207,14 +207,14 @@ def ensure_miniature(name: str, root: Path | None = None) -> Path:
         building = new_scratch(home, name)
         building.mkdir()
     except OSError as error:
-        message = f"cannot write the miniature of {name} to {home}: {error.strerror}"
+        message = f"cannot write stand-in data for {name} to {home}: {error.strerror}"
         raise DataError(f"{message}; set TKSBENCH_DATA to a folder you can write to") from error
     try:
         reader(name).make_miniature(name, building)
         (building / entry.folder / _STAMP).write_text(f"{MINIATURES_VERSION}\n")
         _move_into_place(building / entry.folder, home / entry.folder, building / "old")
     except OSError as error:
-        raise DataError(f"cannot write the miniature of {name} to {home}: {error}") from error
+        raise DataError(f"cannot write stand-in data for {name} to {home}: {error}") from error
     finally:
         shutil.rmtree(building, ignore_errors=True)
     return home

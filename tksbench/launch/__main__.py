@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import functools
 import json
 import shlex
@@ -15,7 +16,6 @@ from tksbench.launch.errors import LaunchError
 from tksbench.progress import working
 
 if TYPE_CHECKING:
-    import argparse
     from collections.abc import Callable, Sequence
 
     from rich.console import Console
@@ -37,7 +37,7 @@ _EXAMPLES = """\
 examples:
   python -m tksbench.launch recipes/cifar10.yaml --plan
   python -m tksbench.launch recipes/cifar10.yaml --scale mini --only '*/tks'
-  python -m tksbench.launch recipes/*.yaml --scale budget --seeds 3 --budget 20
+  python -m tksbench.launch recipes/*.yaml --scale budget --max-gpu-hours 20
   python -m tksbench.launch recipes/cifar10.yaml optim.epochs=100
   python -m tksbench.launch recipes/cifar10.yaml execution.track=tensorboard
   python -m tksbench.launch recipes/imagenet.yaml --slurm slurm/default.yaml
@@ -90,7 +90,7 @@ def main(argv: list[str] | None = None) -> int:
     with working("reading how the runs stand"):
         past = with_pace(past, runs, heads)
         items = make_plan(
-            runs, ledger, budget=options.budget, past=past, trained_here=trained_here, again=options.again
+            runs, ledger, budget=options.max_gpu_hours, past=past, trained_here=trained_here, again=options.again
         )
     if profile is not None:
         from tksbench.launch.cluster import add_queue
@@ -164,7 +164,10 @@ def _parse(words: Sequence[str]) -> argparse.Namespace:
     parser.add_argument(
         "--again", action="store_true", help="train anew also what is done or begun, which is moved to set-aside/"
     )
-    parser.add_argument("--budget", type=float, metavar="GPU_HOURS", help="leave out what does not fit")
+    parser.add_argument(
+        "--max-gpu-hours", type=float, metavar="GPU_HOURS", help="leave out what does not fit into so many GPU-hours"
+    )
+    parser.add_argument("--budget", dest="max_gpu_hours", type=float, help=argparse.SUPPRESS)  # its former name
     parser.add_argument(
         "--slurm",
         nargs="?",
@@ -202,12 +205,12 @@ def _is_profile(word: str) -> bool:
 def _check(options: argparse.Namespace) -> None:
     if options.seeds is not None and not 1 <= options.seeds <= 1000:
         raise LaunchError(f"--seeds {options.seeds}: expected a number from 1 to 1000")
-    if options.budget is not None and not 0 <= options.budget < float("inf"):
-        raise LaunchError(f"--budget {options.budget}: expected GPU-hours, 0 or more")
+    if options.max_gpu_hours is not None and not 0 <= options.max_gpu_hours < float("inf"):
+        raise LaunchError(f"--max-gpu-hours {options.max_gpu_hours}: expected GPU-hours, 0 or more")
     if options.plan and options.status:
         raise LaunchError("--plan and --status exclude each other")
-    if options.probe and not (options.plan or options.budget is not None):
-        raise LaunchError("--probe goes with --plan or --budget: it tells what runs will cost")
+    if options.probe and not (options.plan or options.max_gpu_hours is not None):
+        raise LaunchError("--probe goes with --plan or --max-gpu-hours: it says what runs will cost")
     if options.cancel and (options.plan or options.status or options.slurm is not None):
         raise LaunchError("--cancel goes with recipes, --scale, --only and --seeds alone")
     if options.again and (options.cancel or options.status):

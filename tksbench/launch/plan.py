@@ -33,7 +33,7 @@ class Item:
 
     Attributes:
         run: The run.
-        action: "run" it, "skip" it (done, or over the budget), "wait" for whoever trains it, or "blocked".
+        action: "run" it, "skip" it (done, or beyond --max-gpu-hours), "wait" for whoever trains it, or "blocked".
         reason: Why, in one line.
         gpu_hours: What is still to be spent, 0 for a run that is done or asks for a CPU; None if unknown.
         cost_source: Where `gpu_hours` comes from.
@@ -224,7 +224,7 @@ def _cut(items: Sequence[Item], budget: float) -> list[Item]:
             kept.append(item)
         elif item.gpu_hours is None or item.gpu_hours > left:
             need = "of unknown cost" if item.gpu_hours is None else f"needs {item.gpu_hours:.2g} GPU-hours"
-            kept.append(replace(item, action="skip", reason=f"over the budget: {need}, {max(left, 0):.2g} left"))
+            kept.append(replace(item, action="skip", reason=f"over --max-gpu-hours: {need}, {max(left, 0):.2g} left"))
         else:
             left -= item.gpu_hours
             kept.append(item)

@@ -63,6 +63,7 @@ def _words(item: Any, model: type[BaseModel], place: str) -> str:
         .replace("Input should be", "expected")
         .replace("a valid ", "a ")
         .replace("a integer", "a whole number")
+        .replace("'miniature'", "'stand-in'")  # as people know it; records have the former word
     )
     hint = ""
     if isinstance(got, str) and kind.startswith("bool") and got.lower() in ("yes", "no", "on", "off"):

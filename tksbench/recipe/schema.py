@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Discriminator, Field, Tag, model_validator
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Discriminator, Field, Tag, model_validator
 
 from tksbench.recipe.errors import suggest
 
@@ -45,11 +45,18 @@ class Model(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True, allow_inf_nan=False)
 
 
+def _known_as(source: Any) -> Any:
+    """Stand-in data by the name that records have for them."""
+    return "miniature" if source == "stand-in" else source
+
+
 class DataSpec(Model):
     """Which images or recordings, and how they are augmented."""
 
     name: Annotated[str, _known("data set", DATA_SETS)]
-    source: Literal["real", "miniature", "auto"] = "real"  # auto: real where the data root has it
+    # The data set itself, stand-in data (`stand-in`; its name in records is `miniature`), or, if the data root has not
+    # the data set, the latter.
+    source: Annotated[Literal["real", "miniature", "auto"], BeforeValidator(_known_as)] = "real"
     augment: Literal["strong", "plain", "imagenet", "finegrained", "dvs", "none"]
     norm: Literal["official", "consistent"] = "official"  # official: train/test mismatch as the authors' code
     train_subset: Annotated[int, Field(gt=0)] | None = None  # class-balanced

@@ -14,10 +14,11 @@ if TYPE_CHECKING:
     from tksbench.report.groups import Candidate
     from tksbench.report.listing import Listing
     from tksbench.report.paper import Paper
+    from tksbench.report.paper_claims import PaperClaims
     from tksbench.report.tables import Table
     from tksbench.runs import Ledger
 
-    AnyTable = Table | Listing | ClaimsTable
+    AnyTable = Table | Listing | ClaimsTable | PaperClaims
 
 TEXTS = ("md", "tex")
 
@@ -39,12 +40,14 @@ class Sources(NamedTuple):
 
 
 def table_names(paper: Paper) -> list[str]:
-    """The paper's tables, costs, claims if the paper makes any, and runs on stand-in data."""
+    """The paper's tables, costs, claims if the paper makes any (by our runs, by its numbers), runs on stand-in data."""
     from tksbench.report.claims_table import NAME as CLAIMS
     from tksbench.report.costs import NAME as COSTS
+    from tksbench.report.paper_claims import NAME as PAPER_CLAIMS
     from tksbench.report.smoke_checks import NAME as SMOKE_CHECKS
 
-    return [*paper.tables, COSTS, *([CLAIMS] if paper.claims else []), SMOKE_CHECKS]
+    claims = [CLAIMS] * bool(paper.claims) + [PAPER_CLAIMS] * bool(paper.statements)
+    return [*paper.tables, COSTS, *claims, SMOKE_CHECKS]
 
 
 def build_table(name: str, sources: Sources, evidence: Evidence) -> AnyTable:
@@ -59,7 +62,7 @@ def build_table(name: str, sources: Sources, evidence: Evidence) -> AnyTable:
         ReportError: results/paper.yaml has no such table.
     """
     from tksbench.launch.cost import estimate_gpu_hours
-    from tksbench.report import claims_table, costs, smoke_checks, tables
+    from tksbench.report import claims_table, costs, paper_claims, smoke_checks, tables
 
     if name == smoke_checks.NAME:
         return smoke_checks.build_smoke_checks(sources.protocols, evidence)
@@ -67,18 +70,22 @@ def build_table(name: str, sources: Sources, evidence: Evidence) -> AnyTable:
         return costs.build_costs(sources.protocols, evidence)
     if name == claims_table.NAME:
         return claims_table.build_claims(sources.paper, sources.protocols, evidence, estimate_gpu_hours)
+    if name == paper_claims.NAME:
+        return paper_claims.build_paper_claims(sources.paper)
     return tables.build_table(name, sources.paper, sources.protocols, evidence, estimate_gpu_hours)
 
 
 def rendered(table: AnyTable, suffix: str) -> str:
     """The text of a table's file; `suffix` is one of `TEXTS`."""
-    from tksbench.report import claims_table, listing
+    from tksbench.report import claims_table, listing, paper_claims, paper_claims_table
     from tksbench.report.markup import RENDERINGS
 
     if isinstance(table, listing.Listing):
         return {"md": listing.markdown, "tex": listing.latex}[suffix](table)
     if isinstance(table, claims_table.ClaimsTable):
         return {"md": claims_table.markdown, "tex": claims_table.latex}[suffix](table)
+    if isinstance(table, paper_claims.PaperClaims):
+        return {"md": paper_claims_table.markdown, "tex": paper_claims_table.latex}[suffix](table)
     return RENDERINGS[suffix](table)
 
 
@@ -102,12 +109,14 @@ def show(table: AnyTable, console: Console, *, ours: bool = False) -> None:
         console: Where to.
         ours: Leave out the rows of cited works.
     """
-    from tksbench.report import claims_table, listing, terminal
+    from tksbench.report import claims_table, listing, paper_claims, paper_claims_table, terminal
 
     if isinstance(table, listing.Listing):
         listing.show(table, console)
     elif isinstance(table, claims_table.ClaimsTable):
         claims_table.show(table, console)
+    elif isinstance(table, paper_claims.PaperClaims):
+        paper_claims_table.show(table, console)
     else:
         terminal.show(table, console, ours=ours)
 

@@ -134,13 +134,17 @@ def _compare_claim(
     states: Mapping[str, str],
     estimate: Estimate,
 ) -> ClaimResult:
-    """Both comparisons of the protocol nearest the paper under which both sides have runs on the data set itself."""
+    """Both comparisons of the protocol nearest the paper under which both sides have runs on the data set itself.
+
+    A cited number is of full scale: at another, no difference from it means anything.
+    """
     theirs = {one.scale: one for one in real(protocols.get(claim.b.run or "", ()))}
     for ours in real(protocols.get(claim.a.run or "", ())):
         a = {record.seed: record for record in by_group.get(ours.group, ())}
         other = theirs.get(ours.scale)
         b = {record.seed: record for record in by_group.get(other.group, ())} if other else {}
-        pairs = [(a[seed], b.get(seed)) for seed in sorted(a) if claim.b.run is None or seed in b]
+        alone = claim.b.run is None and ours.scale == "paper"
+        pairs = [(a[seed], b.get(seed)) for seed in sorted(a) if alone or seed in b]
         if pairs:
             cited = None if claim.b.run else paper.cited(claim.b)
             best, last = (compare(claim, pairs, choice, cited) for choice in ("best", "last"))
@@ -176,7 +180,7 @@ def compare(claim: Claim, pairs: Pairs, choice: Choice, cited: Row | None = None
             result = paired_difference(values, others, resolution=resolution)
         else:
             result = one_against_runs(values, others[0], resolution=resolution, rounding=cited.half_digit)
-    whole = claim.metric == "top1" and not (claim.a.steps or claim.b.steps)
+    whole = claim.metric == "top1" and claim.kind != "worst_class" and not (claim.a.steps or claim.b.steps)
     tests = _mcnemar(pairs, choice) if whole else ()
     return _comparison(claim, pairs, [x - y for x, y in known], result, mcnemar=tests)
 
@@ -238,13 +242,17 @@ def _machine(record: Record) -> str:
 
 
 def _resolution(claim: Claim, pairs: Pairs) -> float:
-    """Of one side: where that is a difference itself, it is as coarse as two values."""
+    """Of one side: a difference of two is as coarse as both; of one class, as coarse as its test samples."""
     one = resolution_of(claim.metric, (record for record, _ in pairs))
+    if claim.kind == "worst_class":
+        return one * max(len(record.metrics.best.first_step_recall) for record, _ in pairs)
     return math.sqrt(2) * one if claim.kind == "narrows" else one
 
 
 def _metric(record: Record, side: Side, claim: Claim, choice: Choice) -> float | None:
     metrics = getattr(record.metrics, choice)
+    if claim.kind == "worst_class":
+        return min((recall for recall in metrics.first_step_recall if recall is not None), default=None)
     if side.steps is None:
         return float(getattr(metrics, FIELDS[claim.metric]))
     if side.steps > len(metrics.top1_prefix):
@@ -295,7 +303,7 @@ def _judged(result: ClaimResult, paper: Paper) -> ClaimResult:
     if claim.value is not None:
         size = f"not comparable ({place})" if elsewhere else _size(claim, best)
     only_size = claim.kind == "drop" and claim.value is not None
-    if elsewhere and (claim.b.run is None or only_size):
+    if elsewhere and only_size:
         return replace(result, verdict=f"not comparable ({place})", size=size)
     if only_size:
         word = {"as stated": "holds", "undecided": "undecided"}.get(size, "does not hold")

@@ -55,6 +55,20 @@ class ClaimsTable:
     stamp: str
     name: str = NAME
 
+    @property
+    def touched(self) -> list[ClaimResult]:
+        """Those that finished or unfinished runs say something of."""
+        return [result for result in self.results if not _waiting(result)]
+
+    @property
+    def waiting(self) -> list[ClaimResult]:
+        """Those without any run."""
+        return [result for result in self.results if _waiting(result)]
+
+
+def _waiting(result: ClaimResult) -> bool:
+    return not result.scale and result.verdict.startswith("not run")
+
 
 def build_claims(
     paper: Paper, protocols: Mapping[str, Sequence[Candidate]], evidence: Evidence, estimate: Estimate
@@ -66,11 +80,11 @@ def build_claims(
 
 
 def markdown(table: ClaimsTable) -> str:
-    """The claims as a Markdown document: one section each."""
+    """The claims as a Markdown document: a section each, and a list of those that no run touches."""
     from tabulate import tabulate
 
     parts = [f"# {_TITLE}"]
-    for result in table.results:
+    for result in table.touched:
         parts += [f"## {escape_markdown(result.claim.id)}", _wrapped(escape_markdown(headline(result)))]
         parts.append(_wrapped(f"**{escape_markdown(result.verdict)}**{escape_markdown(_remarks(result))}"))
         rows = _rows(result)
@@ -78,6 +92,10 @@ def markdown(table: ClaimsTable) -> str:
             align = ["left", *["right"] * (len(HEADERS) - 1)]
             cells = [[escape_markdown(cell) for cell in row] for row in rows]
             parts.append(tabulate(cells, HEADERS, tablefmt="pipe", disable_numparse=True, colalign=align))
+    if table.waiting:
+        rows = [(escape_markdown(one.claim.id), escape_markdown(one.verdict)) for one in table.waiting]
+        parts.append(f"## {len(table.waiting)} claims without runs")
+        parts.append(tabulate(rows, ("Claim", "Verdict"), tablefmt="pipe", disable_numparse=True))
     parts.append("\n".join(_wrapped(escape_markdown(note), "- ", "  ") for note in _NOTES))
     stamp = f"\n<!-- local: {table.stamp} -->\n" if table.stamp else ""
     return "\n\n".join(parts) + "\n" + stamp
@@ -112,14 +130,14 @@ def latex(table: ClaimsTable) -> str:
     lines += [rf"  \begin{{longtable}}{{@{{}}{texts}l{'r' * (len(HEADERS) - 1)}@{{}}}}"]
     lines += [rf"  \caption{{{escape_latex(_TITLE)}}}\label{{tab:{table.name}}}\\", *heading, r"    \midrule"]
     lines += [r"    \endfirsthead", *heading, r"    \midrule", r"    \endhead"]
-    for number, result in enumerate(table.results):
+    for number, result in enumerate(table.touched):
         rows = _rows(result) or [("",) * len(HEADERS)]
         lines += [r"    \addlinespace"] * (number > 0)
         lines.append(rf"    {escape_latex(headline(result))} & {escape_latex(result.verdict + _details(result))}")
         lines.append("    " + "".join(f" & {_stacked(column)}" for column in zip(*rows, strict=True)) + r" \\")
     lines += [r"    \bottomrule", r"  \end{longtable}", r"  \par\medskip\noindent"]
     lines += [r"  \begin{minipage}{\linewidth}\raggedright\scriptsize"]
-    lines += [rf"    {escape_latex(note)}\par" for note in _NOTES]
+    lines += [rf"    {escape_latex(note)}\par" for note in (*_rest(table), *_NOTES)]
     lines += [r"  \end{minipage}", r"\endgroup", ""]
     return standalone("\n".join(lines), packages=("array", "booktabs", "longtable"), stamp=table.stamp)
 
@@ -133,7 +151,7 @@ def show(table: ClaimsTable, console: Console) -> None:
     from tksbench.report.terminal import colour_of
 
     console.print(Text(_TITLE, style="bold"))
-    for result in table.results:
+    for result in table.touched:
         told = Text.assemble((result.verdict, colour_of(result.verdict)), _remarks(result))
         console.print()
         console.print(Text(result.claim.id, style="bold"))
@@ -149,9 +167,17 @@ def show(table: ClaimsTable, console: Console) -> None:
                 grid.add_row(*map(Text, row))
             console.print(Padding(grid, (0, 0, 0, 2), expand=False))
     console.print()
+    for line in _rest(table):
+        console.print(Text(f"{line} All: python -m tksbench.tables --why {NAME}"))
     for note in _NOTES:
         console.print(Text(note, style="dim"))
     console.print()
+
+
+def _rest(table: ClaimsTable) -> list[str]:
+    """How many claims have no run, in words."""
+    count = len(table.waiting)
+    return [f"{count} further claim{'s have' if count > 1 else ' has'} no runs yet."] if count else []
 
 
 def headline(result: ClaimResult) -> str:

@@ -41,6 +41,8 @@ examples:
   python -m tksbench.tables table3 --scale smoke
                                         with our numbers of that scale
   python -m tksbench.tables figures     PDF, PNG and CSV, likewise
+  python -m tksbench.tables paper       what the paper claims, and what its own
+                                        numbers say of it
   python -m tksbench.tables --why table1/cifar10/resnet19/tks
   python -m tksbench.tables compare tks baseline
                                         two methods, run against run: compare
@@ -211,17 +213,19 @@ def _names(options: argparse.Namespace, paper: Paper) -> list[list[str]]:
     from tksbench.recipe import suggest
     from tksbench.report.figure_data import FIGURES
     from tksbench.report.figures import NAMES
+    from tksbench.report.paper_claims import NAME as PAPER_CLAIMS
 
     possible = FIGURES if options.check else NAMES
     groups = {"tables": table_names(paper), "figures": [name for name in possible if name in paper.figures]}
-    known = {*groups["tables"], *groups["figures"], *groups}
+    short = {"paper": [PAPER_CLAIMS]} if PAPER_CLAIMS in groups["tables"] else {}
+    known = {*groups["tables"], *groups["figures"], *groups, *short}
     for name in options.names:
         if name in NAMES and name not in possible:
             raise ReportError(f"--check cannot compare {name}: it is made of the runs' features, which no record holds")
         if name not in known:
             raise ReportError(f"no table or figure '{name}'; {suggest(name, known)}")
     unnamed = ["tables", "figures"] if options.check else ["tables"]
-    wanted = dict.fromkeys(one for name in options.names or unnamed for one in groups.get(name, [name]))
+    wanted = dict.fromkeys(one for name in options.names or unnamed for one in (groups | short).get(name, [name]))
     return [[name for name in wanted if name in group] for group in groups.values()]
 
 

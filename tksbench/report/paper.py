@@ -139,13 +139,17 @@ class Claim(_Part):
         text: The claim in words.
         kind: "difference" between two sides; "drop": a and b are one run at many and at few steps; "per_step":
             the difference at every single time step; "narrows": the difference at few steps less that at all;
-            "first_lowest": of one run, every other single time step less the first.
+            "first_lowest": of one run, every other single time step less the first; "worst_class": at the first step
+            alone, the recall of the class that is recognised least.
         metric: What is compared.
         a: The side said to be better.
         b: The other side.
         value: The difference that the paper states or its numbers give, None if there is none.
         decimals: Digits of `value` after the point; it is known no better.
-        where: Place in the paper.
+        where: Place in the paper; of a statement's claim, "" stands for its section.
+        place: The claim in a few words, for a list below its statement.
+        note: What a reader of the claim should know beside.
+        statement: Number of the sentence that makes the claim, in the order of `Paper.statements`; None if none does.
         extends: Id of the paper's claim that this one carries over to another data set; None: it is the paper's own.
         variant: Key of the recipe that side b sets otherwise: a choice of the authors' code that the paper does not
             tell, of which side a is the code's. None: it is a claim.
@@ -153,13 +157,16 @@ class Claim(_Part):
 
     id: str
     text: str
-    kind: Literal["difference", "drop", "per_step", "narrows", "first_lowest"]
+    kind: Literal["difference", "drop", "per_step", "narrows", "first_lowest", "worst_class"]
     metric: Metric
     a: Side
     b: Side
     value: float | None
     decimals: int = 2
-    where: str
+    where: str = ""
+    place: str = ""
+    note: str = ""
+    statement: int | None = None
     extends: str | None = None
     variant: str | None = None
 
@@ -183,8 +190,8 @@ class Claim(_Part):
             raise ValueError(f"side b of a {self.kind} is a run")
         if self.kind == "drop" and (self.a.run != self.b.run or None in (self.a.steps, self.b.steps)):
             raise ValueError("a drop is of one run, with steps on both sides")
-        if self.kind in ("per_step", "first_lowest") and (self.a.steps or self.b.steps):
-            raise ValueError(f"a {self.kind} claim names no steps: it is about all of them")
+        if self.kind in ("per_step", "first_lowest", "worst_class") and (self.a.steps or self.b.steps):
+            raise ValueError(f"a {self.kind} claim names no steps: its kind says which")
         if self.kind == "narrows" and (self.a.steps is None or self.a.steps != self.b.steps):
             raise ValueError("a claim that a difference narrows names the same few steps on both sides")
         if self.kind == "first_lowest" and self.a.run != self.b.run:
@@ -192,14 +199,59 @@ class Claim(_Part):
         return self
 
 
+class Implied(_Part):
+    """A rule that makes a claim of each pair of rows, one of TKS and another, as `tksbench.report.derive` has it.
+
+    Attributes:
+        by: What tells the other row: its "method", its "ref", that it is the "best" cited one, its "architecture"; or,
+            of a figure, the "steps" of training and test.
+        table: Of the rows.
+        figure: Of `steps`.
+        over: Methods, references or architectures of the other rows; none for "best".
+        of: With "architecture": that of the row said to be better.
+        metric: What is compared.
+        datasets: Data sets that the sentence names; none: all that the table has.
+    """
+
+    by: Literal["method", "ref", "best", "architecture", "steps"]
+    table: str = ""
+    figure: str = ""
+    over: list[str] = Field(default_factory=list)
+    of: str = ""
+    metric: Metric = "top1"
+    datasets: list[str] = Field(default_factory=list)
+
+
+class Statement(_Part):
+    """A sentence of the paper that claims a result.
+
+    Attributes:
+        section: Where it stands.
+        says: What it says, in other words.
+        implies: Rules that make its claims.
+        claims: Claims written out.
+        see: Ids of claims of other sentences that it repeats.
+        note: Why it has no claims.
+    """
+
+    section: str
+    says: str
+    implies: list[Implied] = Field(default_factory=list)
+    claims: list[Claim] = Field(default_factory=list)
+    see: list[str] = Field(default_factory=list)
+    note: str = ""
+
+
 class Paper(_Part):
-    """All of results/paper.yaml that tables and figures need."""
+    """All of results/paper.yaml that tables and figures need; `load_paper` adds the statements' claims to `claims`."""
 
     paper: dict[str, Any]
     datasets: dict[str, Dataset]
     references: dict[str, Reference] = Field(default_factory=dict)
     tables: dict[str, PaperTable]
     figures: dict[str, Any] = Field(default_factory=dict)
+    methods: dict[str, str] = Field(default_factory=dict)
+    statements: list[Statement] = Field(default_factory=list)
     claims: list[Claim] = Field(default_factory=list)
 
     def own_rows(self) -> Iterator[Row]:
@@ -236,12 +288,10 @@ def load_paper(results: Path) -> Paper:
     twice = sorted({str(cell) for cell in cells if cells.count(cell) > 1})
     if twice:
         raise PaperError(f"{path}: the cell {twice[0]} stands twice: every own number has exactly one cell")
-    ids = [claim.id for claim in paper.claims]
-    for claim in paper.claims:
-        if ids.count(claim.id) > 1:
-            raise PaperError(f"{path}: the claim {claim.id} stands twice")
-        if claim.extends and claim.extends not in ids:
-            from tksbench.recipe import suggest
+    from tksbench.report.derive import all_claims
 
-            raise PaperError(f"{path}: claim {claim.id} extends '{claim.extends}'; {suggest(claim.extends, ids)}")
+    try:
+        paper = paper.model_copy(update={"claims": all_claims(paper)})
+    except PaperError as error:
+        raise PaperError(f"{path}: {error}") from None
     return paper

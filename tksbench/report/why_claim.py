@@ -67,6 +67,8 @@ def _pair_lines(
     records = {record.id: record for record in (*evidence.published, *evidence.local)}
     first = claim.kind == "first_lowest"
     at = f", step {compared.step} alone" + " less step 1 alone" * first if compared.step else ""
+    if claim.kind == "worst_class":
+        at = ", the lowest recall of any class at step 1 alone"
     if claim.kind == "narrows":
         at = f", the difference at {claim.a.steps} time step{'s' * (claim.a.steps != 1)} less that at all"
     yield f"{choice} epoch{at}"
@@ -76,7 +78,7 @@ def _pair_lines(
         yield f"  seed {', '.join(map(str, seeds))}: on {machine}"
     for seed, (a, b), difference in zip(compared.seeds, compared.runs, compared.differences, strict=True):
         yield f"  seed {seed}: {difference:+z.2f} (run {a} less {f'run {b}' if b else 'the cited number'})"
-        if b is None or claim.kind == "narrows":  # two runs at two lengths each: no pair of classifiers to test
+        if b is None or claim.kind in ("narrows", "worst_class"):  # no pair of classifiers to test
             continue
         sides = ((records[a], claim.a, compared.step), (records[b], claim.b, 1 if first else compared.step))
         right = [_right(record, side, choice, step, ledger) for record, side, step in sides]

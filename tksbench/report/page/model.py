@@ -16,12 +16,15 @@ from tksbench.report.markup import footnotes
 from tksbench.report.page.charts import Bars, bars, bars_axis
 from tksbench.report.page.figures import Figure, lay_out
 from tksbench.report.page.runs import Told, tell
+from tksbench.report.paper_claims import build_paper_claims
+from tksbench.report.paper_claims_table import HEADERS, NOTES, lines_of, summary
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
     from tksbench.report.cells import Cell, Estimate
     from tksbench.report.claims import ClaimResult
+    from tksbench.report.claims_table import ClaimsTable
     from tksbench.report.evidence import Evidence
     from tksbench.report.groups import Candidate
     from tksbench.report.listing import Listing
@@ -85,6 +88,14 @@ class Claimed(NamedTuple):
     bars: Bars | None
 
 
+class Said(NamedTuple):
+    """A sentence of the paper that claims a result: its claims with the paper's own numbers, as text."""
+
+    words: str
+    rows: Sequence[Sequence[str]]
+    note: str
+
+
 class Sheet(NamedTuple):
     """One table."""
 
@@ -140,6 +151,11 @@ class Page:
     summary: Summary
     claims: tuple[Claimed, ...]
     claim_notes: Sequence[str]
+    claims_waiting: int
+    said: tuple[Said, ...]
+    said_summary: str
+    said_headers: Sequence[str]
+    said_notes: Sequence[str]
     sheets: tuple[Sheet, ...]
     figures: tuple[Figure, ...]
     trained: tuple[Told, ...]
@@ -159,7 +175,7 @@ def build_page(
     evidence: Evidence,
     ledger: Ledger,
     tables: Sequence[Table],
-    claims: Sequence[ClaimResult],
+    judged: ClaimsTable,
     inference: Listing,
     estimate: Estimate,
 ) -> Page:
@@ -171,11 +187,12 @@ def build_page(
         evidence: From `evidence.gather`.
         ledger: Where the logs lie.
         tables: All tables of the paper, from `tables.build_table`.
-        claims: From `claims.claims`.
+        judged: From `claims_table.build_claims`.
         inference: From `costs.build_costs`.
         estimate: GPU-hours of a run.
     """
     by_group = group_records((*evidence.published, *evidence.local))
+    said = build_paper_claims(paper)
     wanted = dict.fromkeys(row.run for row in paper.own_rows() if row.run and row.run in protocols)
     own = {run: real(found) or list(found) for run, found in protocols.items()}
     shown = [*wanted, *(run for run in own if run not in wanted and _has_records(own[run], by_group))]
@@ -194,7 +211,12 @@ def build_page(
     return Page(
         paper=paper.paper,
         summary=_summary(tables, protocols, evidence, wanted, by_group, estimate),
-        claims=tuple(map(_claim, claims)),
+        claims=tuple(_claim(result) for result in judged.touched),
+        claims_waiting=len(judged.waiting),
+        said=tuple(Said(f"{one.section} {one.says}", lines_of(one.findings), one.note) for one in said.sentences),
+        said_summary=summary(said),
+        said_headers=HEADERS,
+        said_notes=NOTES,
         claim_notes=MARK_NOTES,
         sheets=tuple(_sheet(table, behind) for table in tables),
         figures=tuple(

@@ -49,9 +49,8 @@ def write_page(
     tables = [
         at_hand.get(name) or build_table(name, paper, protocols, evidence, estimate_gpu_hours) for name in paper.tables
     ]
-    judged = next((table.results for table in known if isinstance(table, ClaimsTable)), None)
-    if judged is None:
-        judged = build_claims(paper, protocols, evidence, estimate_gpu_hours).results
+    judged = next((table for table in known if isinstance(table, ClaimsTable)), None)
+    judged = judged or build_claims(paper, protocols, evidence, estimate_gpu_hours)
     inference = build_costs(protocols, evidence)
     page = build_page(paper, protocols, evidence, ledger, tables, judged, inference, estimate_gpu_hours)
     path = ledger.root / "report.html"

@@ -11,6 +11,8 @@ from typing import Any
 import pytest
 import yaml
 
+from tksbench.report.paper import Paper, load_paper
+
 PAPER = Path(__file__).parents[1] / "results" / "paper.yaml"
 VARIANT = r"(-plain|-T([1-9]))?"
 
@@ -203,43 +205,81 @@ def test_own_accuracies_are_counts_out_of_the_test_set_but_for_two_of_ncaltech10
     assert off == {f"table3/ncaltech101/vgg_snn/{method}/top1" for method in ("baseline", "tks")}
 
 
-def test_claims_and_figures_name_runs_that_a_table_has(paper: dict[str, Any]) -> None:
+@pytest.fixture(scope="module")
+def loaded() -> Paper:
+    return load_paper(PAPER.parent)
+
+
+def test_claims_and_figures_name_runs_that_a_table_or_figure_3b_has(paper: dict[str, Any], loaded: Paper) -> None:
     runs = {row["run"] for row in own_rows(paper)}
-    own = [c for c in paper["claims"] if not {"extends", "variant"} & c.keys()]
-    used = {side["run"] for c in own for side in (c["a"], c["b"]) if "run" in side}
-    for figure in paper["figures"].values():
-        used |= {s["run"] for s in figure["stated"]} | set(figure.get("runs", []))
+    figure = paper["figures"]["figure3b"]
+    runs |= {f"dvs_cifar10/vgg_snn-T{steps}/{method}" for steps in range(1, 10) for method in figure["methods"]}
+    used = {side.run for claim in loaded.claims if claim.own for side in (claim.a, claim.b) if side.run}
+    for one in paper["figures"].values():
+        used |= {s["run"] for s in one["stated"]} | set(one.get("runs", []))
     assert used
     assert used <= runs
 
 
-def test_claims_are_well_formed(paper: dict[str, Any]) -> None:
-    claims = paper["claims"]
-    assert len({c["id"] for c in claims}) == len(claims)
-    assert {c["kind"] for c in claims} == {"difference", "drop", "per_step", "narrows", "first_lowest"}
-    for claim in claims:
-        rest = set(claim) - {"decimals", "extends", "variant"}
-        assert rest == {"id", "text", "kind", "metric", "a", "b", "value", "where"}
+def test_every_sentence_has_claims_or_says_why_it_has_none(loaded: Paper) -> None:
+    with_claims = {claim.statement for claim in loaded.claims}
+    assert all(number in with_claims or one.see or one.note for number, one in enumerate(loaded.statements))
+    sections = [one.section for one in loaded.statements]
+    assert sections == sorted(sections)
+    assert {"4.1", "4.2", "4.3", "5.2", "5.3", "5.4", "5.5"} <= set(sections)
+
+
+def test_claims_are_well_formed(loaded: Paper) -> None:
+    kinds = {"difference", "drop", "per_step", "narrows", "first_lowest", "worst_class"}
+    assert {claim.kind for claim in loaded.claims} == kinds
+    for claim in loaded.claims:
+        assert claim.where
         # what is carried over to another data set, or varied, is not the paper's, and nothing is stated of its size
-        own = not {"extends", "variant"} & claim.keys()
-        assert own or (claim["value"] is None and claim["where"] == "not in the paper")
+        assert claim.own == (claim.statement is not None)
+        assert claim.own or (claim.value is None and claim.where == "not in the paper")
+        assert bool(claim.place) == claim.own
 
 
-def test_stated_differences_follow_from_the_tables(paper: dict[str, Any]) -> None:
-    values = {row["run"]: row["value"] for row in own_rows(paper) if row["metric"] == "top1"}
+KEPT = """cifar100-resnet19-over-baseline cifar100-resnet19-over-label-smoothing cifar100-resnet19-over-tet
+cifar10-resnet19-over-baseline imagenet-sew34-over-tet imagenet-sew34-over-tebn dvs-cifar10-over-baseline
+dvs-cifar10-baseline-drop dvs-cifar10-one-step dvs-cifar10-gap-narrows dvs-cifar10-every-step dvs-cifar10-first-step
+ncaltech101-every-step ncaltech101-first-step nmnist-over-baseline nmnist-baseline-drop nmnist-one-step
+nmnist-gap-narrows nmnist-every-step nmnist-first-step cifar100-code-sum cifar100-code-t2 cifar100-code-gradient"""
 
-    def value(side: dict[str, Any]) -> float:
-        return values[side["run"]] if "run" in side else cited(paper, **side)[0]["value"]
 
-    stated = [c for c in paper["claims"] if c["kind"] == "difference" and c["value"] is not None]
-    assert len(stated) == 5
+def test_claims_keep_their_ids(loaded: Paper) -> None:
+    assert set(KEPT.split()) <= {claim.id for claim in loaded.claims}
+
+
+@pytest.mark.parametrize(
+    ("section", "metric", "count"),
+    [
+        ("Table 1", "top1", 11),  # three data sets, TET and TEBN on two, SEW-ResNet-19 on two, ImageNet twice
+        ("Table 2", "top1", 2),
+        ("Table 3", "top1", 20),  # six networks against three methods, SEW-ResNet-34 on ImageNet against two
+        ("Table 3", "aurc", 18),
+        ("Table 4", "top1", 12),  # three sets, two networks, two methods
+        ("Table 4", "top5", 12),
+        ("figure 3(b)", "top1", 18),  # nine T, two methods; the tenth is in Table 3
+    ],
+)
+def test_the_tables_imply_their_claims(loaded: Paper, section: str, metric: str, count: int) -> None:
+    found = [one for one in loaded.claims if one.where.startswith(f"{section}, ") and one.metric == metric]
+    assert len(found) == count
+
+
+def test_stated_differences_follow_from_the_tables(paper: dict[str, Any], loaded: Paper) -> None:
+    values = {(row["run"], row["metric"]): row["value"] for row in own_rows(paper)}
+    stated = [claim for claim in loaded.claims if claim.kind == "difference" and claim.value is not None]
+    assert len(stated) == 75
     for claim in stated:
-        assert value(claim["a"]) - value(claim["b"]) == pytest.approx(claim["value"]), claim["id"]
+        theirs = values[claim.b.run, claim.metric] if claim.b.run else loaded.cited(claim.b).value  # type: ignore[union-attr]
+        assert values[claim.a.run, claim.metric] - theirs == pytest.approx(claim.value), claim.id
 
 
-def test_baseline_drop_follows_from_figure_3a(paper: dict[str, Any]) -> None:
+def test_baseline_drop_follows_from_figure_3a(paper: dict[str, Any], loaded: Paper) -> None:
     stated = paper["figures"]["figure3a"]["stated"]
     at = {s["steps"]: s["value"] for s in stated if s["run"].endswith("/baseline")}
-    (claim,) = [c for c in paper["claims"] if c["kind"] == "drop" and "extends" not in c]
-    assert at[10] - at[1] == pytest.approx(claim["value"], abs=0.5)
+    (claim,) = [one for one in loaded.claims if one.kind == "drop" and one.own]
+    assert at[10] - at[1] == pytest.approx(claim.value, abs=0.5)
     assert at[10] == value_of(paper, "table3/dvs_cifar10/vgg_snn/baseline/top1")

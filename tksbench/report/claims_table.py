@@ -33,10 +33,10 @@ MARK_NOTES = (
     "(Holm) is corrected over these alone.",
 )
 _NOTES = (
-    "Ours: the first-named side less the second, in points, mean over n seeds that both have, with the 95 % interval "
-    "and the p of a paired t test over seeds. Against a cited number: of one further run of ours. p (Holm): corrected "
-    "over all claims here. McNemar: the largest p over the seeds of the exact test on the two runs' test samples, "
-    "whichever of the two is better there.",
+    "Ours: the first-named side less the second, in points (AURC: × 10⁻³, of which less is better), mean over n seeds "
+    "that both have, with the 95 % interval and the p of a paired t test over seeds. Against a cited number, at scale "
+    "paper alone: of one further run of ours. p (Holm): corrected over all claims here. McNemar: the largest p over "
+    "the seeds of the exact test on the two runs' test samples, whichever of the two is better there.",
     f"Verdict, of the best epoch as in the paper: holds, if the first side is better with p (Holm) below {LEVEL}; does "
     "not hold, if it is worse with such a p; undecided otherwise, and below three seeds. Whether a difference is as "
     "large as stated is judged at scale paper only: as stated, if it lies in the 95 % prediction interval of one "
@@ -94,7 +94,7 @@ def markdown(table: ClaimsTable) -> str:
             parts.append(tabulate(cells, HEADERS, tablefmt="pipe", disable_numparse=True, colalign=align))
     if table.waiting:
         rows = [(escape_markdown(one.claim.id), escape_markdown(one.verdict)) for one in table.waiting]
-        parts.append(f"## {len(table.waiting)} claims without runs")
+        parts.append(f"## Without runs: {len(table.waiting)}")
         parts.append(tabulate(rows, ("Claim", "Verdict"), tablefmt="pipe", disable_numparse=True))
     parts.append("\n".join(_wrapped(escape_markdown(note), "- ", "  ") for note in _NOTES))
     stamp = f"\n<!-- local: {table.stamp} -->\n" if table.stamp else ""

@@ -43,9 +43,10 @@ def summary(table: PaperClaims) -> str:
     beyond = [one for one in tested if one.supported and one.p is not None and one.p < LEVEL]
     sure = [one for one in beyond if one.p_holm is not None and one.p_holm < LEVEL]
     return (
-        f"{len(table.sentences)} sentences make {len(found)} claims. Numbers of the paper are there for {len(known)}: "
-        f"they support {sum(bool(one.supported) for one in known)}. Of {len(tested)} differences in accuracy "
-        f"{len(beyond)} support the claim beyond the error of the test set, {len(sure)} after Holm's correction."
+        f"Sentences that claim a result: {len(table.sentences)}; their claims: {len(found)}; with numbers in the "
+        f"paper: {len(known)}, of which these support {sum(bool(one.supported) for one in known)}. Differences in accuracy: "
+        f"{len(tested)}; for the claim, and beyond the error of the test set: {len(beyond)}; after Holm's correction: "
+        f"{len(sure)}."
     )
 
 

@@ -150,6 +150,9 @@ def test_a_claim_that_is_not_the_papers_is_marked_and_the_mark_explained(world: 
     own = f"claims:\n  - {{id: own, text: One beats two, {rest}}}\n"
     plain = paper.read_text()
     paper.write_text(plain + own)
+    assert "One further claim has no runs on real data yet" in page(world)
+    for method in ("tks", "baseline"):
+        world.publish(world.run("mini", method), 60.0)
     html = page(world)
     assert "carried over" not in html and "corrected over these alone" not in html
     more = f"  - {{id: far, text: Also elsewhere, extends: own, {rest}}}\n"

@@ -198,8 +198,8 @@ def test_claims_without_runs_are_counted_apart(world: World) -> None:
         return claims_table.build_claims(loaded, protocols, gather(world.ledger), lambda _: 9.4)
 
     assert [one.claim.id for one in build().waiting] == ["cifar10-over-baseline"]
-    assert "## Without runs: 1\n" in claims_table.markdown(build())
-    assert "1 further claim has no runs yet." in claims_table.latex(build())
+    assert "## Without runs on real data: 1\n" in claims_table.markdown(build())
+    assert "1 further claim has no runs on real data yet." in claims_table.latex(build())
     for method in ("tks", "baseline"):
         world.publish(world.run("mini", method), 60.0)
     assert not build().waiting

@@ -137,8 +137,8 @@ def test_a_claim_of_smoke_checks_alone_says_so(world: World) -> None:
     paper.write_text(f"{paper.read_text()}claims:\n  - {claim}\n")
     world.publish(world.run("smoke", real=False), 41.5)
     main(["claims"])
-    assert "**not run (about" in world.read("claims.md")  # one side alone
+    assert "| a       | not run (about" in world.read("claims.md")  # one side alone
     world.publish(world.run("smoke", "baseline", real=False), 31.5)
     main(["claims"])
-    assert "**smoke check passed**" in world.read("claims.md")
+    assert "| a       | smoke check passed |" in world.read("claims.md")
     assert "10.00" not in world.read("claims.md")

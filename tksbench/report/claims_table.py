@@ -7,6 +7,7 @@ import textwrap
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from tksbench.report.cells import SMOKE_PASSED
 from tksbench.report.claims import LEVEL, claims
 from tksbench.report.markup import escape_latex, escape_markdown, standalone
 
@@ -62,12 +63,12 @@ class ClaimsTable:
 
     @property
     def waiting(self) -> list[ClaimResult]:
-        """Those without any run."""
+        """Those without any run on real data."""
         return [result for result in self.results if _waiting(result)]
 
 
 def _waiting(result: ClaimResult) -> bool:
-    return not result.scale and result.verdict.startswith("not run")
+    return not result.scale and result.verdict.startswith(("not run", SMOKE_PASSED))
 
 
 def build_claims(
@@ -94,7 +95,7 @@ def markdown(table: ClaimsTable) -> str:
             parts.append(tabulate(cells, HEADERS, tablefmt="pipe", disable_numparse=True, colalign=align))
     if table.waiting:
         rows = [(escape_markdown(one.claim.id), escape_markdown(one.verdict)) for one in table.waiting]
-        parts.append(f"## Without runs: {len(table.waiting)}")
+        parts.append(f"## Without runs on real data: {len(table.waiting)}")
         parts.append(tabulate(rows, ("Claim", "Verdict"), tablefmt="pipe", disable_numparse=True))
     parts.append("\n".join(_wrapped(escape_markdown(note), "- ", "  ") for note in _NOTES))
     stamp = f"\n<!-- local: {table.stamp} -->\n" if table.stamp else ""
@@ -177,7 +178,7 @@ def show(table: ClaimsTable, console: Console) -> None:
 def _rest(table: ClaimsTable) -> list[str]:
     """How many claims have no run, in words."""
     count = len(table.waiting)
-    return [f"{count} further claim{'s have' if count > 1 else ' has'} no runs yet."] if count else []
+    return [f"{count} further claim{'s have' if count > 1 else ' has'} no runs on real data yet."] if count else []
 
 
 def headline(result: ClaimResult) -> str:

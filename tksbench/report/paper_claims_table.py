@@ -44,9 +44,9 @@ def summary(table: PaperClaims) -> str:
     sure = [one for one in beyond if one.p_holm is not None and one.p_holm < LEVEL]
     return (
         f"Sentences that claim a result: {len(table.sentences)}; their claims: {len(found)}; with numbers in the "
-        f"paper: {len(known)}, of which these support {sum(bool(one.supported) for one in known)}. Differences in accuracy: "
-        f"{len(tested)}; for the claim, and beyond the error of the test set: {len(beyond)}; after Holm's correction: "
-        f"{len(sure)}."
+        f"paper: {len(known)}, of which these support {sum(bool(one.supported) for one in known)}. Differences in "
+        f"accuracy: {len(tested)}; for the claim, and beyond the error of the test set: {len(beyond)}; "
+        f"after Holm's correction: {len(sure)}."
     )
 
 
@@ -79,11 +79,7 @@ def latex(table: PaperClaims) -> str:
         rf"  \caption{{{escape_latex(TITLE)}}}\label{{tab:{table.name}}}\\",
     ]
     lines += [r"    \toprule", *heading, r"    \endfirsthead", r"    \toprule", *heading, r"    \endhead"]
-    groups = [(f"{one.section} {one.says}", lines_of(one.findings), one.note) for one in table.sentences]
-    if table.worse:
-        rows = [(*_worse_row(one)[:5], "", _worse_row(one)[5]) for one in table.worse]
-        groups.append((WORSE, rows, "Second number: the baseline's."))
-    for number, (says, rows, note) in enumerate(groups):
+    for number, (says, rows, note) in enumerate(groups(table)):
         lines += [r"    \addlinespace"] * (number > 0)
         group = [rf"{across}{{\textbf{{{escape_latex(says)}}}}}", *(" & ".join(map(_tex_cell, row)) for row in rows)]
         group += [rf"{across}{{\emph{{{escape_latex(_ended(note))}}}}}"] * bool(note)
@@ -117,6 +113,15 @@ def show(table: PaperClaims, console: Console) -> None:
     for note in NOTES:
         console.print(Text(note, style="dim"))
     console.print()
+
+
+def groups(table: PaperClaims) -> list[tuple[str, list[tuple[str, ...]], str]]:
+    """A heading, rows in the order of `HEADERS`, and a note or "", of each sentence; last, of what nobody claims."""
+    found = [(f"{one.section} {one.says}", lines_of(one.findings), one.note) for one in table.sentences]
+    if table.worse:
+        rows = [(*_worse_row(one)[:5], "", _worse_row(one)[5]) for one in table.worse]
+        found.append((WORSE, rows, "the second number is the baseline's"))
+    return found
 
 
 def lines_of(findings: Sequence[Finding]) -> list[tuple[str, ...]]:

@@ -17,7 +17,7 @@ from tksbench.report.page.charts import Bars, bars, bars_axis
 from tksbench.report.page.figures import Figure, lay_out
 from tksbench.report.page.runs import Told, tell
 from tksbench.report.paper_claims import build_paper_claims
-from tksbench.report.paper_claims_table import HEADERS, NOTES, lines_of, summary
+from tksbench.report.paper_claims_table import HEADERS, NOTES, groups, summary
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -213,7 +213,7 @@ def build_page(
         summary=_summary(tables, protocols, evidence, wanted, by_group, estimate),
         claims=tuple(_claim(result) for result in judged.touched),
         claims_waiting=len(judged.waiting),
-        said=tuple(Said(f"{one.section} {one.says}", lines_of(one.findings), one.note) for one in said.sentences),
+        said=tuple(Said(*group) for group in groups(said)),
         said_summary=summary(said),
         said_headers=HEADERS,
         said_notes=NOTES,
@@ -295,7 +295,7 @@ def _summary(
 
 def _claim(result: ClaimResult) -> Claimed:
     claim, best = result.claim, result.best
-    stated = "" if claim.value is None else f"{claim.value:.{claim.decimals}f}"
+    stated = "" if claim.value is None else _minus(f"{claim.value:.{claim.decimals}f}")
     drawn = None
     if best:
         axis = bars_axis([0.0, best.mean, claim.value, *(best.interval or ())])

@@ -113,6 +113,15 @@ def test_the_summary_counts(table: PaperClaims) -> None:
     assert "their claims: 102; with numbers in the paper: 78, of which these support 77." in summary(table)
 
 
+def test_the_docs_have_these_counts(table: PaperClaims) -> None:
+    text = " ".join((RESULTS.parent / "docs" / "claims.md").read_text(encoding="utf-8").split())
+    tested = [one for one in table.findings if one.p is not None]
+    known = sum(one.supported is not None for one in table.findings)
+    beyond = sum(one.verdict == "yes, beyond" for one in tested)
+    assert f"{len(table.findings)}, of which {known} have numbers. One of these has the wrong sign" in text
+    assert f"{beyond} of {len(tested)} leads in accuracy are larger" in text
+
+
 def test_p_is_corrected_over_all_claims(table: PaperClaims) -> None:
     tested = [one for one in table.findings if one.p is not None and one.p_holm is not None]
     assert len(tested) == 60

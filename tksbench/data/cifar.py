@@ -9,7 +9,8 @@ import numpy as np
 from tksbench.data.errors import DataError
 from tksbench.data.files import CHECKSUMS, md5_of, read_checksums, read_file
 from tksbench.data.pickles import unpickle
-from tksbench.data.registry import FileStatus, info
+from tksbench.data.places import shown
+from tksbench.data.registry import FileStatus, folder_of, info
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -128,13 +129,13 @@ def load(spec: DataSpec, T: int, seed: int, root: Path) -> Data:
 
     if spec.augment not in ("strong", "plain", "none"):
         raise DataError(f"data.augment={spec.augment}: {spec.name} has strong, plain or none")
-    folder = root / info(spec.name).folder
+    folder = folder_of(spec.name, root)
     sums = read_checksums(folder) if spec.source == "miniature" else MD5[spec.name]
     splits: list[ArraySplit] = []
     manifest: dict[str, str] = {}
     for train, files in ((True, _TRAIN_FILES[spec.name]), (False, _TEST_FILES[spec.name])):
         images, labels, found = _read_all(spec.name, folder, files, sums)
-        manifest |= {f"{folder.name}/{file}": f"md5:{digest}" for file, digest in found.items()}
+        manifest |= {f"{info(spec.name).folder}/{file}": f"md5:{digest}" for file, digest in found.items()}
         mean, std = cifar_normalisation(train, spec.norm)
         splits.append(
             ArraySplit(
@@ -163,18 +164,18 @@ def _resized(images: NDArray[np.uint8], size: int | None) -> NDArray[np.uint8]:
 
 def verify(name: str, root: Path) -> list[FileStatus]:
     """Compare every file of the real set with its published MD5."""
-    folder, found = root / info(name).folder, []
+    folder, found = folder_of(name, root), []
     for file, expected in MD5[name].items():
-        path, shown = folder / file, f"{folder.name}/{file}"
+        path, called = folder / file, f"{shown(folder, root)}/{file}"
         if not path.is_file():
-            found.append(FileStatus(shown, "missing"))
+            found.append(FileStatus(called, "missing"))
             continue
         try:
             _check(path, read_file(path), expected)
         except DataError as error:
-            found.append(FileStatus(shown, "corrupt", str(error).removeprefix(f"{path}: ")))
+            found.append(FileStatus(called, "corrupt", str(error).removeprefix(f"{path}: ")))
         else:
-            found.append(FileStatus(shown, "ok", "MD5 as published"))
+            found.append(FileStatus(called, "ok", "MD5 as published"))
     return found
 
 

@@ -7,6 +7,7 @@ Layouts under the data root: `CIFAR10DVS/<class>/cifar10_<class>_<n>.aedat`,
 from __future__ import annotations
 
 import hashlib
+import re
 from collections import Counter
 from dataclasses import dataclass
 from functools import cached_property
@@ -21,12 +22,13 @@ from tksbench.data.errors import DataError
 from tksbench.data.event_splits import Listing, list_recordings, read_manifest, split_by_rule
 from tksbench.data.events import EventFileError, read_aedat2, read_aedat4, read_atis, to_frames
 from tksbench.data.frame_cache import cache_folder, cache_key, open_frames, open_or_build, sources_of
-from tksbench.data.registry import FileStatus, info
+from tksbench.data.places import first_of, is_copy, shown
+from tksbench.data.registry import FileStatus, folder_of, info
 from tksbench.data.rng import draw_bits, to_uniform
 from tksbench.errors import TksbenchError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
 
     import torch
     from numpy.typing import NDArray
@@ -36,7 +38,8 @@ if TYPE_CHECKING:
     from tksbench.recipe import DataSpec
 
 FRAMES_VERSION = 2
-PATTERNS = {"dvs_cifar10": "*/*.aedat", "ncaltech101": "*/*.bin", "nmnist": "*/*/*.bin"}
+_DEPTHS = {"dvs_cifar10": 1, "ncaltech101": 1, "nmnist": 2}  # folders above a recording
+_NMNIST_FILE = re.compile(r"\d{5}\.bin")
 _DVS_SIDE = 128
 _NMNIST_SIDE = 34
 
@@ -163,8 +166,9 @@ def load(spec: DataSpec, T: int, seed: int, root: Path) -> Data:
     if spec.augment not in ("dvs", "none"):
         raise DataError(f"data.augment={spec.augment}: {spec.name} has dvs or none")
     entry = info(spec.name)
-    folder = root / entry.folder
-    listing = find_listing(spec.name, spec.split, folder, complete=spec.source != "miniature")
+    folder = folder_of(spec.name, root)
+    found = _recordings(spec.name, folder)
+    listing = _split(spec.name, spec.split, found, folder, complete=spec.source != "miniature")
     if spec.source != "miniature":
         _check_sizes(spec, listing, folder)
     classes = _classes(spec.name, listing)
@@ -175,8 +179,8 @@ def load(spec: DataSpec, T: int, seed: int, root: Path) -> Data:
     for part, files, subset in (("train", listing.train, spec.train_subset), ("test", listing.test, spec.test_subset)):
         labels = np.array([classes.index(_class_of(name)) for name in files], dtype=np.int64)
         order = balanced_subset(labels, subset)
-        chosen = [files[index] for index in order]
-        cache, digest = _cached(maker, folder, chosen, cache_folder(root) / f"{spec.name}-{part}")
+        chosen = {files[index]: found[files[index]] for index in order}
+        cache, digest = _cached(maker, chosen, cache_folder(root) / f"{spec.name}-{part}")
         manifest[f"{entry.folder} {part} frames"] = f"sha256:{digest}"
         manifest[f"{entry.folder} {part} recordings"] = f"sha256:{sources_of(cache)}"
         splits.append(
@@ -203,10 +207,16 @@ def find_listing(name: str, split: str, folder: Path, *, complete: bool) -> List
     Raises:
         DataError: No such split, or recordings are missing or unexpected.
     """
-    found = _recordings(name, folder)
+    return _split(name, split, _recordings(name, folder), folder, complete=complete)
+
+
+def _split(name: str, split: str, found: Mapping[str, Path], folder: Path, *, complete: bool) -> Listing:
+    """Split recordings: see `find_listing`."""
     if name == "nmnist":
         if split != "natural":
             raise DataError(f"nmnist: no split {split!r}; it has only its own, Train and Test on disk")
+        if complete and (surplus := _surplus(name, found)):
+            raise DataError(f"{folder}: {_too_many(surplus)}")
         parts = [tuple(n for n in found if n.startswith(f"{part}/")) for part in ("Train", "Test")]
         listing = Listing(parts[0], parts[1])
     elif name == "ncaltech101":
@@ -241,26 +251,24 @@ def verify(name: str, root: Path) -> list[FileStatus]:
     Returns:
         One status for each class folder, and one for the listing as a whole.
     """
-    entry = info(name)
-    folder = root / entry.folder
+    folder = folder_of(name, root)
+    called = shown(folder, root)
     if not folder.is_dir():
-        return [FileStatus(entry.folder, "missing", "no such folder")]
-    maker = FrameMaker(name, entry.T, "time", entry.size)
+        return [FileStatus(called, "missing", "no such folder")]
+    maker = FrameMaker(name, info(name).T, "time", info(name).size)
     found = _recordings(name, folder)
     faults: dict[str, str] = {}
-    for recording in found:
+    for recording, path in found.items():
         try:
-            maker.read(folder / recording)
+            maker.read(path)
         except TksbenchError as error:
             faults.setdefault(recording.rpartition("/")[0], str(error))
     counts = Counter(recording.rpartition("/")[0] for recording in found)
     statuses = [
-        FileStatus(
-            f"{entry.folder}/{part}", "corrupt" if part in faults else "ok", faults.get(part, f"{count} recordings")
-        )
+        FileStatus(f"{called}/{part}", "corrupt" if part in faults else "ok", faults.get(part, f"{count} recordings"))
         for part, count in counts.items()
     ]
-    return [*statuses, _listing_status(name, folder)]
+    return [*statuses, _listing_status(name, found, folder, called)]
 
 
 def make_miniature(name: str, root: Path) -> None:
@@ -273,31 +281,58 @@ def make_miniature(name: str, root: Path) -> None:
     makers[name](root)
 
 
-def _recordings(name: str, folder: Path) -> tuple[str, ...]:
+def _recordings(name: str, folder: Path) -> dict[str, Path]:
     """List a set's recordings; of CIFAR10-DVS the .aedat4 release is taken where the original is absent."""
-    found = list_recordings(folder, PATTERNS[name])
-    return found or (list_recordings(folder, "*/*.aedat4") if name == "dvs_cifar10" else ())
+    for suffix in (".aedat", ".aedat4") if name == "dvs_cifar10" else (".bin",):
+        if found := list_recordings(folder, _DEPTHS[name], suffix):
+            return found
+    return {}
 
 
-def _dvs_cifar10_listing(split: str, found: tuple[str, ...], folder: Path, complete: bool) -> Listing:
-    """Keep of the committed manifest what is on disk; refuse files that it does not know."""
-    manifest = read_manifest("dvs_cifar10", split)
-    suffix = Path(found[0]).suffix if found else ".aedat"
-    there = {name.removesuffix(suffix) + ".aedat" for name in found}
-    unknown = sorted(there.difference(manifest.train, manifest.test))
-    if unknown:
-        raise DataError(f"{folder}: {len(unknown)} files are not of the published set, such as {unknown[0]}")
-    missing = [name for name in (*manifest.train, *manifest.test) if name not in there]
-    if missing and complete:
-        total = len(manifest.train) + len(manifest.test)
-        raise DataError(f"{folder}: {len(missing)} of {total} recordings are missing, the first {missing[0]}")
-    halves = (
-        [n.removesuffix(".aedat") + suffix for n in part if n in there] for part in (manifest.train, manifest.test)
+def _published(found: Mapping[str, Path], manifest: Listing) -> tuple[list[str], list[str]]:
+    """The lists of a manifest of CIFAR10-DVS, with the suffix that the recordings here have."""
+    suffix = Path(next(iter(found))).suffix if found else ".aedat"
+    halves = [[name.removesuffix(".aedat") + suffix for name in half] for half in (manifest.train, manifest.test)]
+    return halves[0], halves[1]
+
+
+def _surplus(name: str, found: Mapping[str, Path]) -> list[Path]:
+    """Recordings that are too many: copies of others first, else those of a name or number that no published one has."""
+    names: list[str] = []
+    if name == "nmnist":
+        names = [recording for recording in found if not _NMNIST_FILE.fullmatch(Path(recording).name)]
+    else:
+        manifest = read_manifest(name, "natural")
+        known = {*(manifest.train + manifest.test if name == "ncaltech101" else sum(_published(found, manifest), []))}
+        counts, expected = Counter(map(_class_of, found)), Counter(map(_class_of, known))
+        # The numbers of N-Caltech101's manifest are derived: only a class that has too many has one too many.
+        full = {label for label in counts if counts[label] > expected[label]} if name == "ncaltech101" else set(counts)
+        names = [recording for recording in found if recording not in known and _class_of(recording) in full]
+    paths = [found[recording] for recording in names]
+    return [path for path in paths if is_copy(path.name)] or paths
+
+
+def _too_many(surplus: Sequence[Path]) -> str:
+    files = first_of(f"{path.parent.name}/{path.name}" for path in surplus)
+    what = f"a recording that no published one is ({files}); move it" if len(surplus) == 1 else (
+        f"{len(surplus)} recordings that no published ones are ({files}); move them"
     )
-    return Listing(*(tuple(half) for half in halves))
+    return f"holds {what} elsewhere"
 
 
-def _ncaltech101_listing(split: str, found: tuple[str, ...], folder: Path, complete: bool) -> Listing:
+def _dvs_cifar10_listing(split: str, found: Mapping[str, Path], folder: Path, complete: bool) -> Listing:
+    """Keep of the committed manifest what is on disk; refuse files that it does not know."""
+    train, test = _published(found, read_manifest("dvs_cifar10", split))
+    if surplus := _surplus("dvs_cifar10", found):
+        raise DataError(f"{folder}: {_too_many(surplus)}")
+    missing = [name for name in (*train, *test) if name not in found]
+    if missing and complete:
+        total = len(train) + len(test)
+        raise DataError(f"{folder}: {len(missing)} of {total} recordings are missing, the first {missing[0]}")
+    return Listing(*(tuple(name for name in half if name in found) for half in (train, test)))
+
+
+def _ncaltech101_listing(split: str, found: Mapping[str, Path], folder: Path, complete: bool) -> Listing:
     """Split by rule; a complete set must have the published number of recordings in each class.
 
     The manifest's file numbers are derived (no published list could be had), so numbers with gaps are no error;
@@ -308,6 +343,8 @@ def _ncaltech101_listing(split: str, found: tuple[str, ...], folder: Path, compl
     unknown = sorted(set(counts) - set(expected))
     if unknown:
         raise DataError(f"{folder}: {unknown[0]} is no class of N-Caltech101")
+    if complete and (surplus := _surplus("ncaltech101", found)):
+        raise DataError(f"{folder}: {_too_many(surplus)}")
     wrong = [label for label in sorted(expected) if counts[label] != expected[label]]
     if wrong and complete:
         numbers = f"{wrong[0]} holds {counts[wrong[0]]} recordings instead of {expected[wrong[0]]}"
@@ -315,20 +352,21 @@ def _ncaltech101_listing(split: str, found: tuple[str, ...], folder: Path, compl
     return split_by_rule(found)
 
 
-def _listing_status(name: str, folder: Path) -> FileStatus:
+def _listing_status(name: str, found: Mapping[str, Path], folder: Path, called: str) -> FileStatus:
     """Say whether the listing is the published one."""
     entry = info(name)
     try:
-        listing = find_listing(name, "natural", folder, complete=True)
+        listing = _split(name, "natural", found, folder, complete=True)
     except DataError as error:
-        return FileStatus(entry.folder, "missing", str(error))
+        state: Literal["surplus", "missing"] = "surplus" if _surplus(name, found) else "missing"
+        return FileStatus(called, state, str(error).removeprefix(f"{folder}: "))
     sizes = (len(listing.train), len(listing.test))
     if sizes != (entry.n_train, entry.n_test):
         detail = f"{sizes[0]} + {sizes[1]} recordings of {entry.n_train} + {entry.n_test}"
-        return FileStatus(entry.folder, "missing", detail)
+        return FileStatus(called, "missing", detail)
     derived = name == "nmnist" or listing == read_manifest(name, "natural")
     note = "" if derived else "; its file numbers have gaps, unlike the committed manifest's"
-    return FileStatus(entry.folder, "ok", f"{sizes[0]} + {sizes[1]} recordings, sha256 {listing.sha256}{note}")
+    return FileStatus(called, "ok", f"{sizes[0]} + {sizes[1]} recordings, sha256 {listing.sha256}{note}")
 
 
 def _classes(name: str, listing: Listing) -> list[str]:
@@ -343,16 +381,16 @@ def _class_of(recording: str) -> str:
     return recording.split("/")[-2]
 
 
-def _cached(maker: FrameMaker, folder: Path, files: Sequence[str], stem: Path) -> tuple[Path, str]:
+def _cached(maker: FrameMaker, files: Mapping[str, Path], stem: Path) -> tuple[Path, str]:
     """Make sure that the frames of these recordings are cached; returns the file and its SHA-256."""
-    path = stem.with_name(f"{stem.name}-{cache_key(folder, files, maker.__dict__)}.npy")
+    path = stem.with_name(f"{stem.name}-{cache_key(files, maker.__dict__)}.npy")
     shape = (len(files), maker.T, 2, maker.size, maker.size)
     total = hashlib.sha256()
 
     def rows() -> Iterator[NDArray[Any]]:
-        for name in files:
-            yield maker.frames(folder / name)
-            with (folder / name).open("rb") as file:
+        for recording in files.values():
+            yield maker.frames(recording)
+            with recording.open("rb") as file:
                 total.update(hashlib.file_digest(file, "sha256").digest())
 
     return path, open_or_build(path, rows(), shape, np.int16 if maker.counts else np.float32, total.digest)

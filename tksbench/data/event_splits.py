@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 
 from tksbench.data.errors import DataError
 from tksbench.data.files import sha256_of_listing
+from tksbench.data.places import is_left_behind, undoubled
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -98,9 +99,35 @@ def split_by_rule(names: Iterable[str]) -> Listing:
     return Listing(tuple(train), tuple(test))
 
 
-def list_recordings(folder: Path, pattern: str) -> tuple[str, ...]:
-    """List recordings below a folder in natural order, relative to it."""
-    return tuple(sorted((path.relative_to(folder).as_posix() for path in folder.glob(pattern)), key=natural_key))
+def list_recordings(folder: Path, depth: int, suffix: str) -> dict[str, Path]:
+    """List recordings below a folder in natural order, without what systems leave among them.
+
+    Args:
+        folder: The data set's folder.
+        depth: How many folders deep the recordings lie; a folder may be doubled (airplane/airplane).
+        suffix: Of their names.
+
+    Returns:
+        Where each is, by its name relative to the folder as it is published.
+
+    Raises:
+        DataError: A folder cannot be read.
+    """
+    found = {"": folder}
+    for level in range(depth + 1):
+        inner = [(f"{name}/{path.name}".lstrip("/"), path) for name, top in found.items() for path in _inside(top)]
+        if level < depth:
+            found = {name: undoubled(path) for name, path in inner if path.is_dir()}
+        else:
+            found = {name: path for name, path in inner if name.endswith(suffix)}
+    return {name: found[name] for name in sorted(found, key=natural_key)}
+
+
+def _inside(folder: Path) -> list[Path]:
+    try:
+        return [path for path in folder.iterdir() if not is_left_behind(path.name)]
+    except OSError as error:
+        raise DataError(f"{folder}: {error.strerror or error}") from error
 
 
 def _expand(pattern: str) -> Iterator[str]:

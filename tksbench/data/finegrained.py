@@ -13,7 +13,8 @@ import numpy as np
 from tksbench.data.errors import DataError
 from tksbench.data.files import read_file, sha256_of_listing
 from tksbench.data.matfiles import load_mat
-from tksbench.data.registry import FileStatus, info
+from tksbench.data.places import PACKAGINGS, part, shown
+from tksbench.data.registry import FileStatus, folder_of, info
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -64,7 +65,7 @@ def cub_lists(folder: Path) -> tuple[Listing, Listing]:
     Raises:
         DataError: A list is absent, malformed, or the three disagree about which images there are.
     """
-    sources = [folder / f"{stem}.txt" for stem in ("images", "image_class_labels", "train_test_split")]
+    sources = [part(folder, f"{stem}.txt") for stem in ("images", "image_class_labels", "train_test_split")]
     files, labels, flags = (_read_columns(path) for path in sources)
     for path, column in zip(sources[1:], (labels, flags), strict=True):
         if odd := files.keys() ^ column.keys():
@@ -100,7 +101,7 @@ def dogs_lists(folder: Path) -> tuple[Listing, Listing]:
     Raises:
         DataError: A list is absent or malformed.
     """
-    sources = folder / "train_list.mat", folder / "test_list.mat"
+    sources = part(folder, "train_list.mat"), part(folder, "test_list.mat")
     train, test = (load_mat(path, "file_list", "labels") for path in sources)
     return (
         _listing("dogs", "Images", train[0], train[1], sources[0]),
@@ -124,15 +125,16 @@ def cars_lists(folder: Path) -> tuple[Listing, Listing]:
     Raises:
         DataError: A list is absent or malformed.
     """
-    joint = folder / "cars_annos.mat"
-    if joint.is_file() and not (folder / "devkit").exists():
+    joint, devkit = part(folder, "cars_annos.mat"), part(folder, "devkit")
+    split_is_whole = all(part(folder, name).exists() for name in PACKAGINGS["cars"][0])
+    if joint.is_file() and not split_is_whole and (part(folder, "car_ims").exists() or not devkit.exists()):
         records = _annotations(joint, "relative_im_path", "class", "test")
         train, test = records[records["test"] == 0], records[records["test"] == 1]
         return (
             _listing("cars", "", train["relative_im_path"], train["class"], joint),
             _listing("cars", "", test["relative_im_path"], test["class"], joint),
         )
-    sources = folder / "devkit" / "cars_train_annos.mat", folder / "cars_test_annos_withlabels.mat"
+    sources = part(devkit, "cars_train_annos.mat"), part(folder, "cars_test_annos_withlabels.mat")
     train, test = (_annotations(path, "fname", "class") for path in sources)
     return (
         _listing("cars", "cars_train", train["fname"], train["class"], sources[0]),
@@ -186,19 +188,19 @@ def load(spec: DataSpec, T: int, seed: int, root: Path) -> Data:
     if spec.augment not in ("finegrained", "none"):
         raise DataError(f"data.augment={spec.augment}: {spec.name} has finegrained or none")
     entry = info(spec.name)
-    folder, size = root / entry.folder, spec.image_size or entry.size
+    folder, size = folder_of(spec.name, root), spec.image_size or entry.size
     train, test = _LISTS[spec.name](folder)
     if spec.source != "miniature":
         check_counts(spec.name, folder, train, test)
     splits, manifest = [], {}
-    for part, listing, n in (("train", train, spec.train_subset), ("test", test, spec.test_subset)):
+    for half, listing, n in (("train", train, spec.train_subset), ("test", test, spec.test_subset)):
         lines = (f"{file} {label}" for file, label in listing)
-        manifest[f"{folder.name}/{part}"] = f"sha256:{sha256_of_listing(lines)}"
+        manifest[f"{entry.folder}/{half}"] = f"sha256:{sha256_of_listing(lines)}"
         splits.append(
             FileSplit(
-                PathFiles([folder / file for file, _ in listing]),
+                PathFiles(_paths(folder, listing)),
                 np.array([label for _, label in listing], dtype=np.int64),
-                transform=finegrained_transform(part == "train" and spec.augment == "finegrained", size),
+                transform=finegrained_transform(half == "train" and spec.augment == "finegrained", size),
                 seed=seed,
                 subset=n,
             )
@@ -210,23 +212,31 @@ def load(spec: DataSpec, T: int, seed: int, root: Path) -> Data:
 def verify(name: str, root: Path) -> list[FileStatus]:
     """Check the lists, their counts, and that every listed image is there and not empty (none is decoded)."""
     entry = info(name)
-    folder = root / entry.folder
+    folder = folder_of(name, root)
+    called = shown(folder, root)
     if not folder.is_dir():
-        return [FileStatus(entry.folder, "missing", f"{entry.n_train} + {entry.n_test} images and their lists")]
+        return [FileStatus(called, "missing", f"{entry.n_train} + {entry.n_test} images and their lists")]
     try:
         train, test = _LISTS[name](folder)
         check_counts(name, folder, train, test)
     except DataError as error:
         absent = isinstance(error.__cause__, FileNotFoundError)
-        return [FileStatus(f"{entry.folder} lists", "missing" if absent else "corrupt", str(error))]
-    found = [FileStatus(f"{entry.folder} lists", "ok", f"{len(train)} + {len(test)}, {entry.num_classes} classes")]
-    for part, listing in (("train", train), ("test", test)):
-        absent_files = [file for file, _ in listing if not _present(folder / file)]
+        return [FileStatus(f"{called} lists", "missing" if absent else "corrupt", str(error))]
+    found = [FileStatus(f"{called} lists", "ok", f"{len(train)} + {len(test)}, {entry.num_classes} classes")]
+    for half, listing in (("train", train), ("test", test)):
+        paths = _paths(folder, listing)
+        absent_files = [file for (file, _), path in zip(listing, paths, strict=True) if not _present(path)]
         detail = f"{len(listing) - len(absent_files)} of {len(listing)} images"
         if absent_files:
             detail += f"; the first that is absent or empty: {absent_files[0]}"
-        found.append(FileStatus(f"{entry.folder} {part}", "missing" if absent_files else "ok", detail))
+        found.append(FileStatus(f"{called} {half}", "missing" if absent_files else "ok", detail))
     return found
+
+
+def _paths(folder: Path, listing: Listing) -> list[Path]:
+    """Where the listed images are; their folder may be nested as mirrors have it: cars_train/cars_train."""
+    tops = {top: part(folder, top) for top in {file.partition("/")[0] for file, _ in listing}}
+    return [tops[file.partition("/")[0]] / file.partition("/")[2] for file, _ in listing]
 
 
 def _present(path: Path) -> bool:

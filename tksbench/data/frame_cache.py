@@ -24,7 +24,7 @@ from tksbench.data.errors import DataError
 from tksbench.data.files import new_scratch
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Mapping
 
     from numpy.typing import NDArray
 
@@ -39,19 +39,18 @@ def cache_folder(root: Path) -> Path:
     return Path(named).expanduser() if named else root / "cache"
 
 
-def cache_key(folder: Path, files: Sequence[str], settings: Mapping[str, Any]) -> str:
+def cache_key(files: Mapping[str, Path], settings: Mapping[str, Any]) -> str:
     """Hash what shapes the frames: each file's name, size and time of change, and all settings.
 
     Args:
-        folder: The data set's folder.
-        files: Recordings relative to it, in order.
+        files: Where each recording is, by its published name, in order.
         settings: JSON values: framing, sensor, size, reader versions and so on.
 
     Returns:
         16 hexadecimal digits.
     """
-    stats = [(folder / name).stat() for name in files]
-    listing = [(name, stat.st_size, stat.st_mtime_ns) for name, stat in zip(files, stats, strict=True)]
+    stats = {name: path.stat() for name, path in files.items()}
+    listing = [(name, stat.st_size, stat.st_mtime_ns) for name, stat in stats.items()]
     text = json.dumps([CACHE_VERSION, listing, dict(settings)], sort_keys=True)
     return hashlib.sha256(text.encode()).hexdigest()[:16]
 

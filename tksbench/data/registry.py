@@ -19,8 +19,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
+from tksbench.data import places
 from tksbench.data.errors import DataError
 from tksbench.data.files import new_scratch
+from tksbench.data.forms import other_form
 
 if TYPE_CHECKING:
     from tksbench.data.base import Data
@@ -65,7 +67,7 @@ class FileStatus:
     """What `verify` found at one path (relative to the data root)."""
 
     path: str
-    state: Literal["ok", "missing", "corrupt"]
+    state: Literal["ok", "missing", "corrupt", "surplus", "unsorted"]
     detail: str = ""
 
 
@@ -148,29 +150,40 @@ def data_root() -> Path:
     return root
 
 
+def folder_of(name: str, root: Path | None = None) -> Path:
+    """The folder that a data set is read from, under its own name or as mirrors nest it; it need not exist."""
+    return places.find(info(name), root or data_root())
+
+
 def has_real(name: str, root: Path | None = None) -> bool:
-    """Whether the real data set seems to be there (a look at its marker files, no checksum)."""
-    entry = info(name)
-    folder = (root or data_root()) / entry.folder
-    if name == "cars":  # the two packagings of the same images
-        split = ("cars_train", "cars_test", "devkit")
-        return all((folder / m).exists() for m in split) or all(
-            (folder / m).exists() for m in ("car_ims", "cars_annos.mat")
-        )
-    return all((folder / marker).exists() for marker in entry.markers)
+    """Whether the real data set seems to be there and ready (a look at its parts' names, no checksum)."""
+    entry, folder = info(name), folder_of(name, root)
+    return places.has_all(entry, folder, strict=False) and not places.not_ready(entry, folder)
+
+
+def why_not(name: str, root: Path | None = None) -> str:
+    """What there is instead of a real data set, as one sentence for people; empty if there is nothing like it."""
+    entry, base = info(name), root or data_root()
+    folder = places.find(entry, base)
+    if why := places.not_ready(entry, folder):
+        return why
+    if len(several := places.places_below(entry, base)) > 1 and not folder.is_dir():
+        return f"it is in {' and in '.join(str(place.parent) for place in several)}: name one of these as the data root"
+    return other_form(entry, base, folder)
 
 
 def look(name: str, root: Path | None = None) -> FileStatus:
     """A quick look at a real data set: names and sizes, no checksum (that is `verify`'s)."""
     entry = info(name)
     base = root or data_root()
-    folder = base / entry.folder
+    folder = folder_of(name, base)
     if not folder.is_dir() or not any(folder.iterdir()):
-        return FileStatus(str(folder), "missing")
+        return FileStatus(str(folder), "missing", why_not(name, base))
     if not has_real(name, base):
-        absent = [marker for marker in entry.markers if not (folder / marker).exists()]
-        return FileStatus(str(folder), "corrupt", f"without {', '.join(absent) or 'all of its parts'}")
-    present = [folder / marker for marker in entry.markers]
+        absent = [marker for marker in entry.markers if not places.part(folder, marker).exists()]
+        why = why_not(name, base) or f"without {', '.join(absent) or 'all of its parts'}"
+        return FileStatus(str(folder), "corrupt", why)
+    present = [places.part(folder, marker) for marker in entry.markers]
     for path in present:
         if path.is_dir() and not any(path.iterdir()):
             return FileStatus(str(path), "corrupt", "empty folder")
@@ -257,9 +270,11 @@ def load(spec: DataSpec, T: int, seed: int, root: Path | None = None) -> Data:
     elif has_real(spec.name, base):
         home = base
     else:
+        why = why_not(spec.name, base)
         raise DataError(
-            f"{entry.title} is not complete in {base / entry.folder}: `python -m tksbench.data verify "
-            f"{spec.name}` says what is missing, `python -m tksbench.data prepare {spec.name}` what to do"
+            f"{entry.title} is not complete in {base / entry.folder}{f' ({why})' if why else ''}: `python -m "
+            f"tksbench.data verify {spec.name}` says what is missing, `python -m tksbench.data prepare {spec.name}` "
+            "what to do"
         )
     data: Data = reader(spec.name).load(spec, T, seed, home)
     if spec.source != "miniature":  # a miniature is as small as it is, whatever is asked of the real set

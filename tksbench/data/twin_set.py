@@ -15,7 +15,7 @@ from tksbench.data.cifar import read_half
 from tksbench.data.errors import DataError
 from tksbench.data.events import read_aedat2
 from tksbench.data.miniature_events import CIFAR_CLASSES, write_aedat2
-from tksbench.data.registry import has_real, info
+from tksbench.data.registry import folder_of, has_real, info
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -75,7 +75,7 @@ def make_twin(
     _check_range("test", test, TEST_PER_CLASS)
     _check_range("loops", loops, twin.LOOPS)
     if not has_real("cifar10", root):
-        folder = root / info("cifar10").folder
+        folder = folder_of("cifar10", root)
         raise DataError(f"a twin is made of the real CIFAR-10, which is not complete in {folder}: "
                         "`python -m tksbench.data prepare cifar10`")  # fmt: skip
     home = root / FOLDER
@@ -170,7 +170,7 @@ def _record_all(
 ) -> None:
     if not tasks:
         return
-    images, labels, _ = read_half("cifar10", root / info("cifar10").folder, train=False)
+    images, labels, _ = read_half("cifar10", folder_of("cifar10", root), train=False)
     of_class = [images[labels == label] for label in range(len(CIFAR_CLASSES))]
     chosen = [of_class[task.label][task.number] for task in tasks]
     make = partial(_record, loops=loops)

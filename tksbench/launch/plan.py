@@ -205,9 +205,11 @@ def _why_run(run: Run, status: Status) -> str:
 
 
 def _missing(name: str) -> str:
-    from tksbench.data.registry import data_root
+    from tksbench.data.registry import data_root, why_not
 
-    return f"data set {name} is not under {data_root()}/: python -m tksbench.data prepare {name}"
+    why = why_not(name)
+    note = f" ({why})" if why else ""
+    return f"data set {name} is not under {data_root()}/{note}: python -m tksbench.data prepare {name}"
 
 
 def real_is_here(name: str) -> bool:

@@ -20,7 +20,8 @@ from torchvision.transforms import InterpolationMode
 
 from tksbench.data import DataError, event_splits
 from tksbench.data.event_augment import augment_frames, draw
-from tksbench.data.event_sets import FrameMaker, find_listing, load, resize, verify
+from tksbench.data.event_listing import find_listing
+from tksbench.data.event_sets import FrameMaker, load, resize, verify
 from tksbench.data.event_splits import Listing, parse_manifest, read_manifest, split_by_rule
 from tksbench.data.events import EventFileError, Events
 from tksbench.data.files import new_scratch
@@ -362,13 +363,17 @@ def test_key_changes_with_files_and_settings(tmp_path: Path) -> None:
     for name in "ab":
         (tmp_path / name).write_text("same")
     settings = {"T": 4, "by": "time"}
-    key = cache_key(tmp_path, ["a", "b"], settings)
-    assert cache_key(tmp_path, ["a", "b"], dict(settings)) == key
-    others = {cache_key(tmp_path, ["b", "a"], settings), cache_key(tmp_path, ["a", "b"], settings | {"T": 5})}
+
+    def named(*names: str) -> dict[str, Path]:
+        return {name: tmp_path / name for name in names}
+
+    key = cache_key(named("a", "b"), settings)
+    assert cache_key(named("a", "b"), dict(settings)) == key
+    others = {cache_key(named("b", "a"), settings), cache_key(named("a", "b"), settings | {"T": 5})}
     os.utime(tmp_path / "a", ns=(1, 1))
-    others.add(cache_key(tmp_path, ["a", "b"], settings))
+    others.add(cache_key(named("a", "b"), settings))
     (tmp_path / "a").write_text("longer")
-    others.add(cache_key(tmp_path, ["a", "b"], settings))
+    others.add(cache_key(named("a", "b"), settings))
     assert len(others | {key}) == 5
 
 

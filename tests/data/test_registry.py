@@ -74,7 +74,9 @@ def test_has_real_sees_all_files_or_nothing(tmp_path: Path) -> None:
     assert has_real("cifar100", tmp_path)
 
 
-@pytest.mark.parametrize("parts", [("cars_train", "cars_test", "devkit"), ("car_ims", "cars_annos.mat")])
+@pytest.mark.parametrize(
+    "parts", [("cars_train", "cars_test", "devkit", "cars_test_annos_withlabels.mat"), ("car_ims", "cars_annos.mat")]
+)
 def test_has_real_knows_both_packagings_of_cars(tmp_path: Path, parts: tuple[str, ...]) -> None:
     for part in parts:
         assert not has_real("cars", tmp_path)

@@ -12,7 +12,7 @@ import pytest
 import yaml
 
 from tksbench.data.errors import DataError
-from tksbench.data.event_sets import find_listing
+from tksbench.data.event_listing import find_listing
 from tksbench.data.registry import DATASETS, reader
 from tksbench.recipe import SCALES, DataSpec, Recipe, Run, RunSpec, expand, load_recipe
 

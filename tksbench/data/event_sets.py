@@ -7,11 +7,9 @@ Layouts under the data root: `CIFAR10DVS/<class>/cifar10_<class>_<n>.aedat`,
 from __future__ import annotations
 
 import hashlib
-import re
 from collections import Counter
 from dataclasses import dataclass
 from functools import cached_property
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
@@ -19,27 +17,27 @@ import numpy as np
 from tksbench.data import miniature_events
 from tksbench.data.base import Data, Split, balanced_subset
 from tksbench.data.errors import DataError
-from tksbench.data.event_splits import Listing, list_recordings, read_manifest, split_by_rule
-from tksbench.data.events import EventFileError, read_aedat2, read_aedat4, read_atis, to_frames
+from tksbench.data.event_listing import class_of, judge, recordings, split_recordings
+from tksbench.data.events import EventFileError, is_aedat4, read_aedat2, read_aedat4, read_atis, to_frames
 from tksbench.data.frame_cache import cache_folder, cache_key, open_frames, open_or_build, sources_of
-from tksbench.data.places import first_of, is_copy, shown
+from tksbench.data.places import shown
 from tksbench.data.registry import FileStatus, folder_of, info
 from tksbench.data.rng import draw_bits, to_uniform
 from tksbench.errors import TksbenchError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
+    from pathlib import Path
 
     import torch
     from numpy.typing import NDArray
 
     from tksbench.data.base import Batch, Key
+    from tksbench.data.event_splits import Listing
     from tksbench.data.framing import Events
     from tksbench.recipe import DataSpec
 
 FRAMES_VERSION = 2
-_DEPTHS = {"dvs_cifar10": 1, "ncaltech101": 1, "nmnist": 2}  # folders above a recording
-_NMNIST_FILE = re.compile(r"\d{5}\.bin")
 _DVS_SIDE = 128
 _NMNIST_SIDE = 34
 
@@ -71,9 +69,19 @@ class FrameMaker:
         return self.name == "nmnist" and self.size == _NMNIST_SIDE
 
     def read(self, path: Path) -> Events:
-        """Read one recording, moved to its bounding box where the authors do so (N-Caltech101)."""
+        """Read one recording, moved to its bounding box where the authors do so (N-Caltech101).
+
+        Raises:
+            EventFileError: It is malformed.
+        """
+        try:
+            return self._read(path)
+        except EventFileError as error:
+            raise error.in_recipe() from error
+
+    def _read(self, path: Path) -> Events:
         if self.name == "dvs_cifar10":
-            reader = read_aedat4 if path.suffix == ".aedat4" else read_aedat2
+            reader = read_aedat4 if is_aedat4(path) else read_aedat2  # its content: some are called .aedat all the same
             return reader(path, repair=self.repair)
         if self.name == "ncaltech101":
             return read_atis(path, self.overflow, repair=self.repair).to_corner()
@@ -167,8 +175,8 @@ def load(spec: DataSpec, T: int, seed: int, root: Path) -> Data:
         raise DataError(f"data.augment={spec.augment}: {spec.name} has dvs or none")
     entry = info(spec.name)
     folder = folder_of(spec.name, root)
-    found = _recordings(spec.name, folder)
-    listing = _split(spec.name, spec.split, found, folder, complete=spec.source != "miniature")
+    found = recordings(spec.name, folder)
+    listing = split_recordings(spec.name, spec.split, found, folder, complete=spec.source != "miniature")
     if spec.source != "miniature":
         _check_sizes(spec, listing, folder)
     classes = _classes(spec.name, listing)
@@ -177,7 +185,7 @@ def load(spec: DataSpec, T: int, seed: int, root: Path) -> Data:
     manifest = {f"{entry.folder} ({spec.split} split)": f"sha256:{listing.sha256}"}
     splits = []
     for part, files, subset in (("train", listing.train, spec.train_subset), ("test", listing.test, spec.test_subset)):
-        labels = np.array([classes.index(_class_of(name)) for name in files], dtype=np.int64)
+        labels = np.array([classes.index(class_of(name)) for name in files], dtype=np.int64)
         order = balanced_subset(labels, subset)
         chosen = {files[index]: found[files[index]] for index in order}
         cache, digest = _cached(maker, chosen, cache_folder(root) / f"{spec.name}-{part}")
@@ -193,39 +201,6 @@ def load(spec: DataSpec, T: int, seed: int, root: Path) -> Data:
             )
         )
     return Data(splits[0], splits[1], len(classes), manifest)
-
-
-def find_listing(name: str, split: str, folder: Path, *, complete: bool) -> Listing:
-    """List the recordings on disk and split them.
-
-    Args:
-        name: Data set.
-        split: "natural" or, for dvs_cifar10, "tebn".
-        folder: The data set's folder.
-        complete: Whether the whole published set must be there (false for a miniature).
-
-    Raises:
-        DataError: No such split, or recordings are missing or unexpected.
-    """
-    return _split(name, split, _recordings(name, folder), folder, complete=complete)
-
-
-def _split(name: str, split: str, found: Mapping[str, Path], folder: Path, *, complete: bool) -> Listing:
-    """Split recordings: see `find_listing`."""
-    if name == "nmnist":
-        if split != "natural":
-            raise DataError(f"nmnist: no split {split!r}; it has only its own, Train and Test on disk")
-        if complete and (surplus := _surplus(name, found)):
-            raise DataError(f"{folder}: {_too_many(surplus)}")
-        parts = [tuple(n for n in found if n.startswith(f"{part}/")) for part in ("Train", "Test")]
-        listing = Listing(parts[0], parts[1])
-    elif name == "ncaltech101":
-        listing = _ncaltech101_listing(split, found, folder, complete)
-    else:
-        listing = _dvs_cifar10_listing(split, found, folder, complete)
-    if not (listing.train and listing.test):
-        raise DataError(f"{folder}: found {len(listing.train)} training and {len(listing.test)} test recordings")
-    return listing
 
 
 def _check_sizes(spec: DataSpec, listing: Listing, folder: Path) -> None:
@@ -256,7 +231,7 @@ def verify(name: str, root: Path) -> list[FileStatus]:
     if not folder.is_dir():
         return [FileStatus(called, "missing", "no such folder")]
     maker = FrameMaker(name, info(name).T, "time", info(name).size)
-    found = _recordings(name, folder)
+    found = recordings(name, folder)
     faults: dict[str, str] = {}
     for recording, path in found.items():
         try:
@@ -268,7 +243,7 @@ def verify(name: str, root: Path) -> list[FileStatus]:
         FileStatus(f"{called}/{part}", "corrupt" if part in faults else "ok", faults.get(part, f"{count} recordings"))
         for part, count in counts.items()
     ]
-    return [*statuses, _listing_status(name, found, folder, called)]
+    return [*statuses, judge(name, found, folder, called)]
 
 
 def make_miniature(name: str, root: Path) -> None:
@@ -281,104 +256,11 @@ def make_miniature(name: str, root: Path) -> None:
     makers[name](root)
 
 
-def _recordings(name: str, folder: Path) -> dict[str, Path]:
-    """List a set's recordings; of CIFAR10-DVS the .aedat4 release is taken where the original is absent."""
-    for suffix in (".aedat", ".aedat4") if name == "dvs_cifar10" else (".bin",):
-        if found := list_recordings(folder, _DEPTHS[name], suffix):
-            return found
-    return {}
-
-
-def _published(found: Mapping[str, Path], manifest: Listing) -> tuple[list[str], list[str]]:
-    """The lists of a manifest of CIFAR10-DVS, with the suffix that the recordings here have."""
-    suffix = Path(next(iter(found))).suffix if found else ".aedat"
-    halves = [[name.removesuffix(".aedat") + suffix for name in half] for half in (manifest.train, manifest.test)]
-    return halves[0], halves[1]
-
-
-def _surplus(name: str, found: Mapping[str, Path]) -> list[Path]:
-    """Recordings that are too many: copies of others first, else those of a name or number that no published one has."""
-    names: list[str] = []
-    if name == "nmnist":
-        names = [recording for recording in found if not _NMNIST_FILE.fullmatch(Path(recording).name)]
-    else:
-        manifest = read_manifest(name, "natural")
-        known = {*(manifest.train + manifest.test if name == "ncaltech101" else sum(_published(found, manifest), []))}
-        counts, expected = Counter(map(_class_of, found)), Counter(map(_class_of, known))
-        # The numbers of N-Caltech101's manifest are derived: only a class that has too many has one too many.
-        full = {label for label in counts if counts[label] > expected[label]} if name == "ncaltech101" else set(counts)
-        names = [recording for recording in found if recording not in known and _class_of(recording) in full]
-    paths = [found[recording] for recording in names]
-    return [path for path in paths if is_copy(path.name)] or paths
-
-
-def _too_many(surplus: Sequence[Path]) -> str:
-    files = first_of(f"{path.parent.name}/{path.name}" for path in surplus)
-    what = f"a recording that no published one is ({files}); move it" if len(surplus) == 1 else (
-        f"{len(surplus)} recordings that no published ones are ({files}); move them"
-    )
-    return f"holds {what} elsewhere"
-
-
-def _dvs_cifar10_listing(split: str, found: Mapping[str, Path], folder: Path, complete: bool) -> Listing:
-    """Keep of the committed manifest what is on disk; refuse files that it does not know."""
-    train, test = _published(found, read_manifest("dvs_cifar10", split))
-    if surplus := _surplus("dvs_cifar10", found):
-        raise DataError(f"{folder}: {_too_many(surplus)}")
-    missing = [name for name in (*train, *test) if name not in found]
-    if missing and complete:
-        total = len(train) + len(test)
-        raise DataError(f"{folder}: {len(missing)} of {total} recordings are missing, the first {missing[0]}")
-    return Listing(*(tuple(name for name in half if name in found) for half in (train, test)))
-
-
-def _ncaltech101_listing(split: str, found: Mapping[str, Path], folder: Path, complete: bool) -> Listing:
-    """Split by rule; a complete set must have the published number of recordings in each class.
-
-    The manifest's file numbers are derived (no published list could be had), so numbers with gaps are no error;
-    the record holds the SHA-256 of the list that was used.
-    """
-    manifest = read_manifest("ncaltech101", split)
-    counts, expected = (Counter(map(_class_of, names)) for names in (found, (*manifest.train, *manifest.test)))
-    unknown = sorted(set(counts) - set(expected))
-    if unknown:
-        raise DataError(f"{folder}: {unknown[0]} is no class of N-Caltech101")
-    if complete and (surplus := _surplus("ncaltech101", found)):
-        raise DataError(f"{folder}: {_too_many(surplus)}")
-    wrong = [label for label in sorted(expected) if counts[label] != expected[label]]
-    if wrong and complete:
-        numbers = f"{wrong[0]} holds {counts[wrong[0]]} recordings instead of {expected[wrong[0]]}"
-        raise DataError(f"{folder}: {len(wrong)} classes are not complete, such as {numbers}")
-    return split_by_rule(found)
-
-
-def _listing_status(name: str, found: Mapping[str, Path], folder: Path, called: str) -> FileStatus:
-    """Say whether the listing is the published one."""
-    entry = info(name)
-    try:
-        listing = _split(name, "natural", found, folder, complete=True)
-    except DataError as error:
-        state: Literal["surplus", "missing"] = "surplus" if _surplus(name, found) else "missing"
-        return FileStatus(called, state, str(error).removeprefix(f"{folder}: "))
-    sizes = (len(listing.train), len(listing.test))
-    if sizes != (entry.n_train, entry.n_test):
-        detail = f"{sizes[0]} + {sizes[1]} recordings of {entry.n_train} + {entry.n_test}"
-        return FileStatus(called, "missing", detail)
-    derived = name == "nmnist" or listing == read_manifest(name, "natural")
-    note = "" if derived else "; its file numbers have gaps, unlike the committed manifest's"
-    return FileStatus(called, "ok", f"{sizes[0]} + {sizes[1]} recordings, sha256 {listing.sha256}{note}")
-
-
 def _classes(name: str, listing: Listing) -> list[str]:
     """Class names in the order of their labels: ASCII order (docs/protocol.md#n-caltech101)."""
     if name == "nmnist":
         return [str(digit) for digit in range(10)]
-    return sorted({_class_of(recording) for recording in (*listing.train, *listing.test)})
-
-
-def _class_of(recording: str) -> str:
-    """The class folder of a recording."""
-    return recording.split("/")[-2]
+    return sorted({class_of(recording) for recording in (*listing.train, *listing.test)})
 
 
 def _cached(maker: FrameMaker, files: Mapping[str, Path], stem: Path) -> tuple[Path, str]:

@@ -28,14 +28,28 @@ DVS128_SIDE = 128
 ATIS_HEIGHT = 240
 ATIS_OVERFLOW_ROW = 240
 ATIS_OVERFLOW_US = 2**13
-_AEDAT2_MAGIC = b"#!AER-DAT2.0"
+_AEDAT2_MAGIC, _AEDAT4_MAGIC = b"#!AER-DAT2.0", b"#!AER-DAT4"
 _AEDAT2_RECORD = np.dtype([("address", ">u4"), ("t", ">u4")])
 _DVS128_ADDRESS_MAX = 0x7FFF
 _ATIS_RECORD_BYTES = 5
 
 
 class EventFileError(TksbenchError):
-    """A malformed event file; the message names the file and the byte offset of the fault."""
+    """A malformed event file; the message names the file and the byte offset of the fault.
+
+    Args:
+        fault: What is wrong, and where.
+        mended: What the reader does about it where it may repair, for example "drops it"; None where it cannot.
+        how: How the caller asks for that.
+    """
+
+    def __init__(self, fault: str, mended: str | None = None, how: str = "repair=True") -> None:
+        super().__init__(f"{fault}; {how} {mended}" if mended else fault)
+        self._fault, self._mended = fault, mended
+
+    def in_recipe(self) -> EventFileError:
+        """The same error for people who read recordings by a recipe."""
+        return EventFileError(self._fault, self._mended, "data.repair=true")
 
 
 class _Layout(NamedTuple):
@@ -163,6 +177,15 @@ def read_aedat4(path: str | os.PathLike[str], *, repair: bool = False) -> Events
     return _checked(path, columns, outside, fault, None, repair)
 
 
+def is_aedat4(path: str | os.PathLike[str]) -> bool:
+    """Whether a file begins as an AEDAT 4 recording does, whatever it is called."""
+    try:
+        with Path(path).open("rb") as file:
+            return file.read(len(_AEDAT4_MAGIC)) == _AEDAT4_MAGIC
+    except OSError:
+        return False
+
+
 def _read_bytes(path: str | os.PathLike[str]) -> bytes:
     """Read a regular file; a pipe or a device, which may never end, is refused."""
     file = Path(path)
@@ -185,7 +208,7 @@ def _aedat2_header_length(path: str | os.PathLike[str], raw: bytes) -> int:
         raise EventFileError(f"{path}: byte 0: the file is empty; expected the header line '#!AER-DAT2.0'")
     if not raw.startswith(_AEDAT2_MAGIC):
         found = raw[: len(_AEDAT2_MAGIC)]
-        hint = "; it is an AEDAT 4 file: use read_aedat4" if found.startswith(b"#!AER-DAT4") else ""
+        hint = "; it is an AEDAT 4 file: use read_aedat4" if found.startswith(_AEDAT4_MAGIC) else ""
         raise EventFileError(f"{path}: byte 0: expected the header '#!AER-DAT2.0', found {found!r}{hint}")
     start = 0
     while raw.startswith(b"#", start):
@@ -203,8 +226,7 @@ def _whole_records(path: str | os.PathLike[str], raw: bytes, start: int, size: i
         raise EventFileError(f"{path}: byte {start}: no events in the file ({rest} bytes, an event has {size})")
     end = start + count * size
     if rest and not repair:
-        message = f"{path}: byte {end}: the last record is cut ({rest} of {size} bytes); repair=True drops it"
-        raise EventFileError(message)
+        raise EventFileError(f"{path}: byte {end}: the last record is cut ({rest} of {size} bytes)", "drops it")
     return memoryview(raw)[start:end]
 
 
@@ -223,7 +245,7 @@ def _checked(
         return f"{path}: {'' if layout is None else layout.locate(index)}event {index}"
 
     if outside.any() and not repair:
-        raise EventFileError(f"{where(int(outside.argmax()))}: {fault}; repair=True drops such events")
+        raise EventFileError(f"{where(int(outside.argmax()))}: {fault}", "drops such events")
     kept = np.flatnonzero(~(outside if marker is None else outside | marker))
     if len(kept) == 0:
         raise EventFileError(f"{where(0)}: no event in the file is one of the sensor")
@@ -235,7 +257,7 @@ def _checked(
         if not repair:
             late = int(backwards.argmax()) + 1
             times = f"time runs backwards, from {t[late - 1]} to {t[late]} us"
-            raise EventFileError(f"{where(int(kept[late]))}: {times}; repair=True sorts")
+            raise EventFileError(f"{where(int(kept[late]))}: {times}", "sorts them")
         order = np.argsort(t, kind="stable")
         x, y, t, p = x[order], y[order], t[order], p[order]
     return Events(x, y, t, p)

@@ -60,9 +60,11 @@ def other_form(entry: DatasetInfo, root: Path, folder: Path) -> str:
                     return f"{found.relative_to(root)} is of {entry.title} {form.name}; {why}"
     if entry.name == "cars" and (folder / "cars_annos.mat").exists() and not (folder / "car_ims").exists():
         return (
-            "cars_annos.mat lists car_ims/, which is not there; the lists of cars_train/ and cars_test/ are devkit/ (of "
-            "car_devkit.tgz) and cars_test_annos_withlabels.mat"
+            "cars_annos.mat lists car_ims/, which is not there; the lists of cars_train/ and cars_test/ are devkit/ "
+            "(of car_devkit.tgz) and cars_test_annos_withlabels.mat"
         )
     if entry.name == "dogs" and places.part(folder, "Images").exists():
-        return "the images are there, the lists are not: lists.tar from http://vision.stanford.edu/aditya86/ImageNetDogs/"
+        return (
+            "the images are there, the lists are not: lists.tar from http://vision.stanford.edu/aditya86/ImageNetDogs/"
+        )
     return ""

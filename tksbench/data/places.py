@@ -8,11 +8,11 @@ from __future__ import annotations
 import os
 import re
 from itertools import islice
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
+    from pathlib import Path
 
     from tksbench.data.registry import DatasetInfo
 
@@ -77,7 +77,7 @@ def is_copy(name: str) -> bool:
 
 
 def undoubled(folder: Path) -> Path:
-    """The inner folder where one holds nothing but a folder of its own name, as archives are unpacked by double click."""
+    """The inner folder where one holds nothing but a folder of its own name, as a double click unpacks archives."""
     try:
         with os.scandir(folder) as entries:
             visible = list(islice((entry for entry in entries if not is_left_behind(entry.name)), 2))
@@ -89,7 +89,7 @@ def undoubled(folder: Path) -> Path:
 
 
 def part(folder: Path, name: str) -> Path:
-    """Where a part of a data set is: at its place, in a doubled folder, under a browser's name, or where mirrors put it.
+    """Where a part of a data set is: at its place, in a doubled folder, under a browser's name, or as mirrors have it.
 
     Args:
         folder: The data set's folder.

@@ -17,7 +17,7 @@ from rich.text import Text
 from tksbench.cli import CommandParser
 from tksbench.data.errors import DataError
 from tksbench.data.prepare import prepare
-from tksbench.data.registry import DATASETS, data_root, ensure_miniature, info, reader
+from tksbench.data.registry import DATASETS, data_root, ensure_miniature, info, reader, why_not
 from tksbench.progress import working
 
 if TYPE_CHECKING:
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
 _STAND_IN = ("stand-in", "miniature")  # and its former name
-_STYLES = {"ok": "green", "missing": "yellow", "corrupt": "red"}
+_STYLES = {"ok": "green", "missing": "yellow", "surplus": "yellow", "unsorted": "yellow", "corrupt": "red"}
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -83,11 +83,14 @@ def _verify(names: list[str], root: Path, console: Console) -> int:
         shown = name
         with working(f"verifying {name}"):
             found = list(reader(name).verify(name, root))
+            note = "" if all(status.state == "ok" for status in found) else why_not(name, root)
         for status in found:
             state = Text(status.state, style=_STYLES[status.state])
             detail = [Padding(Text(status.detail, style="dim"), (0, 0, 0, 2))] if status.detail else []
             table.add_row(shown, state, Group(Text(status.path), *detail))
             complete, shown = complete and status.state == "ok", ""
+        if note:
+            table.add_row("", "", Text(note))
     console.print(table)
     return 0 if complete else 1
 

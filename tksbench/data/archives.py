@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import gzip
+import re
 import tarfile
 import tempfile
 import zipfile
@@ -13,14 +14,16 @@ from typing import IO, TYPE_CHECKING, cast
 
 from tksbench.data.errors import DataError
 from tksbench.data.files import md5_of_file
+from tksbench.data.places import uncopied
 from tksbench.data.tars import Careful
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterable, Iterator
 
 MAX_BYTES = 64 * 2**30  # of all unpacked files; the largest of these archives holds a tenth of it
 MAX_MEMBERS = 500_000
 MAX_RATIO = 200  # of unpacked to packed; text has ten, images and logits one
+_SUFFIX = re.compile(r"\.(tar\.gz|tgz|tar|zip)$")
 _SMALL = 2**20  # which an archive may unpack to in any case
 
 
@@ -112,26 +115,56 @@ def unpacked(path: Path, beside: Path) -> Iterator[Path]:
         yield Path(name)
 
 
-def install(archive: Archive, path: Path, root: Path) -> None:
+def find_archive(archive: Archive, folders: Iterable[Path]) -> Path | None:
+    """Where an archive lies: under its own name, else as browsers rename and unpack it (`x (1).tgz`, `x.tar`), or a zip.
+
+    Args:
+        archive: What the archive is.
+        folders: Where to look, in order.
+    """
+    known = list(folders)
+    for folder in known:
+        if (folder / archive.file).is_file():
+            return folder / archive.file
+    stem = _SUFFIX.sub("", archive.file)
+    for folder in known:
+        for path in sorted(folder.iterdir()) if folder.is_dir() else []:
+            name = uncopied(path.name) or path.name
+            if _SUFFIX.search(name) and _SUFFIX.sub("", name) == stem and path.is_file():
+                return path
+    return None
+
+
+def install(archive: Archive, path: Path, root: Path, whole: Callable[[Path], Path | None] | None = None) -> None:
     """Verify an archive, unpack it, and move its data into place; what is already there stays.
 
     Args:
         archive: What the archive is.
         path: Where it lies.
         root: The data root.
+        whole: Finds the data set's folder where an archive was unpacked, if all its files are as published: then it
+            is taken whatever the archive's own MD5 is.
 
     Raises:
-        DataError: Its MD5 is not the published one, it is damaged or unsafe, or it lacks the expected folder.
+        DataError: Its MD5 is not the published one (nor are its files), it is damaged or unsafe, or it lacks the
+            expected folder.
     """
-    if archive.md5 and (found := md5_of_file(path)) != archive.md5:
-        size = path.stat().st_size
-        raise DataError(f"{path}: MD5 {found}, expected {archive.md5} (file size {size} bytes); download it again")
+    found = md5_of_file(path) if archive.md5 else None
+    differs = f"{path}: MD5 {found}, expected {archive.md5} (file size {path.stat().st_size} bytes)"
+    if found != archive.md5 and whole is None:
+        raise DataError(
+            f"{differs}: damaged, or packed anew. Download it again; or, if you know what is in it, unpack it to "
+            f"{root / archive.to} yourself"
+        )
     with unpacked(path, root) as folder:
-        source, target = folder / archive.inside, root / archive.to
-        if not source.is_dir():
+        source: Path | None = folder / archive.inside
+        if found != archive.md5 and whole is not None and (source := whole(folder)) is None:
+            raise DataError(f"{differs}, and its files are not the published ones either; download it again")
+        if source is None or not source.is_dir():
             raise DataError(f"{path}: holds no folder {archive.inside}/; is it another archive?")
+        target = root / archive.to
         target.parent.mkdir(parents=True, exist_ok=True)
-        if archive.inside != "." and not target.exists():
+        if source != folder and not target.exists():
             source.rename(target)
             return
         target.mkdir(exist_ok=True)

@@ -5,11 +5,13 @@ Its protocol: docs/protocol.md#imagenet.
 
 from __future__ import annotations
 
+import re
 from itertools import chain
 from typing import TYPE_CHECKING
 
 from tksbench.data.errors import DataError
 from tksbench.data.files import read_file, sha256_of_listing
+from tksbench.data.imagenet_flat import Unsorted
 from tksbench.data.imagenet_index import (
     COMMAND,
     ImageList,
@@ -21,14 +23,20 @@ from tksbench.data.imagenet_index import (
     read_index,
     write_index,
 )
-from tksbench.data.registry import FileStatus, info
+from tksbench.data.places import first_of, is_copy, shown
+from tksbench.data.registry import FileStatus, folder_of, info
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
     from pathlib import Path
 
     from tksbench.data.base import Data
     from tksbench.data.imagenet_index import Packing
     from tksbench.recipe import DataSpec
+
+
+_PACKED = {"folders": "synset folders", "tars": "synset tars", "flat": "images of all synsets in one folder"}
+_FILES = {"train": re.compile(r"n\d{8}/n\d{8}_\d+\.\w+"), "val": re.compile(r"n\d{8}/ILSVRC2012_val_\d{8}\.\w+")}
 
 
 def _images(folder: Path) -> ImageList:
@@ -37,8 +45,10 @@ def _images(folder: Path) -> ImageList:
         if not folder.is_dir():
             raise DataError(f"{folder}: no such folder; it should hold one folder of images a synset")
         packing, synsets = find_synsets(folder)
-        if packing == "tars":  # too slow to be done at every start
-            raise DataError(f"{folder}: holds tars, but {index_path(folder)} is not there: {COMMAND} writes it")
+        if packing != "folders":  # too slow to be done at every start
+            raise DataError(
+                f"{folder}: holds {_PACKED[packing]}, but {index_path(folder)} is not there: {COMMAND} writes it"
+            )
         images = listed(folder, packing, chain.from_iterable(list_files(packing, synsets).values()))
     if not len(images):
         raise DataError(f"{folder}: holds no images in synset folders such as n01440764/")
@@ -61,7 +71,10 @@ def _check_classes(folder: Path, train: list[str], val: list[str], expected: int
         raise DataError(f"{folder / 'train'}: {len(train)} synsets with images, expected {expected}")
 
 
-def _check_images(folder: Path, found: int, expected: int) -> None:
+def _check_images(folder: Path, names: list[str], expected: int) -> None:
+    found = len(names)
+    if found > expected and (odd := _odd_names(folder.name, names)):
+        raise DataError(f"{folder}: {found:,} images, expected {expected:,}: {_elsewhere(odd)}")
     if found != expected:
         raise DataError(f"{folder}: {found:,} images, expected {expected:,}: a part of a data set is another one")
 
@@ -88,14 +101,14 @@ def load(spec: DataSpec, T: int, seed: int, root: Path) -> Data:
     if spec.augment not in ("imagenet", "none"):
         raise DataError(f"data.augment={spec.augment}: {spec.name} has imagenet or none")
     entry, real = info(spec.name), spec.source != "miniature"
-    folder, size = root / entry.folder, spec.image_size or entry.size
+    folder, size = folder_of(spec.name, root), spec.image_size or entry.size
     train, val = _images(folder / "train"), _images(folder / "val")
     names = {"train": train.names(), "val": val.names()}
     (classes, train_labels), (val_classes, val_labels) = _classes(names["train"]), _classes(names["val"])
     _check_classes(folder, classes, val_classes, entry.num_classes if real else None)
     if real:
-        _check_images(folder / "train", len(train), entry.n_train)
-        _check_images(folder / "val", len(val), entry.n_test)
+        _check_images(folder / "train", names["train"], entry.n_train)
+        _check_images(folder / "val", names["val"], entry.n_test)
 
     def split(images: ImageList, labels: list[int], augmented: bool, subset: int | None) -> FileSplit:
         transform = imagenet_transform(augmented, size)
@@ -103,7 +116,7 @@ def load(spec: DataSpec, T: int, seed: int, root: Path) -> Data:
 
     # Of the names alone: the same for folders and tars, with an index and without.
     manifest = {
-        f"{folder.name}/{part}": f"sha256:{sha256_of_listing(f'{part}/{name}' for name in own)}"
+        f"{entry.folder}/{part}": f"sha256:{sha256_of_listing(f'{part}/{name}' for name in own)}"
         for part, own in names.items()
     }
     return Data(
@@ -129,53 +142,71 @@ def index(name: str, root: Path) -> list[FileStatus]:
 
 
 def _inspect(name: str, root: Path, *, write: bool) -> list[FileStatus]:
-    entry, halves = info(name), []
+    entry, halves, place = info(name), [], folder_of(name, root)
     found: list[FileStatus] = []
     for part, images in (("train", entry.n_train), ("val", entry.n_test)):
-        folder, path = root / entry.folder / part, f"{entry.folder}/{part}"
+        folder, path = place / part, f"{shown(place, root)}/{part}"
         if not folder.is_dir():
             found.append(FileStatus(path, "missing", f"{entry.num_classes} synset folders or tars, {images} images"))
             continue
         try:
             packing, paths = find_synsets(folder)
             synsets = list_files(packing, paths)
+        except Unsorted as error:
+            found.append(FileStatus(path, "unsorted", str(error)))
+            continue
         except DataError as error:
             if write:
                 raise
             found.append(FileStatus(path, "corrupt", str(error)))
             continue
         halves.append(set(synsets))
-        status = _judge(path, packing, synsets, entry.num_classes, images)
+        status = _judge(part, path, packing, synsets, entry.num_classes, images)
         lines = list(chain.from_iterable(synsets.values()))
         found.append(status)
         found += _judge_index(folder, f"{path}.index", packing, lines, write=write and status.state == "ok")
     if len(halves) == 2 and (odd := sorted(halves[0] ^ halves[1])):
-        found.append(FileStatus(entry.folder, "corrupt", f"in train or val only: {', '.join(odd[:5])}"))
+        found.append(FileStatus(shown(place, root), "corrupt", f"in train or val only: {', '.join(odd[:5])}"))
     return found
 
 
-def _judge(path: str, packing: Packing, synsets: dict[str, list[str]], classes: int, images: int) -> FileStatus:
+def _judge(
+    part: str, path: str, packing: Packing, synsets: dict[str, list[str]], classes: int, images: int
+) -> FileStatus:
     total, full = sum(map(len, synsets.values())), sum(map(bool, synsets.values()))
     names = [name for name in synsets if not (name.startswith("n") and name[1:].isdigit() and len(name) == 9)]
-    detail = f"{full} of {classes} synset {packing}, {total} of {images} images"
+    what = "synsets in one folder" if packing == "flat" else f"synset {packing}"
+    detail = f"{full} of {classes} {what}, {total} of {images} images"
     if names:
         return FileStatus(path, "corrupt", f"{detail}; not a synset: {', '.join(sorted(names)[:3])}")
+    images_named = [line.partition("\t")[0] for lines in synsets.values() for line in lines]
+    if total > images and (odd := _odd_names(part, images_named)):
+        return FileStatus(path, "surplus", f"{detail}: {_elsewhere(odd)}")
     return FileStatus(path, "ok" if (full, total) == (classes, images) else "corrupt", detail)
+
+
+def _odd_names(part: str, names: Iterable[str]) -> list[str]:
+    return sorted(name for name in names if is_copy(name) or not _FILES[part].fullmatch(name))
+
+
+def _elsewhere(odd: list[str]) -> str:
+    return f"{first_of(odd)}: not of the published set; move {'it' if len(odd) == 1 else 'them'} elsewhere"
 
 
 def _judge_index(folder: Path, path: str, packing: Packing, lines: list[str], *, write: bool) -> list[FileStatus]:
     """Compare an index with what is there; folders can do without one."""
     file = index_path(folder)
     if not (write or file.exists()):
-        return (
-            [] if packing == "folders" else [FileStatus(path, "missing", f"tars are read by it: {COMMAND} writes it")]
-        )
+        if packing == "folders":
+            return []
+        what = "tars" if packing == "tars" else "images in one folder"
+        return [FileStatus(path, "missing", f"{what} are read by it: {COMMAND} writes it")]
     images = listed(folder, packing, lines)
     if not file.exists() or read_file(file) != images.index():
         if not write:
             return [FileStatus(path, "corrupt", f"damaged, or lists other images than there are: {COMMAND} renews it")]
         write_index(images)
-    return [FileStatus(path, "ok", f"{len(lines)} images in {packing}")]
+    return [FileStatus(path, "ok", f"{len(lines)} images in {'one folder' if packing == 'flat' else packing}")]
 
 
 def make_miniature(name: str, root: Path) -> None:

@@ -7,6 +7,7 @@
 and then each image has a line, in the order of timm's folder reader. PACKING says what the lines are:
 
     folders  SYNSET/FILE
+    flat     SYNSET/FILE                              (train/FILE)
     tars     SYNSET/FILE <tab> OFFSET <tab> SIZE      (the bytes of FILE in train/SYNSET.tar)
 """
 
@@ -16,23 +17,25 @@ import hashlib
 import os
 import re
 import tempfile
+from collections import defaultdict
+from contextlib import suppress
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Literal, cast
 
 from tksbench.data.errors import DataError
 from tksbench.data.files import read_file
+from tksbench.data.places import is_image, is_left_behind
 from tksbench.data.tars import members, read_member
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-Packing = Literal["folders", "tars"]
+Packing = Literal["folders", "tars", "flat"]
 
-SUFFIXES = (".jpeg", ".jpg", ".png")  # those of timm's reader
 COMMAND = "`python -m tksbench.data prepare imagenet`"
 _FORMAT = "tksbench-imagenet-index"
-_FIRST_LINE = re.compile(rb"1 (folders|tars) ([0-9]{1,18}) sha256:([0-9a-f]{64})")
-_SEPARATORS = {"folders": b"/\n", "tars": b"/\t\t\n"}  # of one line
+_FIRST_LINE = re.compile(rb"1 (folders|tars|flat) ([0-9]{1,18}) sha256:([0-9a-f]{64})")
+_SEPARATORS = {"folders": b"/\n", "flat": b"/\n", "tars": b"/\t\t\n"}  # of one line
 
 
 class ImageList:
@@ -42,16 +45,16 @@ class ImageList:
     touch, and so copy.
 
     Attributes:
-        folder: `train` or `val`: holds the synset folders or tars.
-        packing: Which of the two.
+        folder: `train` or `val`: holds the synset folders or tars, or all images.
+        packing: Which of these.
     """
 
     def __init__(self, folder: Path, packing: Packing, text: bytes, source: Path) -> None:
         """Take the lines of an index.
 
         Args:
-            folder: Holds the synset folders or tars.
-            packing: Which of the two.
+            folder: Holds the synset folders or tars, or all images.
+            packing: Which of these.
             text: The lines, in order.
             source: Where the lines are from: an index, or `folder` itself.
 
@@ -103,7 +106,7 @@ class ImageList:
         """
         name, *place = os.fsdecode(self._text[self._starts[index] : self._starts[index + 1] - 1]).split("\t")
         synset, _, file = name.partition("/")
-        path = self.folder / (f"{synset}.tar" if place else name)
+        path = self.folder / (f"{synset}.tar" if place else file if self.packing == "flat" else name)
         try:
             if not place:
                 return path.read_bytes(), str(path)
@@ -119,11 +122,11 @@ class ImageList:
 
 def _first_odd(text: bytes, packing: Packing) -> str:
     """Say which line has another form."""
-    fields = {"folders": rb"", "tars": rb"\t[^/\t]+\t[^/\t]+"}[packing]
+    fields = rb"\t[^/\t]+\t[^/\t]+" if packing == "tars" else rb""
     pattern = re.compile(rb"(?!\.\./)[^/\t]+/[^/\t]+" + fields)
     lines = text.removesuffix(b"\n").split(b"\n")
     number = next((number for number, line in enumerate(lines, start=1) if not pattern.fullmatch(line)), len(lines))
-    form = {"folders": "SYNSET/FILE", "tars": "SYNSET/FILE, OFFSET and SIZE, set apart by tabs"}[packing]
+    form = "SYNSET/FILE, OFFSET and SIZE, set apart by tabs" if packing == "tars" else "SYNSET/FILE"
     return f"image {number}: {lines[number - 1].decode(errors='replace')!r} is not {form}"
 
 
@@ -133,56 +136,76 @@ def index_path(folder: Path) -> Path:
 
 
 def find_synsets(folder: Path) -> tuple[Packing, list[Path]]:
-    """Find the synset folders or tars of one half; where it holds both, the folders count.
+    """Find the synset folders or tars of one half; folders count before tars, and tars before images beside them.
+
+    Returns:
+        How the half is packed, and its folders or tars; of images in one folder, that folder.
 
     Raises:
         DataError: The folder cannot be read.
     """
     try:
-        entries = sorted(folder.iterdir())
-        folders = [entry for entry in entries if entry.is_dir()]
+        with os.scandir(folder) as found:
+            entries = sorted((entry.name, entry.is_dir()) for entry in found if not is_left_behind(entry.name))
     except OSError as error:
         raise DataError(f"{folder}: {error.strerror or error}") from error
+    folders = [folder / name for name, is_folder in entries if is_folder]
     # A compressed tar is found, too: reading it says why it cannot be used.
-    tars = [entry for entry in entries if entry.suffix == ".tgz" or ".tar" in entry.suffixes]
-    return ("tars", tars) if tars and not folders else ("folders", folders)
+    tars = [folder / name for name, _ in entries if name.endswith(".tgz") or ".tar" in Path(name).suffixes]
+    if tars and not folders:
+        return "tars", tars
+    if not folders and any(is_image(name) for name, _ in entries):
+        return "flat", [folder]
+    return "folders", folders
 
 
 def list_files(packing: Packing, synsets: Iterable[Path]) -> dict[str, list[str]]:
-    """List the images of synset folders or tars, in no special order.
+    """List the images of one half, in no special order.
 
     Args:
-        packing: Which of the two.
-        synsets: The folders or tars.
+        packing: How it is packed.
+        synsets: Its folders or tars, see `find_synsets`.
 
     Returns:
         The lines of an index for each synset; none for a folder or tar without images.
 
     Raises:
-        DataError: A folder cannot be read, or a tar cannot be used.
+        DataError: A folder cannot be read, a tar cannot be used, or images in one folder cannot be sorted.
     """
     if packing == "tars":
         return {tar.stem: _tar_lines(tar) for tar in synsets}
-    return {folder.name: _folder_lines(folder) for folder in synsets}
+    if packing == "flat":
+        (half,) = synsets
+        return _flat_lines(half)
+    return {folder.name: [f"{folder.name}/{file}" for file in _images_in(folder)] for folder in synsets}
 
 
-def _folder_lines(folder: Path) -> list[str]:
+def _images_in(folder: Path) -> list[str]:
     try:
         with os.scandir(folder) as files:
-            return [f"{folder.name}/{file.name}" for file in files if _is_image(file.name)]
+            return [file.name for file in files if is_image(file.name)]
     except OSError as error:
         raise DataError(f"{folder}: {error.strerror or error}") from error
 
 
-def _is_image(file: str) -> bool:
-    return file.lower().endswith(SUFFIXES)
+def _flat_lines(half: Path) -> dict[str, list[str]]:
+    from tksbench.data.imagenet_flat import synsets_of
+
+    known: dict[str, str] = {}
+    with suppress(DataError):  # a damaged index says nothing
+        if (indexed := read_index(half)) is not None and indexed.packing == "flat":
+            known = {file: synset for synset, _, file in (name.partition("/") for name in indexed.names())}
+    lines = defaultdict[str, list[str]](list)
+    for file, synset in synsets_of(half, _images_in(half), known).items():
+        lines[synset].append(f"{synset}/{file}")
+    return dict(lines)
 
 
 def _tar_lines(tar: Path) -> list[str]:
     lines = {}
     for member in members(tar):
         path = PurePosixPath(member.name)
-        if not _is_image(path.name):
+        if not is_image(path.name):
             continue
         if str(path.parent) not in (".", tar.stem):
             raise DataError(f"{tar}: member {member.name!r} is neither FILE nor {tar.stem}/FILE")

@@ -76,6 +76,16 @@ def is_copy(name: str) -> bool:
     return _COPY.fullmatch(name) is not None
 
 
+def uncopied(name: str) -> str | None:
+    """The name that a file named as a copy is one of; None for others.
+
+    >>> uncopied("cifar-10-python (1).tar.gz")
+    'cifar-10-python.tar.gz'
+    """
+    found = _COPY.fullmatch(name)
+    return found[1] + found[2] if found else None
+
+
 def undoubled(folder: Path) -> Path:
     """The inner folder where one holds nothing but a folder of its own name, as a double click unpacks archives."""
     try:
@@ -105,7 +115,7 @@ def part(folder: Path, name: str) -> Path:
         if path.exists():
             return path
         if path.suffix:
-            copies = [item for item in _entries(path.parent) if _uncopied(item.name) == path.name]
+            copies = [item for item in _entries(path.parent) if uncopied(item.name) == path.name]
             if len(copies) == 1:
                 return copies[0]
     return folder / name
@@ -229,11 +239,6 @@ def _entries(folder: Path, *, folders: bool = False) -> Iterator[Path]:
     except OSError:
         return iter(())
     return (folder / name for name in sorted(names))
-
-
-def _uncopied(name: str) -> str | None:
-    found = _COPY.fullmatch(name)
-    return found[1] + found[2] if found else None
 
 
 def _letters(name: str) -> str:

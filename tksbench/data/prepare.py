@@ -5,12 +5,15 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from tksbench.data import imagenet
-from tksbench.data.archives import Archive, install
+from tksbench.data.archives import Archive, find_archive, install
 from tksbench.data.errors import DataError
-from tksbench.data.registry import FileStatus, info, reader
+from tksbench.data.registry import FileStatus, folder_of, info, reader, why_not
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from pathlib import Path
+
+_SHOWN = 6  # of what is wrong
 
 # MD5 of the class archives of CIFAR10-DVS (SpikingJelly:cifar10_dvs.py:266-318).
 _DVS_MD5 = {
@@ -89,10 +92,6 @@ BY_HAND = {
 }
 
 
-def _all_ok(found: list[FileStatus]) -> bool:
-    return all(status.state == "ok" for status in found)
-
-
 def prepare(name: str, root: Path) -> str:
     """Put a real data set in place.
 
@@ -104,39 +103,62 @@ def prepare(name: str, root: Path) -> str:
         One line saying what was done.
 
     Raises:
-        DataError: It is still not complete; the message says exactly what to download and where to put it.
+        DataError: It is still not complete; the message says what is wrong, and what to download and where to put it.
     """
-    entry, verify, used = info(name), reader(name).verify, list[str]()
+    entry, used = info(name), list[str]()
     if name == "imagenet":
-        used = _unpack_imagenet(root / entry.folder)
-        complete, indexed = _all_ok(imagenet.index(name, root)), ", with an index of its images"
+        used = _unpack_imagenet(folder_of(name, root))
+        found, indexed = imagenet.index(name, root), ", with an index of its images"
     else:
-        complete, indexed = _all_ok(verify(name, root)), ""
-        if not complete:
+        found, indexed = reader(name).verify(name, root), ""
+        if _is_incomplete(found):
             used = _install_found(name, root)
             if not used and name in ("cifar10", "cifar100"):
                 used = _download_cifar(name, root)
-            complete = _all_ok(verify(name, root))
-    if complete:
+            found = reader(name).verify(name, root)
+    folder = folder_of(name, root)
+    wrong = [status for status in found if status.state != "ok"]
+    if not wrong:
         origin = f" (from {', '.join(used)})" if used else ""
-        return f"{entry.title} is complete in {root / entry.folder}{indexed}{origin}"
-    where = root / entry.folder if name in ("imagenet", "cars") else root
+        return f"{entry.title} is complete in {folder}{indexed}{origin}"
     done = f" (after unpacking {', '.join(used)})" if used else ""
-    raise DataError(
-        f"{entry.title} is not complete in {root / entry.folder}{done}. Download {BY_HAND.get(name, 'it')}; put that "
-        f"into {where} and call prepare again. `python -m tksbench.data verify {name}` says what is missing"
-    )
+    lines = [f"{entry.title} is not complete in {folder}{done}:"]
+    lines += [f"  {status.path}: {status.detail or status.state}" for status in wrong[:_SHOWN]]
+    if len(wrong) > _SHOWN:
+        lines.append(f"  and {len(wrong) - _SHOWN} more: `python -m tksbench.data verify {name}` lists them")
+    if why := why_not(name, root):
+        lines.append(f"  {why}")
+    if _is_incomplete(found):
+        where = folder if name in ("imagenet", "cars") else root
+        lines.append(f"Download {BY_HAND.get(name, 'it')}; put that into {where} and call prepare again.")
+    raise DataError("\n".join(lines))
+
+
+def _is_incomplete(found: list[FileStatus]) -> bool:
+    """Whether something is to be fetched; what is too much, or waits to be sorted, is not."""
+    return any(status.state in ("missing", "corrupt") for status in found)
 
 
 def _install_found(name: str, root: Path) -> list[str]:
     used = []
     for archive in ARCHIVES.get(name, ()):
-        places = (root / archive.file, root / info(name).folder / archive.file)
-        path = next((place for place in places if place.is_file()), None)
+        path = find_archive(archive, (root, root / info(name).folder))
         if path and (archive.inside == "." or not (root / archive.to).exists()):
-            install(archive, path, root)
-            used.append(archive.file)
+            install(archive, path, root, _whole(name))
+            used.append(path.name)
     return used
+
+
+def _whole(name: str) -> Callable[[Path], Path | None] | None:
+    """How to know a data set by its files, whatever they are packed in; None where they have no published checksums."""
+    if name not in ("cifar10", "cifar100"):
+        return None
+
+    def find(unpacked: Path) -> Path | None:
+        found = reader(name).verify(name, unpacked)
+        return folder_of(name, unpacked) if all(status.state == "ok" for status in found) else None
+
+    return find
 
 
 def _download_cifar(name: str, root: Path) -> list[str]:
@@ -147,9 +169,10 @@ def _download_cifar(name: str, root: Path) -> list[str]:
     try:
         download_url(source.url, str(root), archive.file, source.tgz_md5)
     except (OSError, RuntimeError) as error:
+        note = f"\n  {why}" if (why := why_not(name, root)) else ""
         raise DataError(
             f"cannot download {source.url} ({error}). Download {BY_HAND[name]} on another machine, put it into "
-            f"{root} and call prepare again"
+            f"{root} and call prepare again{note}"
         ) from error
     install(archive, root / archive.file, root)
     return [source.url]

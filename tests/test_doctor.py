@@ -165,7 +165,7 @@ def test_a_nodes_report_is_found_behind_what_the_set_up_prints(monkeypatch: pyte
     )
     assert slurm.on_node(profile) == report
     assert {"--partition=gpu", "--nodes=1", "--ntasks-per-node=1", "--gpus-per-node=2", "--time=15", "-v"} <= set(seen)
-    assert "module load cuda\nexec " in seen[-1]
+    assert "set -e\nmodule load cuda\nset +e\nexec " in seen[-1]
 
 
 def test_a_node_that_cannot_be_had_is_a_failure(

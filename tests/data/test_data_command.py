@@ -123,12 +123,69 @@ def test_prepare_unpacks_an_archive_in_the_root(packed: Path, capsys: pytest.Cap
     assert sorted(p.name for p in packed.iterdir()) == ["cifar-100-python", "cifar-100-python.tar.gz"]
 
 
-def test_prepare_refuses_an_archive_with_another_md5(packed: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    with (packed / "cifar-100-python.tar.gz").open("ab") as archive:
-        archive.write(b"x")
+def test_prepare_refuses_an_archive_that_is_cut(packed: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path = packed / "cifar-100-python.tar.gz"
+    path.write_bytes(path.read_bytes()[:-5000])
     assert main(["prepare", "cifar100", "--root", str(packed)]) == 1
-    assert "expected" in capsys.readouterr().out
+    assert "damaged archive" in capsys.readouterr().out
     assert [p.name for p in packed.iterdir()] == ["cifar-100-python.tar.gz"]
+
+
+def repacked(source: Path, path: Path, top: str) -> None:
+    """Pack a folder anew, with another folder around its files."""
+    if path.suffix == ".zip":
+        with zipfile.ZipFile(path, "w") as archive:
+            for file in source.iterdir():
+                archive.write(file, f"{top}{file.name}")
+                archive.writestr(f"__MACOSX/{top}._{file.name}", b"x")
+        return
+    with tarfile.open(path, "w" if path.suffix == ".tar" else "w:gz") as archive:
+        for file in source.iterdir():
+            archive.add(file, f"{top}{file.name}")
+
+
+@pytest.mark.parametrize(
+    ("file", "top"),
+    [
+        ("cifar-100-python.tar.gz", "cifar-100-python/"),
+        ("cifar-100-python (1).tar.gz", "./cifar-100-python/"),
+        ("cifar-100-python.tar", "cifar-100-python/"),  # as a browser unpacks a .gz
+        ("cifar-100-python.zip", "archive/cifar-100-python/"),
+        ("cifar-100-python copy.tgz", "cifar100/"),
+        ("cifar-100-python.zip", ""),
+    ],
+)
+def test_an_archive_packed_anew_is_taken_if_its_files_are_the_published_ones(
+    packed: Path, as_published: Path, file: str, top: str
+) -> None:
+    (packed / "cifar-100-python.tar.gz").unlink()
+    repacked(as_published, packed / file, top)
+    assert main(["prepare", "cifar100", "--root", str(packed)]) == 0
+    assert main(["verify", "cifar100", "--root", str(packed)]) == 0
+    assert (packed / "cifar-100-python" / "train").is_file()
+    assert sorted(p.name for p in packed.iterdir()) == ["cifar-100-python", file]
+
+
+def test_an_archive_packed_anew_with_another_file_is_refused(
+    packed: Path, as_published: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    altered = tmp_path / "altered"
+    shutil.copytree(as_published, altered)
+    (altered / "test").write_bytes(b"x")
+    repacked(altered, packed / "cifar-100-python.tar.gz", "cifar-100-python/")
+    assert main(["prepare", "cifar100", "--root", str(packed)]) == 1
+    assert "its files are not the published ones" in " ".join(capsys.readouterr().out.split())
+    assert not (packed / "cifar-100-python").exists()
+
+
+def test_an_archive_packed_anew_whose_files_have_no_checksums_is_explained(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    make_tar(tmp_path / "CUB_200_2011 (2).tgz", (tarfile.TarInfo("CUB_200_2011/images.txt"), b"1 x"))
+    assert main(["prepare", "cub", "--root", str(tmp_path)]) == 1
+    shown = " ".join(capsys.readouterr().out.split())
+    assert "damaged, or packed anew" in shown
+    assert f"unpack it to {tmp_path / 'CUB_200_2011'} yourself" in shown
 
 
 def test_prepare_says_what_to_download_when_offline(

@@ -65,12 +65,12 @@ def test_verify_counts_folders_and_images(static_root: Path) -> None:
     assert (val.state, val.detail) == ("corrupt", "10 of 1000 synset folders, 200 of 50000 images")
 
 
-def test_verify_reports_a_flat_validation_folder_as_missing_synsets(tmp_path: Path) -> None:
+def test_verify_reports_a_flat_validation_folder_as_unsorted(tmp_path: Path) -> None:
     (tmp_path / "ILSVRC2012" / "val").mkdir(parents=True)
     (tmp_path / "ILSVRC2012" / "val" / "ILSVRC2012_val_00000001.JPEG").touch()
     train, val = imagenet.verify("imagenet", tmp_path)
     assert train.state == "missing"
-    assert val.detail.startswith("0 of 1000 synset folders")
+    assert val.state == "unsorted"
 
 
 def test_a_part_of_the_real_set_is_refused(

@@ -17,7 +17,7 @@ from rich.text import Text
 from tksbench.cli import CommandParser
 from tksbench.data.errors import DataError
 from tksbench.data.prepare import prepare
-from tksbench.data.registry import DATASETS, data_root, ensure_miniature, info, reader, why_not
+from tksbench.data.registry import DATASETS, data_root, elsewhere, ensure_miniature, info, reader
 from tksbench.progress import working
 
 if TYPE_CHECKING:
@@ -83,7 +83,7 @@ def _verify(names: list[str], root: Path, console: Console) -> int:
         shown = name
         with working(f"verifying {name}"):
             found = list(reader(name).verify(name, root))
-            note = "" if all(status.state == "ok" for status in found) else why_not(name, root)
+            note = "" if all(status.state == "ok" for status in found) else elsewhere(name, root)
         for status in found:
             state = Text(status.state, style=_STYLES[status.state])
             detail = [Padding(Text(status.detail, style="dim"), (0, 0, 0, 2))] if status.detail else []

@@ -116,7 +116,7 @@ def unpacked(path: Path, beside: Path) -> Iterator[Path]:
 
 
 def find_archive(archive: Archive, folders: Iterable[Path]) -> Path | None:
-    """Where an archive lies: under its own name, else as browsers rename and unpack it (`x (1).tgz`, `x.tar`), or a zip.
+    """Where an archive lies: under its own name, as browsers rename and unpack it (`x (1).tgz`, `x.tar`), or as a zip.
 
     Args:
         archive: What the archive is.

@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     from tksbench.recipe import DataSpec
 
 
-_PACKED = {"folders": "synset folders", "tars": "synset tars", "flat": "images of all synsets in one folder"}
+_PACKED = {"folders": "synset folders", "tars": "tars", "flat": "images of all synsets in one folder"}
 _FILES = {"train": re.compile(r"n\d{8}/n\d{8}_\d+\.\w+"), "val": re.compile(r"n\d{8}/ILSVRC2012_val_\d{8}\.\w+")}
 
 

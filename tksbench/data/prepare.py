@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from tksbench.data import imagenet
 from tksbench.data.archives import Archive, find_archive, install
 from tksbench.data.errors import DataError
-from tksbench.data.registry import FileStatus, folder_of, info, reader, why_not
+from tksbench.data.registry import FileStatus, elsewhere, folder_of, info, reader
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -126,7 +126,7 @@ def prepare(name: str, root: Path) -> str:
     lines += [f"  {status.path}: {status.detail or status.state}" for status in wrong[:_SHOWN]]
     if len(wrong) > _SHOWN:
         lines.append(f"  and {len(wrong) - _SHOWN} more: `python -m tksbench.data verify {name}` lists them")
-    if why := why_not(name, root):
+    if why := elsewhere(name, root):
         lines.append(f"  {why}")
     if _is_incomplete(found):
         where = folder if name in ("imagenet", "cars") else root
@@ -169,7 +169,7 @@ def _download_cifar(name: str, root: Path) -> list[str]:
     try:
         download_url(source.url, str(root), archive.file, source.tgz_md5)
     except (OSError, RuntimeError) as error:
-        note = f"\n  {why}" if (why := why_not(name, root)) else ""
+        note = f"\n  {why}" if (why := elsewhere(name, root)) else ""
         raise DataError(
             f"cannot download {source.url} ({error}). Download {BY_HAND[name]} on another machine, put it into "
             f"{root} and call prepare again{note}"

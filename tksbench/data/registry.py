@@ -163,10 +163,13 @@ def has_real(name: str, root: Path | None = None) -> bool:
 
 def why_not(name: str, root: Path | None = None) -> str:
     """What there is instead of a real data set, as one sentence for people; empty if there is nothing like it."""
+    return places.not_ready(info(name), folder_of(name, root)) or elsewhere(name, root)
+
+
+def elsewhere(name: str, root: Path | None = None) -> str:
+    """Where a data set is instead of its place, or in which other form, as one sentence; empty if there is none."""
     entry, base = info(name), root or data_root()
     folder = places.find(entry, base)
-    if why := places.not_ready(entry, folder):
-        return why
     if len(several := places.places_below(entry, base)) > 1 and not folder.is_dir():
         return f"it is in {' and in '.join(str(place.parent) for place in several)}: name one of these as the data root"
     return other_form(entry, base, folder)

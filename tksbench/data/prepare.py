@@ -122,7 +122,7 @@ def prepare(name: str, root: Path) -> str:
         origin = f" (from {', '.join(used)})" if used else ""
         return f"{entry.title} is complete in {folder}{indexed}{origin}"
     done = f" (after unpacking {', '.join(used)})" if used else ""
-    lines = [f"{entry.title} is not complete in {folder}{done}:"]
+    lines = [f"{entry.title} is not {'complete' if _is_incomplete(found) else 'ready'} in {folder}{done}:"]
     lines += [f"  {status.path}: {status.detail or status.state}" for status in wrong[:_SHOWN]]
     if len(wrong) > _SHOWN:
         lines.append(f"  and {len(wrong) - _SHOWN} more: `python -m tksbench.data verify {name}` lists them")

@@ -18,7 +18,7 @@ from tksbench.data import DataError, imagenet
 from tksbench.data.__main__ import main as data_command
 from tksbench.data.imagenet_flat import synsets_of
 from tksbench.data.miniature import WNIDS
-from tksbench.data.registry import has_real, info, why_not
+from tksbench.data.registry import has_real, info, look, why_not
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -170,6 +170,7 @@ def test_without_a_list_the_kit_is_asked_for_and_not_the_images(
 def test_a_flat_half_without_an_index_is_not_ready_and_a_plan_says_why(flat: Path) -> None:
     assert not has_real("imagenet", flat)
     assert "val holds its images in one folder, not sorted by synset" in why_not("imagenet", flat)
+    assert look("imagenet", flat).state == "unsorted"
     write_lines(flat / FOLDER)
     command("prepare", flat)
     assert has_real("imagenet", flat)

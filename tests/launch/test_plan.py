@@ -151,3 +151,17 @@ def test_a_run_that_does_not_fit_leaves_room_for_a_cheaper_one(
 def test_the_plans_json_has_the_contracts_keys(recipe: str, ledger: Ledger) -> None:
     plain = make_plan(_runs(recipe), ledger)[0].to_json()
     assert {"id", "name", "scale", "action", "reason", "gpu_hours"} <= plain.keys()
+
+
+def test_data_that_wait_to_be_sorted_block_a_run_with_the_reason(
+    ledger: Ledger, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for half, file in (("train/n01440764", "n01440764_1.JPEG"), ("val", "ILSVRC2012_val_00000001.JPEG")):
+        (tmp_path / "ILSVRC2012" / half).mkdir(parents=True)
+        (tmp_path / "ILSVRC2012" / half / file).touch()
+    monkeypatch.setenv("TKSBENCH_DATA", str(tmp_path))
+    recipe = Path(__file__).parents[2] / "recipes" / "imagenet.yaml"
+    runs = collect_runs([str(recipe)], "paper", only=["imagenet/sew_resnet34/tks"])
+    (item,) = make_plan(runs, ledger)
+    assert item.action == "blocked"
+    assert "not sorted by synset, and has no index: python -m tksbench.data prepare imagenet" in item.reason

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 _LEFT_BEHIND = {"__macosx", "thumbs.db", "desktop.ini"}  # by macOS and Windows; hidden files are, too
 # What browsers, macOS and Windows call a second file of the same name: stem, mark, suffixes.
-_COPY = re.compile(r"(.+?)(?: \(\d+\)|(?: -)? (?:copy|kopie|copie|copia)(?: \(?\d+\)?)?)((?:\.\w+)*)", re.IGNORECASE)
+_COPY = re.compile(r"(.+?)(?: \(\d+\)|(?: -)? (?:copy|kopie|copi[ae])(?: \(?\d+\)?)?)((?:\.\w+)*)", re.IGNORECASE)
 _NOT_A_ROOT = {"miniature", "twin", "cache"}  # what this project writes below a data root
 _SYNSET = re.compile(r"n\d{8}(\.tar)?")
 IMAGES = (".jpeg", ".jpg", ".png")  # those of timm's reader

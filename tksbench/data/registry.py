@@ -162,8 +162,13 @@ def has_real(name: str, root: Path | None = None) -> bool:
 
 
 def why_not(name: str, root: Path | None = None) -> str:
-    """What there is instead of a real data set, as one sentence for people; empty if there is nothing like it."""
-    return places.not_ready(info(name), folder_of(name, root)) or elsewhere(name, root)
+    """What there is instead of a real data set that can be read, as one sentence; empty if there is nothing like it."""
+    return not_ready(name, root) or elsewhere(name, root)
+
+
+def not_ready(name: str, root: Path | None = None) -> str:
+    """What `prepare` has still to do before a complete set can be read, as one sentence; empty if nothing."""
+    return places.not_ready(info(name), folder_of(name, root))
 
 
 def elsewhere(name: str, root: Path | None = None) -> str:
@@ -182,9 +187,11 @@ def look(name: str, root: Path | None = None) -> FileStatus:
     folder = folder_of(name, base)
     if not folder.is_dir() or not any(folder.iterdir()):
         return FileStatus(str(folder), "missing", why_not(name, base))
+    if why := not_ready(name, base):
+        return FileStatus(str(folder), "unsorted", why)
     if not has_real(name, base):
         absent = [marker for marker in entry.markers if not places.part(folder, marker).exists()]
-        why = why_not(name, base) or f"without {', '.join(absent) or 'all of its parts'}"
+        why = elsewhere(name, base) or f"without {', '.join(absent) or 'all of its parts'}"
         return FileStatus(str(folder), "corrupt", why)
     present = [places.part(folder, marker) for marker in entry.markers]
     for path in present:

@@ -30,7 +30,10 @@ def data_sets() -> list[Finding]:
         if status.state == "ok":
             found.append(Finding(name, "ok", f"in {status.path} (by names and sizes)"))
         elif status.state == "missing":
-            found.append(Finding(name, "warning", f"stand-in data only; python -m tksbench.data prepare {name}"))
+            note = f" ({status.detail})" if status.detail else ""
+            found.append(Finding(name, "warning", f"stand-in data only{note}; python -m tksbench.data prepare {name}"))
+        elif status.state == "unsorted":
+            found.append(Finding(name, "warning", status.detail, f"python -m tksbench.data prepare {name}"))
         else:
             advice = f"python -m tksbench.data verify {name} tells more; remove what is broken, then prepare {name}"
             found.append(Finding(name, "FAILED", f"corrupt: {status.path}: {status.detail}", advice))

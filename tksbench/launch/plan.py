@@ -205,11 +205,13 @@ def _why_run(run: Run, status: Status) -> str:
 
 
 def _missing(name: str) -> str:
-    from tksbench.data.registry import data_root, why_not
+    from tksbench.data.registry import data_root, elsewhere, not_ready
 
-    why = why_not(name)
-    note = f" ({why})" if why else ""
-    return f"data set {name} is not under {data_root()}/{note}: python -m tksbench.data prepare {name}"
+    todo = f"python -m tksbench.data prepare {name}"
+    if why := not_ready(name):
+        return f"data set {name} is not ready: {why}: {todo}"
+    note = f" ({why})" if (why := elsewhere(name)) else ""
+    return f"data set {name} is not under {data_root()}/{note}: {todo}"
 
 
 def real_is_here(name: str) -> bool:

@@ -38,6 +38,9 @@ NARROWS = f"""
 FIRST_LOWEST = f"""
   - {{id: first, text: the first step is the worst, kind: first_lowest, metric: top1,
      a: {{run: {TKS}}}, b: {{run: {TKS}}}, value: null, where: figure 4}}"""
+WORST_CLASS = f"""
+  - {{id: worst, text: the worst class is better with TKS, kind: worst_class, metric: top1,
+     a: {{run: {TKS}}}, b: {{run: {BASELINE}}}, value: null, where: section 5.4}}"""
 CITED = f"""
   - {{id: over-cited, text: "TKS beats [5]", kind: difference, metric: top1,
      a: {{run: {TKS}}}, b: {{table: table1, dataset: cifar10, ref: "5"}}, value: null, where: Table 1}}"""
@@ -207,6 +210,30 @@ def test_the_first_step_is_held_against_each_other_one(world: World) -> None:
     assert result.best.p == pytest.approx(scipy_stats.ttest_1samp(rises, 0).pvalue)
     assert (result.best.step, result.best.steps_better) == (2, (1, 1))
     assert result.verdict == "holds at scale mini (n=3)"
+
+
+def test_the_worst_class_at_the_first_step_is_compared(world: World, capsys: pytest.CaptureFixture[str]) -> None:
+    publish(world, "mini", (60.0, 70.0, 80.5), (20.0, 36.0, 50.0))
+    (result,) = judge(world, WORST_CLASS)
+    assert result.best is not None
+    mine, theirs = (
+        [min(one) for one in measured(world, method, "first_step_recall")] for method in ("tks", "baseline")
+    )
+    assert result.best.differences == pytest.approx([a - b for a, b in zip(mine, theirs, strict=True)])
+    assert result.best.mcnemar == ()
+    assert main(["--why", "worst"]) == 0
+    shown = capsys.readouterr().out
+    assert "best epoch, the lowest recall of any class at step 1 alone\n" in shown
+    assert "McNemar" not in shown
+
+
+def test_equal_worst_classes_are_as_coarse_as_a_sample_of_a_class(world: World) -> None:
+    publish(world, "mini", (60.0, 60.0, 60.0), (60.0, 60.0, 60.0))
+    (result,) = judge(world, WORST_CLASS)
+    assert result.best is not None
+    assert result.best.interval is not None
+    half = 4.3027 * 5.0 / 6**0.5 / 3**0.5  # 200 samples of ten classes: 5 points one of a class
+    assert result.best.interval.high == pytest.approx(half, rel=1e-3)
 
 
 def test_why_tells_what_is_compared_of_single_steps_and_of_leads(

@@ -213,3 +213,14 @@ def test_claims_without_runs_are_counted_apart(world: World) -> None:
         world.publish(world.run("mini", method), 60.0)
     assert not build().waiting
     assert [one.claim.id for one in build().touched] == ["cifar10-over-baseline"]
+
+
+def test_why_of_a_claim_has_the_sentence_and_the_papers_own_numbers(
+    world: World, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = world.root / "results" / "paper.yaml"
+    text = path.read_text().replace("metric: aurc, value: null", "metric: top1, value: 96.5")
+    path.write_text(text + STATEMENTS.replace(", see: [%s]", "") % "table3")
+    assert main(["--why", "cifar10-over-baseline"]) == 0
+    out = capsys.readouterr().out
+    assert "  section 5.2: TKS is best\n  its own numbers: 96.50 and 95.76, +0.74 ± 0.53, p 0.007: yes, beyond\n" in out

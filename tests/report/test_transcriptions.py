@@ -3,12 +3,20 @@
 from __future__ import annotations
 
 import csv
+import io
+import re
 from collections import Counter
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import pytest
 import yaml
+from rich.console import Console
+
+from tksbench.report.evidence import Evidence
+from tksbench.report.paper import load_paper
+from tksbench.report.tables import build_table
+from tksbench.report.terminal import show
 
 SECOND = Path(__file__).with_name("paper_second.csv")
 FIRST = Path(__file__).parents[2] / "results" / "paper.yaml"
@@ -67,3 +75,23 @@ def test_the_two_transcriptions_agree_on_every_row(table: str) -> None:
 @pytest.mark.parametrize("table", ["1", "2"])
 def test_cited_rows_stand_in_the_same_order(table: str) -> None:
     assert [one for one in first() if one.table == table] == [one for one in second() if one.table == table]
+
+
+@pytest.mark.parametrize("name", ["table1", "table2", "table3", "table4"])
+def test_every_row_has_its_network_and_t_on_80_columns(name: str) -> None:
+    paper = load_paper(FIRST.parent)
+    console = Console(width=80, file=(file := io.StringIO()))
+    show(build_table(name, paper, {}, Evidence(), lambda _: None), console)
+    shown = file.getvalue()
+    assert "…" not in shown
+    lines = [line.split() for line in shown.splitlines()]
+    for row in paper.tables[name].rows:
+        wanted = f"{row.label} {row.architecture or '–'} {row.T or '–'}".split()
+        value = f"{row.value:.{row.decimals}f}"
+        assert any(line[: len(wanted)] == wanted and value in line for line in lines), row
+
+
+@pytest.mark.parametrize("path", sorted((FIRST.parent / "tables").iterdir()), ids=lambda path: path.name)
+def test_no_committed_table_has_a_question_mark_for_a_number(path: Path) -> None:
+    text = path.read_text(encoding="utf-8")
+    assert not re.search(r"[|&]\s*\?\s*(\(.\)\s*)?[|&\\]", text)

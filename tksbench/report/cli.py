@@ -150,7 +150,8 @@ def _parse(words: Sequence[str]) -> argparse.Namespace:
         "names",
         nargs="*",
         metavar="NAME",
-        help="table1, costs, claims, figure4, ..., tables, figures; all tables if none is named (--check: figures too)",
+        help="table1, costs, claims, paper, figure4, ..., tables, figures; all tables if none is named (--check: "
+        "figures too)",
     )
     parser.add_argument(
         "--format",

@@ -116,7 +116,7 @@ def build_paper_claims(paper: Paper) -> PaperClaims:
         paper: With the claims of all sentences (`load_paper`).
     """
     own = [claim for claim in paper.claims if claim.statement is not None]
-    found = _corrected([_finding(claim, paper) for claim in own])
+    found = _corrected([finding(claim, paper) for claim in own])
     places = {claim.id: claim.place for claim in own}
     sentences = []
     for number, one in enumerate(paper.statements):
@@ -126,22 +126,22 @@ def build_paper_claims(paper: Paper) -> PaperClaims:
     return PaperClaims(tuple(sentences), tuple(_worse(paper)))
 
 
-def _finding(claim: Claim, paper: Paper) -> Finding:
-    """What the paper's numbers say of one claim."""
+def finding(claim: Claim, paper: Paper) -> Finding:
+    """What the paper's numbers say of one claim; p is not corrected yet."""
     sides = [claim.a, claim.b]
     if claim.kind == "narrows":
         sides += [side.model_copy(update={"steps": None}) for side in sides]
     numbers = [number for side in sides if (number := _number(side, claim, paper))]
-    finding = Finding(claim.place, None, None, claim.metric, note=claim.note)
+    empty = Finding(claim.place, None, None, claim.metric, note=claim.note)
     if claim.kind not in ("difference", "drop", "narrows") or len(numbers) < len(sides):
-        return finding
+        return empty
     samples = paper.datasets[_dataset(claim, paper)].test_samples
     if claim.kind == "narrows":
         few, few_other, whole, whole_other = numbers
-        leads = replace(finding, a=few.less(few_other), b=whole.less(whole_other))
+        leads = replace(empty, a=few.less(few_other), b=whole.less(whole_other))
         return _measured(leads, [few, whole_other], [few_other, whole], samples)
     a, b = numbers
-    return _measured(replace(finding, a=a, b=b), [a], [b], samples)
+    return _measured(replace(empty, a=a, b=b), [a], [b], samples)
 
 
 def _measured(finding: Finding, plus: Sequence[Number], minus: Sequence[Number], samples: int) -> Finding:

@@ -128,13 +128,14 @@ def lines_of(findings: Sequence[Finding]) -> list[tuple[str, ...]]:
     """One row a claim, in the order of `HEADERS`; many claims without a number share one."""
     unknown = [one for one in findings if one.supported is None]
     if len(unknown) <= _FEW:
-        return [_row(one) for one in findings]
+        return [row_of(one) for one in findings]
     words = f"{len(unknown)} claims, from {unknown[0].place} to {unknown[-1].place}"
     rest = (_NONE,) * (len(HEADERS) - 2)
-    return [*(_row(one) for one in findings if one.supported is not None), (words, *rest, unknown[0].verdict)]
+    return [*(row_of(one) for one in findings if one.supported is not None), (words, *rest, unknown[0].verdict)]
 
 
-def _row(one: Finding) -> tuple[str, ...]:
+def row_of(one: Finding) -> tuple[str, ...]:
+    """The cells of a claim, in the order of `HEADERS`."""
     place = f"{one.place} ({one.note})" if one.note else one.place
     numbers = (number.text if number else _NONE for number in (one.a, one.b))
     return place, *numbers, _difference(one), _p(one.p), _p(one.p_holm), one.verdict

@@ -12,6 +12,8 @@ from tksbench.metrics import correct, mean_logits
 from tksbench.report.claims import claims
 from tksbench.report.claims_table import numbers
 from tksbench.report.groups import real
+from tksbench.report.paper_claims import finding
+from tksbench.report.paper_claims_table import row_of
 from tksbench.report.stats import mcnemar_exact
 from tksbench.runs import sha256_file
 from tksbench.runs.arrays import read_array
@@ -41,8 +43,9 @@ def why_claim(
     (result,) = (one for one in claims(paper, protocols, evidence, estimate_gpu_hours) if one.claim.id == name)
     claim = result.claim
     stated = "no size stated" if claim.value is None else f"{claim.value:+.{claim.decimals}f}"
-    lines = [f"claim {claim.id}", f"  {claim.text}"]
-    lines += textwrap.wrap(f"paper: {stated} ({claim.where})", 80, initial_indent="  ", subsequent_indent="    ")
+    lines = [f"claim {claim.id}"]
+    for words in (claim.text, f"paper: {stated} ({claim.where})", *_own_numbers(claim, paper)):
+        lines += textwrap.wrap(words, 80, initial_indent="  ", subsequent_indent="    ", break_on_hyphens=False)
     lines += [f"  verdict: {result.verdict}"]
     lines += [f"  stated size: {result.size}"] * bool(result.size)
     choices: tuple[tuple[Choice, Comparison | None], ...] = (("best", result.best), ("last", result.last))
@@ -59,6 +62,19 @@ def why_claim(
         lines += [f"no recipe names the run {run} yet"] * (not at)
         lines.append(f"python -m tksbench.tables --why {run}")
     return "\n".join(lines) + "\n"
+
+
+def _own_numbers(claim: Claim, paper: Paper) -> Iterator[str]:
+    """The sentence that makes a claim, and what the paper's own numbers say of it."""
+    if claim.statement is None:
+        return
+    said = paper.statements[claim.statement]
+    yield f"section {said.section}: {said.says}"
+    found = finding(claim, paper)
+    if found.a and found.b:
+        _, a, b, difference, p, _, verdict = row_of(found)
+        note = f"; {found.note}" if found.note else ""
+        yield f"its own numbers: {a} and {b}, {difference}, p {p}: {verdict}{note}"
 
 
 def _pair_lines(

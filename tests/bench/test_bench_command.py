@@ -41,6 +41,15 @@ def bench(out: Path, *words: str) -> dict[str, object]:
     return json.loads(path.read_text())
 
 
+def test_the_committed_pages_are_those_of_their_figures_and_say_what_relu_is() -> None:
+    for path in (Path(results.__file__).parents[1] / "results" / "bench").glob("*.json"):
+        content = json.loads(path.read_text())
+        page = path.with_suffix(".md").read_text()
+        assert page == results.to_markdown(content)
+        measured = {part["part"] for part in content["parts"] if part["rows"]}
+        assert ("over the same T time steps, with ReLU" in page) == ("networks" in measured)
+
+
 def test_json_has_the_documented_keys(tmp_path: Path, part: types.SimpleNamespace) -> None:
     content = bench(tmp_path, "fake")
     found = {*content, *content["machine"], *content["parts"][0], *content["parts"][0]["rows"][0]}

@@ -164,9 +164,9 @@ def test_a_chart_tells_its_values(reader: Reader) -> None:
     chart = page.locator("#figures svg[data-hover]").first
     chart.focus()
     page.keyboard.press("ArrowRight")
-    assert "TKS, paper (about): 75.00 %" in tip.inner_text()
+    assert "TKS, stated by the paper: about 75 %" in tip.inner_text()
     page.keyboard.press("ArrowRight")
-    assert "time steps used at test time 10" in tip.inner_text() and "85.30 %" in tip.inner_text()
+    assert "time steps used at test time 10" in tip.inner_text() and "85.3 %" in tip.inner_text()
     page.locator("h1").hover()
     assert not tip.is_visible()
     chart.hover(position={"x": 60, "y": 40})

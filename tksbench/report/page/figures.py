@@ -40,15 +40,15 @@ def lay_out(figure: FigureData) -> Figure:
 
 def _panel(figure: FigureData, panel: Panel) -> Drawing:
     lines = [_line(one, panel, figure.kind) for one in panel.series]
-    lines += [
-        Line(
-            f"{mark.label}, paper" + " (about)" * mark.approximate,
-            f"{_STYLES.get(mark.label, 'other')} paper",
-            [Point(mark.x, mark.y)],
-            joined=False,
+    for label in dict.fromkeys(mark.label for mark in panel.marks):
+        stated = [
+            Point(mark.x, mark.y, words="about " * mark.approximate + f"{mark.y:g}")
+            for mark in panel.marks
+            if mark.label == label
+        ]
+        lines.append(
+            Line(f"{label}, stated by the paper", f"{_STYLES.get(label, 'other')} paper", stated, joined=False)
         )
-        for mark in panel.marks
-    ]
     if not panel.series:
         return Drawing(panel.title, "no records yet", draw(panel.title, figure.x_label, lines) if lines else None)
     missing = f"; no records of {', '.join(panel.missing)}" if panel.missing else ""

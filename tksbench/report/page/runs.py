@@ -51,6 +51,7 @@ class Told:
         anchor: Identifies it within the page.
         name: As in recipes.
         scale: In words; of the protocol to train if nothing is trained.
+        stand_in: Whether the data are not the data set's own.
         state: What unfinished runs of this protocol are at, "" if there are none.
         count: Finished runs; `took` is their time in words.
         command: Trains it, or shows that it is trained.
@@ -66,6 +67,7 @@ class Told:
     anchor: str
     name: str
     scale: str
+    stand_in: bool
     state: str
     count: int
     took: str
@@ -106,6 +108,7 @@ def tell(
         anchor=anchor,
         name=shown.run.name,
         scale=shown.words,
+        stand_in=shown.stand_in,
         state=states.get(shown.group, ""),
         count=len(records),
         took=_took(sum(record.cost.hours for record in records), sum(record.cost.gpu_hours for record in records)),

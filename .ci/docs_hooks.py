@@ -18,16 +18,13 @@ ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
 from tksbench.cli import COMMANDS  # noqa: E402
-from tksbench.recipe import schema  # noqa: E402
+from tksbench.recipe import catalogue, schema  # noqa: E402
 
 PARTS = (
     ("data", schema.DataSpec),
     ("model", schema.ModelSpec),
-    ("method: baseline", schema.Baseline),
-    ("method: label_smoothing", schema.LabelSmoothing),
-    ("method: tet", schema.TET),
-    ("method: tks", schema.TKS),
-    ("method: one from outside", schema.CustomMethod),
+    *((f"method: {name}", catalogue.kind("method", name)) for name in catalogue.names("method")),
+    ("method: one from outside", catalogue.Outside),
     ("optim", schema.OptimSpec),
     ("evaluation", schema.EvalSpec),
     ("numerics", schema.NumericsSpec),
@@ -40,12 +37,12 @@ CHOICES = {  # checked by a function, so that the type does not tell
 INTRO = """\
 # Recipes
 
-Generated from `tksbench/recipe/schema.py`. A recipe has the keys `about`, `name`, `seeds`, `first_seed`, `protocol`,
-`methods`, `runs`, `scales` and `execution`; `protocol`, a run and a scale hold the parts below. A run is laid together
-from the protocol, the run's own parts, the scale's and the command line's `KEY=VALUE`, in that order. An entry of
-`runs` may have a `name`, a `method`, `params` of it, a `grid` (lists of values by key: a run for each combination) and
-be taken `from` another recipe; a scale may say `only` which runs it has. All but
-`execution` is part of a run's identity; values at their default stay out of its hash.
+Generated from `tksbench/recipe/schema.py` and the signatures of the methods. A recipe has the keys `about`, `name`,
+`seeds`, `first_seed`, `protocol`, `methods`, `runs`, `scales` and `execution`; `protocol`, a run and a scale hold the
+parts below. A run is laid together from the protocol, the run's own parts, the scale's and the command line's
+`KEY=VALUE`, in that order. An entry of `runs` may have a `name`, a `method`, `params` of it, a `grid` (lists of
+values by key: a run for each combination) and be taken `from` another recipe; a scale may say `only` which runs it
+has. All but `execution` is part of a run's identity; values at their default stay out of its hash.
 """
 
 
@@ -86,7 +83,9 @@ def recipe() -> str:
 
 
 def comments(model: Any) -> dict[str, str]:
-    """Each field's comment: on its own line, else on the lines just above it."""
+    """Each field's description, or its comment: on its own line, else on the lines just above it."""
+    if issubclass(model, catalogue.Component):
+        return {name: field.description or "" for name, field in model.model_fields.items()}
     source = textwrap.dedent(inspect.getsource(model))
     lines = source.splitlines()
     found = {}

@@ -141,17 +141,17 @@ def _train(run: Run, ledger: Ledger) -> int:
     from tksbench.launch.plan import make_plan
     from tksbench.launch.slots import find_gpus
     from tksbench.launch.view import SteadyView, make_view
+    from tksbench.recipe.catalogue import outsiders
     from tksbench.recipe.outside import source_digest
-    from tksbench.recipe.schema import CustomMethod
 
     items = make_plan([run], ledger)
     gpus = find_gpus() if run.execution.device == "cuda" else []
     blocked = [item.reason for item in items if item.action == "blocked"]
     if run.execution.device == "cuda" and not gpus:
         blocked.append("the record is of a GPU, and there is none here")
-    method = run.spec.method
-    if isinstance(method, CustomMethod) and source_digest(method.name) != method.source:
-        blocked.append(f"the file of '{method.name}' is not the record's; a copy is method.py in the run's folder")
+    for key, one in outsiders(run.spec):
+        if source_digest(one.name) != one.source:
+            blocked.append(f"the file of '{one.name}' is not the record's; a copy is {key}.py in the run's folder")
     if blocked:
         raise LaunchError(f"{run.name} seed {run.seed}: {blocked[0]}")
     view = SteadyView(make_view(Console(highlight=False)))

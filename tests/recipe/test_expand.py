@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from tksbench.recipe import METHODS, DataSpec, RecipeError, Run, RunSpec, expand, group_id, load_recipe, run_id
+from tksbench.recipe import DataSpec, RecipeError, Run, RunSpec, catalogue, expand, group_id, load_recipe, run_id
 from tksbench.recipe.schema import EvalSpec, NumericsSpec, OptimSpec
 
 RECIPES = Path(__file__).parents[2] / "recipes"
@@ -168,7 +168,7 @@ def test_all_errors_at_once_with_their_lines(write) -> None:  # type: ignore[no-
             "method: nosuch_module:loss}",
             "small.yaml:10: method 'nosuch_module:loss': there is no module",
         ),
-        ("method: tks}", 'method: "json:"}', "method 'json:': one from outside is written module:function"),
+        ("method: tks}", 'method: "json:"}', "method 'json:': one from outside is written module:name"),
         ("optim: {epochs: 2}", "optim: {epochs: 1}", "optim.warmup_epochs 1 must be less than optim.epochs 1"),
         ("augment: plain", "augment: plain, train_subset: 63", "batch_size 64 is more than data.train_subset 63"),
     ],
@@ -270,11 +270,13 @@ def test_a_method_without_a_source_file_is_refused(outside, write, name: str) ->
         ("def loss(o, y): ...", "gain: 1", "method.kwargs.gain: M has no such parameter"),
         ("BOUND = 1\ndef loss(o, y): ...", "gain: 1", "method.kwargs.gain: M has no such parameter"),
         ("def loss(o, y, **more): ...", "y: 1", "method.kwargs.y: M has no such parameter"),
-        ("def loss(o, y, gain): ...", "", "M needs a value for 'gain': it has no default; give it in kwargs"),
+        ("def loss(o, y, gain): ...", "", "M needs a value for 'gain': it has no default"),
         ("def loss(o, y, *, a=1, gain): ...", "", "M needs a value for 'gain'"),
-        ("def loss(o): ...", "", "M takes 1 positional, but is given (logits, target)"),
+        ("def loss(o): ...", "", "M takes 1 positional, but is given 2"),
         ("def los(o, y): ...", "", "late.py has no 'loss'; did you mean 'los'?"),
         ("def loss(o, y:\n", "", "late.py is no Python that can be read: line 1: "),
+        ("def loss(o, y, gain: float): ...", "gain: x", "method.kwargs.gain: expected a number, got 'x'"),
+        ("def loss(o, y, gain: Literal[1, 2] = 1): ...", "gain: 3", "method.kwargs.gain: expected 1 or 2, got 3"),
         ("loss = '\0'", "", "late.py is no Python that can be read: "),
     ],
 )
@@ -302,7 +304,7 @@ def test_a_call_that_a_method_from_outside_cannot_take_is_told_by_its_file(  # t
         "from elsewhere import *",
         "def loss(o): ...\nfrom elsewhere import *",
         "def __getattr__(name): ...  # loss",
-        "class loss: ...",
+        "class loss(Base): ...",
         "def loss(o, y, /, gain): ...",
         "def loss(o, y, gain): ...\ndef other(): ...",
     ],
@@ -465,9 +467,9 @@ def test_identity_of_the_paper_run_is_what_it_was() -> None:
 def test_schema_defaults_are_what_they_were() -> None:
     # Values at their default stay out of the hash; a changed default would give an old id a new meaning.
     defaults = {
-        "tks": METHODS["tks"](name="tks").params,  # type: ignore[call-arg]
-        "tet": METHODS["tet"](name="tet").params,  # type: ignore[call-arg]
-        "ls": METHODS["label_smoothing"](name="label_smoothing").params,  # type: ignore[call-arg]
+        "tks": catalogue.kind("method", "tks")(name="tks").params,
+        "tet": catalogue.kind("method", "tet")(name="tet").params,
+        "ls": catalogue.kind("method", "label_smoothing")(name="label_smoothing").params,
         "data": {key: field.default for key, field in DataSpec.model_fields.items() if not field.is_required()},
         "evaluation": EvalSpec().model_dump(),
         "numerics": NumericsSpec().model_dump(),

@@ -156,7 +156,7 @@ def test_a_run_json_that_is_no_run_says_so(recipe, change: dict[str, Any], messa
 def test_a_run_json_whose_method_is_none_says_so(recipe) -> None:  # type: ignore[no-untyped-def]
     plain = expand(load_recipe(recipe()))[0].to_json()
     plain["spec"]["method"] = 3
-    with pytest.raises(RecipeError, match=r"^run.json: not a run: method: Unable to extract tag"):
+    with pytest.raises(RecipeError, match=r"^run.json: not a run: method: Input should be a valid dictionary"):
         Run.from_json(plain)
 
 
@@ -242,7 +242,7 @@ def test_parameters_of_a_method_from_outside_are_suggested_too(recipe, tmp_path:
     (tmp_path / "outside_words.py").write_text("def loss(logits, target): ...")
     monkeypatch.syspath_prepend(tmp_path)
     text = SMALL.replace("{method: tks}", '{method: "outside_words:loss", params: {kwrgs: {}}}')
-    assert told(recipe(text)) == ["small.yaml:10: method.kwrgs: unknown key; did you mean 'kwargs'?"]
+    assert told(recipe(text)) == ["small.yaml:10: method.kwrgs: method 'outside_words:loss' has no such parameter"]
 
 
 def test_the_digest_of_a_method_is_as_long_as_an_id(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

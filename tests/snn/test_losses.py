@@ -11,8 +11,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from tksbench.snn.errors import SnnError
-from tksbench.snn.losses import alpha_at, baseline, label_smoothing, tet, tks
-from tksbench.snn.registry import METHODS, resolve_method
+from tksbench.snn.losses import TKS, Moment, alpha_at, baseline, label_smoothing, tet, tks
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -220,13 +219,12 @@ def test_an_unknown_schedule_is_named() -> None:
         alpha_at("cosine", 0.7, 0, 600, 0, 390)  # type: ignore[arg-type]
 
 
-def test_every_method_resolves_to_its_loss() -> None:
-    assert [resolve_method(name) for name in METHODS] == LOSSES
-
-
-def test_an_unknown_method_suggests_the_nearest() -> None:
-    with pytest.raises(SnnError, match="unknown method 'tkz'; did you mean 'tks'"):
-        resolve_method("tkz")
+def test_the_component_of_the_loss_has_the_weight_of_the_moment_and_its_choices() -> None:
+    component = TKS(alpha=0.6, schedule="linear_iter", temperature=2.0, agg="mean", fallback="skip", t2=False)
+    constants = component.constants(Moment(1, 4, 1, 2))
+    assert constants == pytest.approx({"alpha": 0.6 * 3 / 8})
+    logits, target = torch.randn(3, 4, 5), torch.arange(4)
+    close(component(logits, target, **constants), tks(logits, target, 0.225, 2.0, "mean", "skip", t2=False).item())
 
 
 @pytest.mark.parametrize(("agg", "steps"), [("sum", 1), ("mean", 1), ("mean", 2), ("best", 1)])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -13,7 +14,6 @@ from torch import nn
 from tests.train.conftest import MakeRun
 from tksbench.data.base import Data
 from tksbench.recipe import Run
-from tksbench.recipe.schema import CustomMethod
 from tksbench.runs.files import read_jsonl
 from tksbench.runs.paths import RunDir
 from tksbench.runs.record import make_record
@@ -22,6 +22,7 @@ from tksbench.train import health
 from tksbench.train.checkpoint import State, weights_digest
 from tksbench.train.errors import CheckpointError, Diverged, Interrupted
 from tksbench.train.loop import Trainer, may_be_recorded
+from tksbench.train.objective import build_objective
 from tksbench.train.parallel import ALONE
 from tksbench.train.summary import record_parts
 
@@ -105,7 +106,7 @@ def test_a_loss_gets_float32_whatever_the_network_gives(make_run: MakeRun, tiny_
     trainer.network = Rough()
     seen = []
     trainer.objective = replace(  # type: ignore[func-returns-value]
-        trainer.objective, function=lambda logits, *_, **_constants: seen.append(logits.dtype) or logits.sum()
+        trainer.objective, loss=lambda logits, *_, **_constants: seen.append(logits.dtype) or logits.sum()
     )
     images, labels = tiny_data.train.__getitems__([(0, 0), (0, 1)])
     loss, _ = trainer._forward(images, labels)
@@ -118,7 +119,7 @@ def test_not_a_number_stops_the_run_and_names_the_step(make_run: MakeRun, tiny_d
     trainer = Trainer(run, run_dir, tiny_data, CPU)
     trainer.objective = replace(
         trainer.objective,
-        function=lambda logits, *_, **_constants: logits.sum() * (float("nan") if trainer.state.step == 1 else 1.0),
+        loss=lambda logits, *_, **_constants: logits.sum() * (float("nan") if trainer.state.step == 1 else 1.0),
     )
     with pytest.raises(Diverged, match="the loss is nan at epoch 0, step 1"):
         trainer.fit()
@@ -247,6 +248,10 @@ def test_an_altered_log_is_noticed_and_an_older_checkpoint_goes_on(
         train(run, run_dir, tiny_data)
 
 
+def own_loss(logits: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
+    return logits.sum()
+
+
 def test_a_step_with_a_loss_or_a_layer_from_outside_is_never_a_graph(make_run: MakeRun) -> None:
     """Its Python code may count, or wait for the device."""
 
@@ -254,11 +259,13 @@ def test_a_step_with_a_loss_or_a_layer_from_outside_is_never_a_graph(make_run: M
         pass
 
     (run, _), cuda = make_run(), torch.device("cuda")
-    outside = run.spec.model_copy(update={"method": CustomMethod(name="late:per_step")})
-    assert may_be_recorded(run.spec, cuda, ALONE, nn.Sequential(LIF()))
-    assert not may_be_recorded(run.spec, CPU, ALONE, LIF())
-    assert not may_be_recorded(outside, cuda, ALONE, LIF())
-    assert not may_be_recorded(run.spec, cuda, ALONE, nn.Sequential(Own()))
+    objectives = {name: build_objective(make_run(method=name)[0].spec, 1) for name in ("tks", "baseline")}
+    outside = replace(objectives["tks"], loss=partial(own_loss))
+    for objective in objectives.values():
+        assert may_be_recorded(run.spec, cuda, ALONE, nn.Sequential(LIF()), objective)
+        assert not may_be_recorded(run.spec, CPU, ALONE, LIF(), objective)
+        assert not may_be_recorded(run.spec, cuda, ALONE, nn.Sequential(Own()), objective)
+    assert not may_be_recorded(run.spec, cuda, ALONE, LIF(), outside)
 
 
 class Annealed(LIF):
@@ -289,7 +296,7 @@ def test_a_module_that_anneals_hears_before_each_step_how_much_is_done(make_run:
 
 def test_a_step_with_a_module_that_anneals_is_never_a_graph(make_run: MakeRun) -> None:
     (run, _), cuda = make_run(), torch.device("cuda")
-    assert not may_be_recorded(run.spec, cuda, ALONE, nn.Sequential(Annealed()))
+    assert not may_be_recorded(run.spec, cuda, ALONE, nn.Sequential(Annealed()), build_objective(run.spec, 1))
 
 
 def test_the_weight_of_the_teacher_is_a_constant_of_the_step(make_run: MakeRun, tiny_data: Data) -> None:

@@ -9,9 +9,9 @@ from typing import Annotated
 from pydantic import AfterValidator, BeforeValidator, Field, ValidationError, model_validator
 
 from tksbench.launch.errors import LaunchError
+from tksbench.recipe.catalogue import Model
 from tksbench.recipe.errors import RecipeError
 from tksbench.recipe.explain import explain
-from tksbench.recipe.schema import Model
 from tksbench.recipe.yamltree import read
 
 DEFAULT_PROFILE = "slurm/default.yaml"

@@ -7,13 +7,11 @@ from tksbench.recipe.expand import Recipe, Run, expand, load_recipe
 from tksbench.recipe.identity import canonical, group_id, run_and_group_id, run_id
 from tksbench.recipe.schema import (
     DATA_SETS,
-    METHODS,
     MODELS,
     SCALES,
     DataSpec,
     EvalSpec,
     Execution,
-    MethodSpec,
     ModelSpec,
     NumericsSpec,
     OptimSpec,
@@ -22,13 +20,11 @@ from tksbench.recipe.schema import (
 
 __all__ = [
     "DATA_SETS",
-    "METHODS",
     "MODELS",
     "SCALES",
     "DataSpec",
     "EvalSpec",
     "Execution",
-    "MethodSpec",
     "ModelSpec",
     "NumericsSpec",
     "OptimSpec",

@@ -8,16 +8,17 @@ import math
 import re
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
-from pydantic import ValidationError
+from pydantic import BaseModel, ValidationError
 
+from tksbench.recipe.catalogue import Component, Outside, outsiders
 from tksbench.recipe.errors import Problem, RecipeError, suggest
 from tksbench.recipe.explain import explain
 from tksbench.recipe.identity import component_versions, group_id, run_id
 from tksbench.recipe.method import unused_arguments, with_method
 from tksbench.recipe.outside import source_digest
-from tksbench.recipe.schema import CustomMethod, Execution, RunSpec
+from tksbench.recipe.schema import Execution, RunSpec
 from tksbench.recipe.shape import END_OF_SEEDS, FIRST_SEED, PARTS, check_shape, child, items, part_of, sources
 from tksbench.recipe.yamltree import Node, parse, read
 
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
 
 _NAME = re.compile(r"^[A-Za-z0-9_=,+-][A-Za-z0-9_=,.+-]*(/[A-Za-z0-9_=,+-][A-Za-z0-9_=,.+-]*)*$")
 _MAX_RUNS = 10_000
+Part = TypeVar("Part", bound=BaseModel)
 
 
 @dataclass(frozen=True)
@@ -234,7 +236,7 @@ def _collect(
     overrides: Sequence[Node] = (),
     has_real: Callable[[str], bool] = lambda name: True,
 ) -> tuple[list[_Draft], list[Problem]]:
-    drafts, problems, methods = [], list[Problem](), list[CustomMethod]()
+    drafts, problems, methods = [], list[Problem](), list[Outside]()
     runs = recipe.root.get("runs")
     assert runs is not None and isinstance(runs.value, list)  # noqa: S101 - check_shape
     only = child(recipe.root, "scales", scale, "only")
@@ -251,7 +253,7 @@ def _collect(
         execution = _execution(root, scale_node, overrides, problems)
         if spec is None:
             continue
-        if isinstance(spec.method, CustomMethod):
+        if isinstance(spec.method, Outside):
             methods.append(spec.method)
         name = _name(root, entry, tree, problems)
         if name and _wanted(only, name):
@@ -335,15 +337,20 @@ def _validate(tree: Node, has_real: Callable[[str], bool], problems: list[Proble
     except ValidationError as error:
         problems += explain(error, tree, RunSpec)
         return None
-    method = spec.method
-    if isinstance(method, CustomMethod):
-        source = source_digest(method.name)
-        if method.source not in (None, source):
-            where = (child(tree, "method", "source") or tree).where
-            problems.append(Problem(where, f"method.source: {method.source}, but the file's is {source}"))
-        spec = spec.model_copy(update={"method": method.model_copy(update={"source": source})})
+    for key, one in outsiders(spec):
+        source = source_digest(one.name)
+        if one.source not in (None, source):
+            where = (child(tree, *key.split("."), "source") or tree).where
+            problems.append(Problem(where, f"{key}.source: {one.source}, but the file's is {source}"))
+        spec = _replaced(spec, key.split("."), one.model_copy(update={"source": source}))
     names = {"data": spec.data.name, "model": spec.model.name, "method": spec.method.name}
     return spec.model_copy(update={"versions": component_versions(**names)})
+
+
+def _replaced(whole: Part, keys: Sequence[str], one: Component) -> Part:
+    """A part of a spec with another component at a path of keys."""
+    new = one if len(keys) == 1 else _replaced(getattr(whole, keys[0]), keys[1:], one)
+    return whole.model_copy(update={keys[0]: new})
 
 
 def _name(root: Node, entry: Node, tree: Node, problems: list[Problem]) -> str | None:

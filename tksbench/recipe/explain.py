@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING, Any
 
 from pydantic import BaseModel, ValidationError
 
+from tksbench.recipe import catalogue
 from tksbench.recipe.errors import Problem, suggest
-from tksbench.recipe.schema import METHODS, CustomMethod
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -29,10 +29,16 @@ def explain(
             elif part == item["loc"][-1] and item["type"] == "missing":
                 path.append(str(part))
         place = ".".join((*prefix, *path))
-        words = _words(item, model, place)
+        words = _words(item, _siblings(model, tree, item["loc"]), place)
         if item["type"] == "value_error" and not path:  # between parts: it begins with the key it is about
             node = _nearest(tree, words.partition(" ")[0])
         yield Problem(node.where, (place + ": " if place else "") + words)
+
+
+def complaints(error: ValidationError) -> Iterator[str]:
+    """The same of one value, which is what is wrong."""
+    for item in error.errors(include_url=False):
+        yield _words(item, (), "")
 
 
 def _nearest(tree: Node, dotted: str) -> Node:
@@ -45,19 +51,16 @@ def _nearest(tree: Node, dotted: str) -> Node:
     return tree
 
 
-def _words(item: Any, model: type[BaseModel], place: str) -> str:
+def _words(item: Any, siblings: Sequence[str], place: str) -> str:
     kind, got, context = item["type"], item.get("input"), item.get("ctx", {})
     if kind == "extra_forbidden":
-        return f"unknown key; {suggest(place.rpartition('.')[2], _siblings(model, item['loc']))}"
+        return f"unknown key; {suggest(place.rpartition('.')[2], siblings)}"
     if kind in ("model_type", "dict_type"):
         return f"expected keys and values ({place}.KEY=VALUE), got {'nothing' if got is None else repr(got)}"
     if kind == "missing":
         return "is missing"
     if kind == "value_error":
         return str(context.get("error", item["msg"]))
-    if kind.startswith("union_tag"):
-        name = got.get("name") if isinstance(got, dict) else got
-        return f"unknown method {name!r}; {suggest(str(name), METHODS)}"
     message = (
         str(item["msg"])
         .replace("Input should be", "expected")
@@ -71,12 +74,15 @@ def _words(item: Any, model: type[BaseModel], place: str) -> str:
     return f"{message}, got {got!r}{hint}"
 
 
-def _siblings(model: type[BaseModel], loc: Sequence[Any]) -> list[str]:
-    if len(loc) > 1 and loc[0] == "method":
-        kind: type[BaseModel] = METHODS.get(str(loc[1]), CustomMethod)
-        return [name for name in kind.model_fields if name != "name"]
+def _siblings(model: type[BaseModel], tree: Node, loc: Sequence[Any]) -> list[str]:
+    """The keys that could have stood where an error is, without the names of components."""
+    node: Node | None = tree
     for part in loc[:-1]:
-        inner = model.model_fields[str(part)].annotation
-        if isinstance(inner, type) and issubclass(inner, BaseModel):
-            model = inner
-    return list(model.model_fields)
+        node = node.get(str(part)) if node else None
+        name = node.get("name") if node else None
+        field = model.model_fields.get(str(part))
+        if part in catalogue.SLOTS and name is not None:
+            model = catalogue.kind(str(part), str(name.plain()))
+        elif field is not None and isinstance(field.annotation, type) and issubclass(field.annotation, BaseModel):
+            model = field.annotation
+    return [key for key in model.model_fields if key != "name" or not issubclass(model, catalogue.Component)]

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from tksbench.recipe import catalogue
 from tksbench.recipe.errors import Problem, suggest
 from tksbench.recipe.outside import check_outside, parameters
-from tksbench.recipe.schema import METHODS, CustomMethod
-from tksbench.recipe.shape import child, items, part_of
+from tksbench.recipe.shape import child, entries, items, part_of
 from tksbench.recipe.yamltree import Node
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
+
+    from tksbench.recipe.catalogue import Outside
 
 
 def with_method(root: Node, tree: Node, scale_node: Node, overrides: Sequence[Node], problems: list[Problem]) -> Node:
@@ -30,8 +32,8 @@ def with_method(root: Node, tree: Node, scale_node: Node, overrides: Sequence[No
         return _stand_in(tree)
     presets = dict(items(root.get("methods")))
     preset = presets.get(named.value)
-    if preset is None and named.value not in METHODS and ":" not in named.value:
-        known = {*presets, *METHODS}
+    if preset is None and named.value not in catalogue.names("method") and ":" not in named.value:
+        known = {*presets, *catalogue.names("method")}
         problems.append(Problem(named.where, f"unknown method '{named.value}'; {suggest(named.value, known)}"))
         return _stand_in(tree)
     method = Node({"name": Node(named.value, named.where)}, (preset or named).where)
@@ -43,8 +45,9 @@ def with_method(root: Node, tree: Node, scale_node: Node, overrides: Sequence[No
         elif own is not None:
             method = method.merged(own)
     for layer in (scale_node.get("method"), *(extra.get("method") for extra in overrides)):
-        method = method.merged(_accepted(method, layer, problems)) if layer else method
-    problems += check_outside(method)
+        method = method.merged(_accepted(root, method, layer, problems)) if layer else method
+    method, wrong = check_outside("method", method, "method")
+    problems += wrong
     parts = {key: node for key, node in items(tree) if key != "params"}
     return Node({**parts, "method": method}, tree.where)
 
@@ -55,28 +58,41 @@ def _stand_in(tree: Node) -> Node:
     return Node({**{key: node for key, node in items(tree) if key != "params"}, "method": name}, tree.where)
 
 
-def _accepted(method: Node, layer: Node, problems: list[Problem]) -> Node:
+def _accepted(root: Node, method: Node, layer: Node, problems: list[Problem]) -> Node:
     """The part of an overlay that a method takes: an overlay is for every method, each takes what it has."""
     name = str(method.plain().get("name"))
-    kind = METHODS.get(name, CustomMethod if ":" in name else None)
-    kinds = (*METHODS.values(), *([kind] if kind else []))
-    known = {"kwargs"} | {field for other in kinds for field in other.model_fields if field != "name"}
+    kinds = {one: set(catalogue.kind("method", one).model_fields) - {"name"} for one in catalogue.names("method")}
+    outside = {
+        one: {"kwargs", "source", *(parameters("method", one) or ())} for one in {name, *_named(root)} if ":" in one
+    }
+    own = (kinds | outside).get(name)
+    known = {"kwargs"}.union(*kinds.values(), *outside.values())
     if not isinstance(layer.value, dict):
         message = "method: takes parameters (method.alpha=0.5); which methods run is chosen with --only"
         problems.append(Problem(layer.where, message))
     for key, node in items(layer):
-        if kind is not None and key not in known:
+        if own is not None and key not in known:
             problems.append(Problem(node.where, f"method.{key}: unknown key; {suggest(key, known)}"))
-    if kind is None:
+    if own is None:
         return layer
-    taken = part_of(layer, known & set(kind.model_fields))
-    arguments, takes = taken.get("kwargs"), parameters(name) if kind is CustomMethod else None
+    taken = part_of(layer, own)
+    arguments, takes = taken.get("kwargs"), parameters("method", name)
     if arguments is None or takes is None or not isinstance(arguments.value, dict):
         return taken
     return Node({**dict(items(taken)), "kwargs": part_of(arguments, takes)}, taken.where)
 
 
-def unused_arguments(overrides: Sequence[Node], methods: Sequence[CustomMethod]) -> Iterator[Problem]:
+def _named(root: Node) -> set[str]:
+    """Names of the methods that a recipe's runs have."""
+    named = {key for key, _ in items(root.get("methods"))}
+    for run in (*entries(root), root.get("protocol")):
+        axis = child(run, "grid", "method")
+        nodes = (child(run, "method"), *(axis.value if axis and isinstance(axis.value, list) else ()))
+        named |= {str(node.plain()) for node in nodes if node is not None}
+    return named
+
+
+def unused_arguments(overrides: Sequence[Node], methods: Sequence[Outside]) -> Iterator[Problem]:
     """Arguments on the command line, `method.kwargs.KEY=VALUE`, that no method of the recipe takes.
 
     Args:
@@ -85,7 +101,7 @@ def unused_arguments(overrides: Sequence[Node], methods: Sequence[CustomMethod])
     """
     given = [argument for word in overrides for argument in items(child(word, "method", "kwargs"))]
     taken = {key for method in methods for key in method.kwargs}
-    known = {key for method in methods for key in parameters(method.name) or ()}
+    known = {key for method in methods for key in parameters("method", method.name) or ()}
     for key, node in given:
         if key not in taken:
             reason = f"no method here has such a parameter; {suggest(key, known)}" if known else "no method here has it"

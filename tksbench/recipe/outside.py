@@ -1,124 +1,136 @@
-"""Methods from outside the project, `module:function`: found and hashed by their file, never imported here.
+"""Components from outside the project, `module:name`: found, read and hashed by their file, never imported here.
 
-What a method computes is part of a run's identity, so the hash of its source file is in the spec: an edited loss is
-another method, with runs of its own.
+What one computes is part of a run's identity, so the hash of its source file is in the spec: an edited loss is another
+method, with runs of its own.
 """
 
 from __future__ import annotations
 
 import ast
-import functools
 import hashlib
 import re
 from importlib.machinery import PathFinder
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
+from pydantic import TypeAdapter, ValidationError
+
+from tksbench.recipe.catalogue import SLOTS
 from tksbench.recipe.errors import Problem, suggest
-from tksbench.recipe.shape import items
+from tksbench.recipe.explain import complaints
+from tksbench.recipe.shape import items, part_of
+from tksbench.recipe.signature import Definition, Signature, parse, signature
+from tksbench.recipe.yamltree import Node
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterator, Sequence
-
-    from tksbench.recipe.yamltree import Node
+    from collections.abc import Collection, Sequence
 
 _NAME = re.compile(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)*:[A-Za-z_]\w*(\.[A-Za-z_]\w*)*", re.ASCII)
+_UNREADABLE = (OSError, SyntaxError, ValueError, RecursionError, MemoryError)
 
 
-def check_outside(method: Node) -> Iterator[Problem]:
-    """What is wrong with a method from outside, by its name and its file; nothing for the project's own methods.
+def check_outside(slot: str, one: Node, key: str) -> tuple[Node, list[Problem]]:
+    """Hold a component from outside against the text of its file; one of the project's own is left as it is.
 
     Args:
-        method: Name and parameters, as a recipe has them.
+        slot: What it is for.
+        one: Name and parameters, as a recipe has them.
+        key: Where it stands, dotted.
+
+    Returns:
+        The component without the parameters that it does not have, and what is wrong.
     """
-    name = method.get("name")
+    name = one.get("name")
     if name is None or not (isinstance(name.value, str) and ":" in name.value):
-        return
+        return one, []
+    called = f"{slot} '{name.value}'"
     if not _NAME.fullmatch(name.value):
-        yield Problem(name.where, f"method '{name.value}': one from outside is written module:function")
-        return
+        return one, [Problem(name.where, f"{called}: one from outside is written module:name")]
     path = source_file(name.value)
     if path is None:
         module = name.value.partition(":")[0]
         hint = "install it, or use python -m tksbench.launch in the folder that holds it"
-        yield Problem(name.where, f"method '{name.value}': there is no module '{module}' with a source file; {hint}")
-        return
-    yield from _check_call(name, method, path)
+        return one, [Problem(name.where, f"{called}: there is no module '{module}' with a source file; {hint}")]
+    function = name.value.partition(":")[2]
+    try:
+        tree = parse(path)
+    except _UNREADABLE as error:
+        reason = f"line {error.lineno}: {error.msg}" if isinstance(error, SyntaxError) else str(error)
+        return one, [Problem(name.where, f"{called}: {path} is no Python that can be read: {reason}")]
+    if not _times_bound(tree, function.partition(".")[0]) and not _times_bound(tree, "__getattr__"):
+        defined = [node.name for node in tree.body if isinstance(node, Definition)]
+        return one, [Problem(name.where, f"{called}: {path} has no '{function}'{_hint(function, defined)}")]
+    found = _defined(tree, function)
+    taken = signature(tree, found, *SLOTS[slot]) if found else None
+    if found is None or taken is None:
+        return one, []
+    if isinstance(found, ast.FunctionDef):
+        positional = [*found.args.posonlyargs, *found.args.args]
+        if len(positional) < SLOTS[slot].positional and found.args.vararg is None:
+            message = f"{called} takes {len(positional)} positional, but is given {SLOTS[slot].positional}"
+            return one, [Problem(name.where, message)]
+    return _check_parameters(called, one, key, taken)
 
 
-def parameters(name: str) -> list[str] | None:
-    """Parameters beside (logits, target) that a method's function takes by name, in order.
+def _check_parameters(called: str, one: Node, key: str, taken: Signature) -> tuple[Node, list[Problem]]:
+    """Hold what a recipe says of a component, beside its name or as its `kwargs`, against what it takes."""
+    problems, kept, given = list[Problem](), dict[str, Node](), dict[str, Node]()
+    beside = {word: node for word, node in items(one) if word not in ("name", "kwargs", "source")}
+    for prefix, group in ((f"{key}.kwargs", dict(items(one.get("kwargs")))), (key, beside)):
+        for word, node in group.items():
+            if word not in taken.fields and not (taken.anything and word not in taken.given):
+                message = f"{called} has no such parameter{_hint(word, taken.fields)}"
+                problems.append(Problem(node.where, f"{prefix}.{word}: {message}"))
+                continue
+            given[word] = node
+            kind, _ = taken.fields.get(word, (None, None))
+            try:
+                TypeAdapter(Any if kind is None else kind).validate_python(node.plain(), strict=True)
+            except ValidationError as error:
+                problems += (Problem(node.where, f"{prefix}.{word}: {words}") for words in complaints(error))
+                continue
+            if group is beside:
+                kept[word] = node
+    for word, (_, field) in taken.fields.items():
+        if field.is_required() and word not in given:
+            where = (one.get("name") or one).where
+            problems.append(Problem(where, f"{called} needs a value for '{word}': it has no default"))
+            break
+    if isinstance(kwargs := one.get("kwargs"), Node) and isinstance(kwargs.value, dict):
+        kept["kwargs"] = part_of(kwargs, taken.fields if not taken.anything else kwargs.value)
+    rest = {word: node for word, node in items(one) if word in ("name", "kwargs", "source")}
+    return Node(rest | kept, one.where), problems
+
+
+def parameters(slot: str, name: str) -> list[str] | None:
+    """Parameters that a component from outside takes by name, in order.
 
     Args:
-        name: The method, `module:function`.
+        slot: What it is for.
+        name: The component, `module:name`.
 
     Returns:
-        None where the file does not say: it cannot be read, does not define the function just once and plainly, or
-        the function takes any keyword.
+        None where the file does not say: it cannot be read, does not define the name just once and plainly, or it
+        takes any keyword.
     """
     path = source_file(name) if _NAME.fullmatch(name) else None
     try:
-        found = _defined(_parsed(path.read_bytes()), name.partition(":")[2]) if path else None
-    except (OSError, SyntaxError, ValueError, RecursionError, MemoryError):
+        tree = parse(path) if path else None
+    except _UNREADABLE:
         return None
-    return None if found is None or found.args.kwarg else _by_name(found.args)
+    found = tree and _defined(tree, name.partition(":")[2])
+    taken = tree and found and signature(tree, found, *SLOTS[slot])
+    return None if not taken or taken.anything else list(taken.fields)
 
 
-def _check_call(name: Node, method: Node, path: Path) -> Iterator[Problem]:
-    """Hold the recipe's `kwargs` against the function's parameters, as far as its file tells without being run."""
-    called, function = f"method '{name.value}'", str(name.value).partition(":")[2]
-    try:
-        tree = _parsed(path.read_bytes())
-    except (OSError, SyntaxError, ValueError, RecursionError, MemoryError) as error:
-        reason = f"line {error.lineno}: {error.msg}" if isinstance(error, SyntaxError) else str(error)
-        yield Problem(name.where, f"{called}: {path} is no Python that can be read: {reason}")
-        return
-    functions = {node.name: node for node in tree.body if isinstance(node, ast.FunctionDef)}
-    if not _times_bound(tree, function.partition(".")[0]) and not _times_bound(tree, "__getattr__"):
-        yield Problem(name.where, f"{called}: {path} has no '{function}'{_hint(function, functions)}")
-        return
-    found = _defined(tree, function)
-    if found is not None:
-        yield from _check_parameters(called, name, method, found.args)
-
-
-def _defined(tree: ast.Module, function: str) -> ast.FunctionDef | None:
-    """The definition that a call of the function ends in; None where only running the file would show it."""
-    functions = {node.name: node for node in tree.body if isinstance(node, ast.FunctionDef)}
-    found = functions.get(function)
-    return None if found is None or found.decorator_list or _times_bound(tree, function) > 1 else found
-
-
-def _by_name(declared: ast.arguments) -> list[str]:
-    """Parameters that can be given by name, without the first two, (logits, target)."""
-    by_name = [*declared.args[max(0, 2 - len(declared.posonlyargs)) :], *declared.kwonlyargs]
-    return [parameter.arg for parameter in by_name]
-
-
-def _check_parameters(called: str, name: Node, method: Node, declared: ast.arguments) -> Iterator[Problem]:
-    positional = [*declared.posonlyargs, *declared.args]
-    if len(positional) < 2 and declared.vararg is None:
-        yield Problem(name.where, f"{called} takes {len(positional)} positional, but is given (logits, target)")
-        return
-    known = _by_name(declared)
-    given = dict(items(method.get("kwargs")))
-    for key, node in given.items():
-        if key not in known and (declared.kwarg is None or key in [one.arg for one in declared.args[:2]]):
-            yield Problem(node.where, f"method.kwargs.{key}: {called} has no such parameter{_hint(key, known)}")
-    with_default = [parameter.arg for parameter in positional[len(positional) - len(declared.defaults) :]]
-    with_default += [one.arg for one, value in zip(declared.kwonlyargs, declared.kw_defaults, strict=True) if value]
-    lacking = [parameter for parameter in known if parameter not in given and parameter not in with_default]
-    if lacking:
-        yield Problem(name.where, f"{called} needs a value for '{lacking[0]}': it has no default; give it in kwargs")
+def _defined(tree: ast.Module, name: str) -> Definition | None:
+    """The definition that a call ends in; None where only running the file would show it."""
+    found = {node.name: node for node in tree.body if isinstance(node, Definition)}.get(name)
+    return None if found is None or found.decorator_list or _times_bound(tree, name) > 1 else found
 
 
 def _hint(wrong: str, known: Collection[str]) -> str:
     return f"; {suggest(wrong, known)}" if known else ""
-
-
-@functools.lru_cache(maxsize=32)
-def _parsed(source: bytes) -> ast.Module:
-    return ast.parse(source)
 
 
 def _times_bound(tree: ast.Module, name: str) -> int:
@@ -135,7 +147,7 @@ def _times_bound(tree: ast.Module, name: str) -> int:
 
 
 def source_file(name: str) -> Path | None:
-    """The .py file of a method's module, or None; looks where an import would, and runs no code."""
+    """The .py file of a component's module, or None; looks where an import would, and runs no code."""
     parts = name.partition(":")[0].split(".")
     folders: Sequence[str] | None = None
     for i in range(len(parts)):
@@ -147,7 +159,7 @@ def source_file(name: str) -> Path | None:
 
 
 def source_digest(name: str) -> str | None:
-    """SHA-256 of a method's source file, 16 hexadecimal digits as an id has; None where there is none to read."""
+    """SHA-256 of a component's source file, 16 hexadecimal digits as an id has; None where there is none to read."""
     path = source_file(name)
     try:
         return hashlib.sha256(path.read_bytes()).hexdigest()[:16] if path else None

@@ -9,8 +9,9 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Discriminator, Field, Tag, model_validator
+from pydantic import AfterValidator, BeforeValidator, Field, SerializeAsAny, model_validator
 
+from tksbench.recipe.catalogue import Component, Model, fits
 from tksbench.recipe.errors import suggest
 
 AUGMENTATIONS: dict[str, tuple[str, ...]] = {  # what each data set's reader can do
@@ -37,12 +38,6 @@ def _known(kind: str, names: tuple[str, ...]) -> AfterValidator:
         return name
 
     return AfterValidator(check)
-
-
-class Model(BaseModel):
-    """Base of all parts: frozen, no unknown keys, no silent conversion of types, no NaN."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid", strict=True, allow_inf_nan=False)
 
 
 def _known_as(source: Any) -> Any:
@@ -74,89 +69,6 @@ class ModelSpec(Model):
     name: Annotated[str, _known("model", MODELS)]
     T: Annotated[int, Field(ge=1, le=1000)]  # time steps; of event sets, frames
     width: Annotated[float, Field(gt=0, le=4)] = 1.0  # factor on all channels
-
-
-class _Method(Model):
-    @property
-    def params(self) -> dict[str, Any]:
-        """Keyword arguments of the loss function, complete."""
-        return self.model_dump(exclude={"name"})
-
-
-class Baseline(_Method):
-    """Cross entropy of the mean logits."""
-
-    name: Literal["baseline"]
-
-
-class LabelSmoothing(_Method):
-    """Baseline with smoothed targets; eps is not stated by the paper (0.1: Szegedy et al. 2016, which it cites)."""
-
-    name: Literal["label_smoothing"]
-    eps: Annotated[float, Field(ge=0, lt=1)] = 0.1  # taken from the label, spread over all classes
-
-
-class TET(_Method):
-    """Temporal efficient training (Deng et al. 2022); lamb=0 as the TKS authors' laboratory codes it."""
-
-    name: Literal["tet"]
-    lamb: Annotated[float, Field(ge=0, le=1)] = 0.0  # weight of the term that draws each logit to `means`
-    means: float = 1.0  # see `lamb`
-
-
-class TKS(_Method):
-    """Temporal knowledge sharing, equations (3)-(8), with the authors' undocumented choices as flags."""
-
-    name: Literal["tks"]
-    alpha: Annotated[float, Field(ge=0, le=1)] = 0.7  # peak weight of the teacher term
-    temperature: Annotated[float, Field(gt=0)] = 3.0  # of the teacher only
-    # How alpha comes to its peak: by the epoch, by the step, or from the beginning.
-    schedule: Literal["linear_epoch", "linear_iter", "static"] = "linear_epoch"
-    # The teacher's logits: sum or mean of the right steps', the surest right step's, or the sum of all steps'.
-    agg: Literal["sum", "mean", "best", "all"] = "sum"
-    # The teacher where no step is right: equal for all classes, none, the mean of all steps, or the label.
-    fallback: Literal["uniform", "skip", "ensemble", "onehot"] = "uniform"
-    detach: bool = False  # cut the gradient through the teacher
-    t2: bool = True  # multiply the teacher term by temperature squared
-    ce: Literal["mean_logits", "per_step"] = "mean_logits"  # cross entropy of the mean output, or mean over steps
-
-
-class CustomMethod(_Method):
-    """A loss from outside the project, named `module:function`, called with (logits, target, **kwargs)."""
-
-    name: str
-    kwargs: dict[str, bool | int | float | str] = Field(default_factory=dict)
-    source: str | None = None  # hash of the module's file, filled in when the recipe is read: new code, new runs
-
-    @property
-    def params(self) -> dict[str, Any]:
-        """Keyword arguments of the loss function."""
-        return dict(self.kwargs)
-
-
-METHODS: dict[str, type[_Method]] = {
-    "baseline": Baseline,
-    "label_smoothing": LabelSmoothing,
-    "tet": TET,
-    "tks": TKS,
-}
-
-
-def _method_tag(value: Any) -> str | None:
-    name = value.get("name") if isinstance(value, dict) else getattr(value, "name", None)
-    if isinstance(name, str) and ":" in name:
-        return "custom"
-    return name if isinstance(name, str) else None
-
-
-MethodSpec = Annotated[
-    Annotated[Baseline, Tag("baseline")]
-    | Annotated[LabelSmoothing, Tag("label_smoothing")]
-    | Annotated[TET, Tag("tet")]
-    | Annotated[TKS, Tag("tks")]
-    | Annotated[CustomMethod, Tag("custom")],
-    Discriminator(_method_tag),
-]
 
 
 class OptimSpec(Model):
@@ -198,7 +110,7 @@ class RunSpec(Model):
 
     data: DataSpec
     model: ModelSpec
-    method: MethodSpec
+    method: Annotated[SerializeAsAny[Component], fits("method")]
     optim: OptimSpec
     evaluation: EvalSpec = EvalSpec()
     numerics: NumericsSpec = NumericsSpec()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from tksbench.recipe.schema import CustomMethod
+from tksbench.recipe.catalogue import Outside
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -25,7 +25,7 @@ def with_added_rows(paper: Paper, protocols: Mapping[str, Sequence[Candidate]]) 
     """
     outside: dict[str, list[str]] = {}
     for name, candidates in sorted(protocols.items()):
-        if isinstance(candidates[0].run.spec.method, CustomMethod):
+        if isinstance(candidates[0].run.spec.method, Outside):
             outside.setdefault(_home(name), []).append(name)
     if not outside:
         return paper

@@ -87,10 +87,9 @@ class RunDir:
         """Spike counts of the last LIF layer after the last epoch, on a part of the test half: `train.features`."""
         return self.path / "features_last.npz"
 
-    @property
-    def method(self) -> Path:
-        """The source file of a method from outside the project."""
-        return self.path / "method.py"
+    def component(self, key: str) -> Path:
+        """Copy of the file of the component from outside that stands at a dotted key of the spec."""
+        return self.path / f"{key}.py"
 
     def code(self, digest: str) -> Path:
         """The checksums of the files that an attempt was trained with, by the digest that its row names."""

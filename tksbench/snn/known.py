@@ -11,7 +11,8 @@ may be another.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Literal
+from types import FunctionType
+from typing import TYPE_CHECKING, Any, Literal
 
 if TYPE_CHECKING:
     from torch import nn
@@ -20,16 +21,13 @@ Word = Literal["graph_safe", "per_sample", "spiking"]
 _OURS = ("torch.nn.modules.", "tksbench.snn.", "tksbench.train.")
 
 
-def is_known(module: nn.Module) -> bool:
-    """Whether a module is torch's or this package's own, with the forward pass that its class has."""
-    return type(module).__module__.startswith(_OURS) and "forward" not in vars(module)
-
-
-def says(module: nn.Module, word: Word) -> bool:
-    """Whether a module is known to be, or says of itself that it is, what a word means."""
-    if "forward" in vars(module):  # replaced in this one object
+def says(one: Any, word: Word) -> bool:
+    """Whether a module, a loss or a function is known to be, or says of itself that it is, what a word means."""
+    if isinstance(one, FunctionType):  # which says it by an attribute
+        return bool(vars(one).get(word, one.__module__.startswith(_OURS)))
+    if "forward" in vars(one):  # replaced in this one object
         return False
-    return bool(vars(type(module)).get(word, is_known(module)))
+    return bool(vars(type(one)).get(word, type(one).__module__.startswith(_OURS)))
 
 
 def graph_safe(network: nn.Module) -> bool:

@@ -6,13 +6,18 @@ wait for the device. Equation numbers are the paper's; docs/protocol.md#what-the
 
 from __future__ import annotations
 
-from typing import Literal, get_args
+import functools
+from typing import TYPE_CHECKING, Annotated, Literal, NamedTuple, get_args
 
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from tksbench.component import component
 from tksbench.snn.errors import SnnError
+
+if TYPE_CHECKING:
+    from pydantic import Field
 
 Aggregation = Literal["sum", "mean", "best", "all"]
 Fallback = Literal["uniform", "skip", "ensemble", "onehot"]
@@ -20,28 +25,51 @@ CrossEntropy = Literal["mean_logits", "per_step"]
 Schedule = Literal["linear_epoch", "linear_iter", "static"]
 
 
+class Moment(NamedTuple):
+    """Where training stands: epoch and step count from 0, a step within its epoch."""
+
+    epoch: int
+    epochs: int
+    step: int
+    steps: int
+
+
+@component("method", "baseline")
 def baseline(logits: Tensor, target: Tensor) -> Tensor:
     """Cross-entropy of the logits averaged over time (eq. 6; TKS with alpha = 0)."""
     logits = _checked("baseline", logits, target)
     return F.cross_entropy(logits.mean(0), target)
 
 
-def label_smoothing(logits: Tensor, target: Tensor, eps: float = 0.1) -> Tensor:
+@component("method", "label_smoothing")
+def label_smoothing(logits: Tensor, target: Tensor, eps: Annotated[float, Field(ge=0, lt=1)] = 0.1) -> Tensor:
     """Cross-entropy of the mean logits with smoothed targets.
 
     (1 - eps) (-log p_y) + eps mean_c(-log p_c), that is eps/C also on the true class. The paper does not state
     eps; 0.1 is the value of the work it cites for label smoothing (docs/protocol.md#the-baselines).
+
+    Args:
+        logits: Raw outputs of each time step, [T, B, C].
+        target: Class indices, [B].
+        eps: Taken from the label, spread over all classes.
     """
     _check_range("label_smoothing", "eps", eps, 0.0, 1.0)
     logits = _checked("label_smoothing", logits, target)
     return F.cross_entropy(logits.mean(0), target, label_smoothing=eps)
 
 
-def tet(logits: Tensor, target: Tensor, lamb: float = 0.0, means: float = 1.0) -> Tensor:
-    """Temporal efficient training: (1 - lamb) mean_t CE(o_t, y) + lamb MSE(o, means).
+@component("method", "tet")
+def tet(logits: Tensor, target: Tensor, lamb: Annotated[float, Field(ge=0, le=1)] = 0.0, means: float = 1.0) -> Tensor:
+    """Temporal efficient training (Deng et al. 2022): (1 - lamb) mean_t CE(o_t, y) + lamb MSE(o, means).
 
     `lamb` = 0 is the form in the authors' harness (BrainCog:criterions.py:37-47); `means` is the threshold of
     the official form (TET:functions.py:42-54).
+
+    Args:
+        logits: Raw outputs of each time step, [T, B, C].
+        target: Class indices, [B].
+        lamb: Weight of the term that draws each logit to `means`.
+        means: See `lamb`.
     """
     _check_range("tet", "lamb", lamb, 0.0, 1.0)
     logits = _checked("tet", logits, target)
@@ -49,6 +77,50 @@ def tet(logits: Tensor, target: Tensor, lamb: float = 0.0, means: float = 1.0) -
     if lamb == 0.0:
         return loss
     return (1.0 - lamb) * loss + lamb * (logits - means).square().mean()
+
+
+@component("method", "tks")
+class TKS:
+    """Temporal knowledge sharing, equations (3)-(8), with the authors' undocumented choices as flags."""
+
+    def __init__(
+        self,
+        *,
+        alpha: Annotated[float, Field(ge=0, le=1)] = 0.7,
+        temperature: Annotated[float, Field(gt=0)] = 3.0,
+        schedule: Schedule = "linear_epoch",
+        agg: Aggregation = "sum",
+        fallback: Fallback = "uniform",
+        detach: bool = False,
+        t2: bool = True,
+        ce: CrossEntropy = "mean_logits",
+    ) -> None:
+        """Choose the form of the loss; see `tks`.
+
+        Args:
+            alpha: Peak weight of the teacher term.
+            temperature: Of the teacher only.
+            schedule: How alpha comes to its peak: by the epoch, by the step, or from the beginning.
+            agg: The teacher's logits: sum or mean of the right steps', the surest right step's, or the sum of all
+                steps'.
+            fallback: The teacher where no step is right: equal for all classes, none, the mean of all steps, or the
+                label.
+            detach: Cut the gradient through the teacher.
+            t2: Multiply the teacher term by temperature squared.
+            ce: Cross entropy of the mean output, or mean over steps.
+        """
+        self._alpha, self._schedule = alpha, schedule
+        self._loss = functools.partial(
+            tks, temperature=temperature, agg=agg, fallback=fallback, detach=detach, t2=t2, ce=ce
+        )
+
+    def constants(self, at: Moment) -> dict[str, float]:
+        """Today's weight of the teacher term."""
+        return {"alpha": alpha_at(self._schedule, self._alpha, *at)}
+
+    def __call__(self, logits: Tensor, target: Tensor, alpha: float) -> Tensor:
+        """The loss at a weight of the teacher term."""
+        return self._loss(logits, target, alpha)
 
 
 def tks(

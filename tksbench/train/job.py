@@ -16,8 +16,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from tksbench.errors import TksbenchError
+from tksbench.recipe.catalogue import outsiders
 from tksbench.recipe.outside import source_file
-from tksbench.recipe.schema import CustomMethod
 from tksbench.runs import Ledger, attempts, environment, write_bytes
 from tksbench.runs.code import shown
 from tksbench.runs.comparison import changed_files
@@ -244,7 +244,7 @@ class Job:
         trainer = Trainer(self.run, self.dir, data, device, self.stop, guard, self.parallel)
         trainer.resume()
         if self.parallel.lead:
-            _keep_method(self.run, self.dir)
+            _keep_components(self.run, self.dir)
         return trainer
 
     def _finish(self, procedure: Procedure) -> None:
@@ -258,11 +258,12 @@ class Job:
         save_record(self.dir.record, record)
 
 
-def _keep_method(run: Run, run_dir: RunDir) -> None:
-    """Copy the file of a method from outside, which no commit of this project has; `build_objective` has checked it."""
-    source = source_file(run.spec.method.name) if isinstance(run.spec.method, CustomMethod) else None
-    if source is not None:
-        write_bytes(run_dir.method, source.read_bytes())
+def _keep_components(run: Run, run_dir: RunDir) -> None:
+    """Copy the files of components from outside, which no commit of this project has; `make` has checked them."""
+    for key, one in outsiders(run.spec):
+        source = source_file(one.name)
+        if source is not None:
+            write_bytes(run_dir.component(key), source.read_bytes())
 
 
 def configure_logging() -> None:

@@ -17,7 +17,6 @@ import torch
 
 from tksbench.data.registry import info
 from tksbench.metrics import summarize
-from tksbench.recipe.schema import CustomMethod
 from tksbench.runs.files import write_json
 from tksbench.snn.known import graph_safe
 from tksbench.train import build
@@ -27,7 +26,7 @@ from tksbench.train.graph import GraphedStep
 from tksbench.train.health import check_alive, check_finite, note_flat
 from tksbench.train.loading import read_batches
 from tksbench.train.logs import EpochLogs
-from tksbench.train.objective import build_objective
+from tksbench.train.objective import Objective, build_objective
 from tksbench.train.parallel import ALONE, GO_ON, SAVE, STOP, OneProcess
 from tksbench.train.predict import Predictor
 from tksbench.train.schedule import TrainBatches, cosine, steps_per_epoch
@@ -97,7 +96,11 @@ class Trainer:
         self._pending: list[torch.Tensor] = []
         self._logs = EpochLogs(run_dir)
         self._correct = torch.zeros((), dtype=torch.int64, device=device)
-        self._graphed = GraphedStep(self._whole_batch) if may_be_recorded(spec, device, parallel, self.model) else None
+        self._graphed = (
+            GraphedStep(self._whole_batch)
+            if may_be_recorded(spec, device, parallel, self.model, self.objective)
+            else None
+        )
         self._saved_at = self._shown_at = time.monotonic()
         self._newest_loss: float | None = None
         self._counted_at = self._saved_at
@@ -373,10 +376,16 @@ def checksums(manifest: dict[str, str]) -> dict[str, str]:
     return {name: told for name, told in manifest.items() if not name.endswith(" frames")}
 
 
-def may_be_recorded(spec: RunSpec, device: torch.device, parallel: OneProcess, model: nn.Module) -> bool:
+def may_be_recorded(
+    spec: RunSpec, device: torch.device, parallel: OneProcess, model: nn.Module, objective: Objective
+) -> bool:
     """Whether a training step can be replayed as a graph."""
     # Several processes, or several passes a step, talk to each other and to the host in between. So may a method from
     # outside, whose Python code a graph would not run again: a counter in it would stand still.
     alone = parallel.size == 1 and spec.optim.replica_batch is None
-    still = graph_safe(model) and not any(hasattr(module, "set_progress") for module in model.modules())
-    return device.type == "cuda" and alone and still and not isinstance(spec.method, CustomMethod)
+    still = (
+        objective.graph_safe
+        and graph_safe(model)
+        and not any(hasattr(module, "set_progress") for module in model.modules())
+    )
+    return device.type == "cuda" and alone and still

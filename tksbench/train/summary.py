@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, cast
 
 from tksbench.data.base import balanced_subset
-from tksbench.recipe.schema import CustomMethod
+from tksbench.recipe.catalogue import outsiders
 from tksbench.runs.attempts import now, read_attempts
 from tksbench.runs.files import read_jsonl, sha256_file
 from tksbench.runs.provenance import collect_provenance, rerun_command, setup_apart
@@ -71,7 +71,7 @@ def record_parts(run: Run, run_dir: RunDir, procedure: Procedure, origin: Mappin
     outcome, setup = procedure.outcome(), origin["setup"]
     log = [row for row in read_attempts(run_dir) if is_attempt(row)]  # history alone: a damaged row stops nothing
     started = next((row["time"] for row in log if row.get("event") == "start"), now())
-    files = [*outcome.files, *((run_dir.method,) if isinstance(run.spec.method, CustomMethod) else ())]
+    files = [*outcome.files, *(run_dir.component(key) for key, _ in outsiders(run.spec))]
     files += [run_dir.patch(row["patch"]) for row in log if row.get("patch") and run_dir.patch(row["patch"]).exists()]
     threads = setup["threads"] if procedure.device.type == "cpu" else None
     identity = {key: getattr(run, key) for key in ("id", "group", "name", "recipe", "scale", "seed")}

@@ -1,0 +1,157 @@
+"""Components: typed by the text of their files, named without a default, each parameter part of the identity."""
+
+from __future__ import annotations
+
+import ast
+import pickle
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, Literal, get_args, get_origin
+
+import pytest
+from pydantic import BaseModel, ValidationError
+
+from tksbench.recipe import RunSpec, catalogue, expand, load_recipe, run_id
+from tksbench.recipe.catalogue import Component, Outside
+from tksbench.recipe.signature import signature
+
+RECIPES = Path(__file__).parents[2] / "recipes"
+SPEC = expand(load_recipe(RECIPES / "cifar10.yaml"))[0].spec
+ALL = [(slot, name) for slot in catalogue.SLOTS for name in catalogue.names(slot)]
+
+
+def other(annotation: Any, default: Any) -> Any:
+    """Another value that a parameter may have."""
+    if get_origin(annotation) is Literal:
+        return next(value for value in get_args(annotation) if value != default)
+    if isinstance(default, bool):
+        return not default
+    return default / 2 + 0.125 if isinstance(default, float) else default + 1
+
+
+def plain_of(slot: str, name: str, **params: Any) -> dict[str, Any]:
+    plain: dict[str, Any] = SPEC.model_dump()
+    plain[slot] = {"name": name, **params}
+    return plain
+
+
+@pytest.mark.parametrize(("slot", "name"), ALL)
+def test_every_parameter_is_part_of_the_identity(slot: str, name: str) -> None:
+    base = RunSpec.model_validate(plain_of(slot, name))
+    ids = [run_id(base)]
+    for key, field in catalogue.kind(slot, name).model_fields.items():
+        if key != "name":
+            changed = RunSpec.model_validate(plain_of(slot, name, **{key: other(field.annotation, field.default)}))
+            assert RunSpec.model_validate(changed.model_dump(mode="json")) == changed
+            ids.append(run_id(changed))
+    assert len(set(ids)) == len(ids)
+
+
+@pytest.mark.parametrize("slot", catalogue.SLOTS)
+def test_components_of_equal_parameters_are_different_runs(slot: str) -> None:
+    ids = {run_id(RunSpec.model_validate(plain_of(slot, name))) for name in catalogue.names(slot)}
+    assert len(ids) == len(catalogue.names(slot))
+
+
+def test_a_component_without_a_name_is_refused() -> None:
+    with pytest.raises(ValidationError, match="name"):
+        RunSpec.model_validate({**SPEC.model_dump(), "method": {"alpha": 0.5}})
+
+
+@pytest.mark.parametrize(("slot", "name"), ALL)
+def test_each_parameter_is_explained_and_typed(slot: str, name: str) -> None:
+    kind = catalogue.kind(slot, name)
+    assert kind.__doc__
+    assert [key for key, field in kind.model_fields.items() if key != "name" and not field.description] == []
+
+
+def test_what_a_component_names_is_what_is_imported() -> None:
+    from tksbench.snn import losses
+
+    assert [catalogue.resolve("method", catalogue.kind("method", name)(name=name)) for name in ("baseline", "tks")] == [
+        losses.baseline,
+        losses.TKS,
+    ]
+
+
+def test_an_unknown_name_is_refused_with_the_nearest() -> None:
+    with pytest.raises(ValueError, match=r"unknown method 'tkz'; did you mean 'tks'\?"):
+        catalogue.kind("method", "tkz")
+
+
+def test_a_spec_can_be_sent_to_another_process() -> None:
+    assert pickle.loads(pickle.dumps(SPEC)) == SPEC  # noqa: S301
+
+
+def test_one_from_outside_holds_what_is_given_whether_its_file_is_there_or_not() -> None:
+    flat = catalogue.load("method", {"name": "gone:loss", "gain": 2, "source": "00"})
+    nested = catalogue.load("method", {"name": "gone:loss", "kwargs": {"gain": 2}, "source": "00"})
+    assert flat == nested == Outside(name="gone:loss", kwargs={"gain": 2}, source="00")
+    assert flat.model_dump() == {"name": "gone:loss", "kwargs": {"gain": 2}, "source": "00"}
+    assert flat.params == {"gain": 2}
+
+
+def test_outsiders_are_found_wherever_they_stand() -> None:
+    class Inner(BaseModel):
+        neuron: Component
+
+    class Whole(BaseModel):
+        model: Inner
+        method: Component
+
+    one, two = Outside(name="a:b"), Outside(name="c:d")
+    assert list(catalogue.outsiders(Whole(model=Inner(neuron=one), method=two))) == [
+        ("model.neuron", one),
+        ("method", two),
+    ]
+
+
+def read(text: str, positional: int = 0) -> Any:
+    tree = ast.parse(text)
+    made = next(node for node in tree.body if isinstance(node, ast.FunctionDef | ast.ClassDef))
+    return signature(tree, made, ("given",), positional)
+
+
+def kinds(text: str) -> Iterator[Any]:
+    return (kind for kind, _ in read(text).fields.values())
+
+
+@pytest.mark.parametrize(
+    ("annotation", "kind"),
+    [
+        ("int", int),
+        ("'float'", float),
+        ("int | None", int | None),
+        ("Literal['a', 'b']", Literal["a", "b"]),
+        ("Choice", Literal[1, 2]),
+        ("tuple[int, ...]", tuple[int, ...]),
+        ("Tensor", None),
+        ("__import__('os').system('false')", None),
+        ("Field(gt=open('x'))", None),
+        ("int[3]", None),
+    ],
+)
+def test_annotations_of_plain_types_are_understood_and_no_others(annotation: str, kind: Any) -> None:
+    assert list(kinds(f"Choice = Literal[1, 2]\ndef f(a: {annotation}): ...")) == [kind]
+
+
+def test_bounds_of_an_annotation_hold() -> None:
+    (kind,) = kinds("def f(a: Annotated[float, Field(gt=0, le=-(-1))]): ...")
+    assert [(type(bound).__name__) for bound in get_args(kind)[1].metadata] == ["Gt", "Le"]
+
+
+def test_a_signature_leaves_out_what_is_given_and_says_what_each_other_is_for() -> None:
+    text = (
+        "LIMIT = 3\nclass C:\n    'What it is.\\n\\nMore.'\n"
+        "    def __init__(self, given, a, *, b: int = LIMIT, **more):\n"
+        "        '''Do it.\n\n        Args:\n            given: No.\n            a: First\n                of all.\n"
+        "            b: Second.\n\n        Raises:\n            E: Never.\n        '''\n"
+    )
+    found = read(text)
+    assert (found.about, found.anything) == ("What it is.", True)
+    a, b = found.fields["a"][1], found.fields["b"][1]
+    assert (a.is_required(), a.description) == (True, "First of all.")
+    assert (b.default, b.description) == (3, "Second.")
+    assert read("class C(Base): ...") is None
+    assert read("class C: ...").fields == {}
+    assert list(read("def f(x, y, z=1): ...", 2).fields) == ["z"]

@@ -1,0 +1,180 @@
+"""The components that recipes can name: those of this package, read in the text of their files, and any from outside.
+
+A component's own parameters are typed by its signature. Its name has no default, ever: values at their default stay
+out of a run's identity, and two components with equal parameters would be one run.
+"""
+
+from __future__ import annotations
+
+import ast
+import functools
+import pkgutil
+import re
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, NamedTuple
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, create_model, model_validator
+
+from tksbench.recipe.errors import suggest
+from tksbench.recipe.signature import parse, signature
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+_PACKAGE = Path(__file__).parents[1]
+_FOLDERS = ("snn", "systems")
+_OFFER = re.compile(r'^@component\("(\w+)", "(\w+)"\)$', re.MULTILINE)
+
+
+class Slot(NamedTuple):
+    """What every component of a slot is given, which no recipe says.
+
+    Attributes:
+        given: Names of parameters.
+        positional: How many are given by position.
+    """
+
+    given: tuple[str, ...] = ()
+    positional: int = 0
+
+
+SLOTS = {"method": Slot(positional=2)}  # a function: (logits, target)
+
+
+class Model(BaseModel):
+    """Base of all parts: frozen, no unknown keys, no silent conversion of types, no NaN."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True, allow_inf_nan=False)
+
+
+class Component(Model):
+    """A name and its own parameters."""
+
+    slot: ClassVar[str] = ""
+    name: str
+
+    @property
+    def params(self) -> dict[str, Any]:
+        """Its parameters, complete."""
+        return {key: getattr(self, key) for key in type(self).model_fields if key != "name"}
+
+    def __reduce__(self) -> Any:
+        """Let it be sent to another process, where its class is made anew."""
+        return (load, (self.slot, self.model_dump())) if self.slot else super().__reduce__()
+
+
+class Outside(Component):
+    """One from outside the project, named `module:name`."""
+
+    kwargs: dict[str, bool | int | float | str] = Field(
+        default_factory=dict,
+        description="Its own parameters, as they are given; a recipe may write them beside `name`.",
+    )
+    source: str | None = Field(
+        None, description="Hash of its file, filled in when the recipe is read: new code, new runs."
+    )
+
+    @property
+    def params(self) -> dict[str, Any]:
+        """Its parameters, as far as they are given."""
+        return dict(self.kwargs)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _gathered(cls, plain: Any) -> Any:
+        if not isinstance(plain, dict) or not isinstance(plain.get("kwargs", {}), dict):
+            return plain
+        own = {key: value for key, value in plain.items() if key in cls.model_fields and key != "kwargs"}
+        rest = {key: value for key, value in plain.items() if key not in cls.model_fields}
+        kwargs = {**plain.get("kwargs", {}), **rest}
+        return own | ({"kwargs": kwargs} if kwargs or "kwargs" in plain else {})
+
+
+@functools.cache
+def _offers() -> dict[str, dict[str, Path]]:
+    """The file of each component of this package, by slot and name."""
+    found: dict[str, dict[str, Path]] = {}
+    for folder in _FOLDERS:
+        for path in sorted((_PACKAGE / folder).glob("*.py")):
+            for slot, name in _OFFER.findall(path.read_text(encoding="utf-8")):
+                found.setdefault(slot, {})[name] = path
+    return found
+
+
+def names(slot: str) -> list[str]:
+    """What the components of this package are called that fit a slot."""
+    return sorted(_offers().get(slot, {}))
+
+
+@functools.cache
+def kind(slot: str, name: str) -> type[Component]:
+    """The schema of a component.
+
+    Raises:
+        ValueError: There is none of this name; the message suggests the nearest.
+    """
+    if ":" in name:
+        return Outside
+    if name not in _offers().get(slot, {}):
+        raise ValueError(f"unknown {slot} {name!r}; {suggest(name, names(slot))}")
+    path = _offers()[slot][name]
+    tree = parse(path)
+    made = signature(tree, _offered(tree, slot, name), *SLOTS[slot])
+    if made is None or any(type_ is None for type_, _ in made.fields.values()):
+        raise ValueError(f"{slot} {name!r}: {path} does not say in plain words what it takes")
+    fields: dict[str, Any] = {"name": (Literal[name], ...), **made.fields}
+    found = create_model(name, __base__=Component, __doc__=made.about, **fields)
+    found.slot = slot
+    return found
+
+
+def _offered(tree: ast.Module, slot: str, name: str) -> ast.FunctionDef | ast.ClassDef:
+    """The definition below `@component(slot, name)`."""
+    wanted = f"component({slot!r}, {name!r})"
+    return next(
+        node
+        for node in tree.body
+        if isinstance(node, ast.FunctionDef | ast.ClassDef)
+        and any(ast.unparse(decorator) == wanted for decorator in node.decorator_list)
+    )
+
+
+def load(slot: str, plain: Any) -> Any:
+    """A component of what a recipe or a record says of it; what is no mapping with a name is left as it is.
+
+    Raises:
+        ValueError: Its name is not known, or (as a ValidationError) its parameters are not right.
+    """
+    if not isinstance(plain, dict) or "name" not in plain:
+        return plain
+    if not isinstance(plain["name"], str):
+        raise ValueError(f"unknown {slot} {plain['name']!r}; {suggest(str(plain['name']), names(slot))}")
+    return kind(slot, plain["name"]).model_validate(plain)
+
+
+def fits(slot: str) -> BeforeValidator:
+    """For the type of a field that holds a component of a slot, which is `SerializeAsAny[Component]`."""
+    return BeforeValidator(functools.partial(load, slot))
+
+
+def outsiders(spec: BaseModel) -> Iterator[tuple[str, Outside]]:
+    """The components from outside in a spec, each with the dotted key where it stands."""
+    for key in type(spec).model_fields:
+        value = getattr(spec, key)
+        if isinstance(value, Outside):
+            yield key, value
+        elif isinstance(value, BaseModel):
+            yield from ((f"{key}.{inner}", one) for inner, one in outsiders(value))
+
+
+def resolve(slot: str, one: Component) -> Any:
+    """Import what a component names.
+
+    Raises:
+        ImportError: It cannot be imported; AttributeError or ValueError likewise.
+    """
+    if isinstance(one, Outside):
+        return pkgutil.resolve_name(one.name)
+    path = _offers()[slot][one.name]
+    module = ".".join(path.relative_to(_PACKAGE.parent).with_suffix("").parts)
+    return pkgutil.resolve_name(f"{module}:{_offered(parse(path), slot, one.name).name}")

@@ -127,7 +127,8 @@ def submit_jobs(console: Console, items: Sequence[Item], ledger: Ledger, profile
         *(f"{counts[word]} {word}" for word in ("skip", "wait", "blocked") if counts[word]),
     ]
     _print(console, f"{len(items)} run{'s' * (len(items) != 1)} asked for: {', '.join(counted)}")
-    _print(console, "how they stand: the same command with --status instead of --slurm; to stop them: --cancel")
+    if len(items) > counts["blocked"] + counts["skip"]:
+        _print(console, "how they stand: the same command with --status instead of --slurm; to stop them: --cancel")
     return _BAD_INPUT if counts["blocked"] else 0
 
 

@@ -7,6 +7,7 @@ import sys
 from typing import TYPE_CHECKING, Any, cast
 
 from tksbench.cli import CommandParser
+from tksbench.progress import working
 from tksbench.report.groups import candidates, check_scale, recipe_files
 
 if TYPE_CHECKING:
@@ -50,18 +51,20 @@ def main(words: Sequence[str]) -> int:
         TksbenchError: For anything that the user can put right.
     """
     options = _parse(words)
-    from tksbench.report.compare import at_hand_of, compare_methods, find_runs
-    from tksbench.report.evidence import gather
-    from tksbench.runs import Ledger
+    with working("reading recipes and records"):
+        from tksbench.report.compare import at_hand_of, compare_methods, find_runs
+        from tksbench.report.evidence import gather
+        from tksbench.runs import Ledger
 
-    protocols = candidates(recipe_files())
-    check_scale(options.scale, protocols)
-    evidence = gather(Ledger(), protocols)
+        protocols = candidates(recipe_files())
+        check_scale(options.scale, protocols)
+        evidence = gather(Ledger(), protocols)
     for problem in dict.fromkeys(evidence.problems):
         sys.stderr.write(f"refused: {problem}\n")
-    places = compare_methods(
-        options.a, options.b, protocols, evidence, scale=options.scale, metric=cast("Metric", options.metric)
-    )
+    with working("comparing"):
+        places = compare_methods(
+            options.a, options.b, protocols, evidence, scale=options.scale, metric=cast("Metric", options.metric)
+        )
     if options.json:
         sys.stdout.write(json.dumps([_plain(place) for place in places], indent=1, allow_nan=False) + "\n")
     else:

@@ -23,6 +23,7 @@ from tksbench.train.checkpoint import State, weights_digest
 from tksbench.train.errors import CheckpointError, Diverged, Interrupted
 from tksbench.train.loop import Trainer, may_be_recorded
 from tksbench.train.objective import build_objective
+from tksbench.train.origin import Witness, attempt_origin
 from tksbench.train.parallel import ALONE
 from tksbench.train.summary import record_parts
 
@@ -213,7 +214,8 @@ def test_logits_of_a_best_epoch_that_no_checkpoint_knows_do_no_harm(make_run: Ma
 def test_record_is_complete(make_run: MakeRun, tiny_data: Data, monkeypatch: pytest.MonkeyPatch) -> None:
     run, run_dir = make_run("x", "optim.epochs=1", "optim.warmup_epochs=0")
     trainer = train(run, run_dir, tiny_data)
-    record = make_record(**record_parts(run, run_dir, trainer))
+    origin, _ = attempt_origin(Witness(), run_dir.path, CPU, ALONE, {})
+    record = make_record(**record_parts(run, run_dir, trainer, origin))
     assert (record.id, record.test.n, record.cost.gpu_hours) == (run.id, 25, 0.0)
     assert record.weights_sha256 == weights_digest(trainer.model)
     arrays = {"logits_last.npy", "logits_best.npy", "labels.npy", "features_last.npz"}

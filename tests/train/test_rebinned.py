@@ -14,7 +14,6 @@ from tksbench.data.base import Data, Split
 from tksbench.train.errors import Interrupted
 from tksbench.train.loop import Trainer
 from tksbench.train.rebinned import rebinned_accuracy
-from tksbench.train.summary import record_parts
 
 if TYPE_CHECKING:
     from tksbench.recipe import DataSpec
@@ -63,7 +62,7 @@ def test_a_value_for_every_number_of_bins_and_the_last_is_the_top1(
 ) -> None:
     trainer = trainer_of(make_run)
     trainer.fit()
-    metrics = record_parts(trainer.run, trainer.dir, trainer)["metrics"]
+    found = trainer.outcome()
     assert asked == [(None, 3), (1, 1), (1, 2)]  # after the training: the least of the other half
     expected = []
     for bins in (1, 2, 3):
@@ -72,9 +71,9 @@ def test_a_value_for_every_number_of_bins_and_the_last_is_the_top1(
         with torch.no_grad():
             right = trainer.model.eval()(images).mean(0).argmax(-1) == labels
         expected.append(100 * right.double().mean().item())
-    assert metrics["last"]["top1_rebinned"] == pytest.approx(expected)
-    assert metrics["last"]["top1_rebinned"][-1] == metrics["last"]["top1"]
-    assert "top1_rebinned" not in metrics["best"]
+    assert found.last["top1_rebinned"] == pytest.approx(expected)
+    assert found.last["top1_rebinned"][-1] == found.last["top1"]
+    assert "top1_rebinned" not in found.best
 
 
 def test_static_images_have_no_bins(make_run: MakeRun, tiny_data: Data) -> None:

@@ -124,6 +124,8 @@ def test_a_set_is_found_doubled_in_the_root_itself_and_one_level_below(
         ("cub", "CUB-200-2011"),
         ("dogs", "stanford-dogs"),
         ("imagenet", "imagenet"),
+        ("cub", "CUB_200_2011 2"),
+        ("ncaltech101", "N Caltech 101 (1)"),
     ],
 )
 def test_a_set_is_found_under_a_name_that_people_give_it(

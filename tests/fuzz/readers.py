@@ -22,6 +22,7 @@ from PIL import Image
 
 from tests.fuzz.arrays import ARRAYS
 from tests.fuzz.reader import Reader, chosen, write_file, written
+from tests.fuzz.synsets import SYNSETS
 from tests.records import record_parts
 from tksbench.data import cifar, finegrained
 from tksbench.data.archives import unpacked
@@ -428,6 +429,7 @@ READERS = {
         Reader("log", _log_seeds, _read_log),
         Reader("run", _run_seeds, _read_run),
         Reader("checkpoint", _checkpoint_seeds, _read_checkpoint, _mend_checkpoint),
+        SYNSETS,
         *ARRAYS,
     )
 }

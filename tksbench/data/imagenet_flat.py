@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING
 from tksbench.data.archives import unpacked
 from tksbench.data.errors import DataError
 from tksbench.data.files import read_file
+from tksbench.data.places import part
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
@@ -83,7 +84,7 @@ def _lists(half: Path) -> Iterable[tuple[Path, dict[int, str]]]:
     }
     for folder in half.absolute().parents[:_ABOVE]:
         for name, read in readers.items():
-            path = folder / name
+            path = part(folder, name)
             if path.exists() and (name != "val.txt" or folder == half.absolute().parent):
                 yield path, read(path)
 
@@ -101,9 +102,10 @@ def _kit(folder: Path) -> dict[int, str]:
     (synsets,) = load_mat(path, "synsets")
     if not {"ILSVRC2012_ID", "WNID"} <= set(synsets.dtype.names or ()):
         raise DataError(f"{path}: lists no synsets; is it another kit?")
-    names = {int(number): str(synset) for number, synset in zip(synsets["ILSVRC2012_ID"], synsets["WNID"], strict=True)}
+    numbers = (str(number) for number in synsets["ILSVRC2012_ID"])
+    names = {_whole(number): str(synset) for number, synset in zip(numbers, synsets["WNID"], strict=True)}
     path = folder / "data" / "ILSVRC2012_validation_ground_truth.txt"
-    return _numbered(path, [names.get(int(line), "") if line.isdecimal() else "" for line in _text(path)])
+    return _numbered(path, [names.get(_whole(line), "") for line in _text(path)])
 
 
 def _lines(path: Path) -> dict[int, str]:
@@ -131,12 +133,13 @@ def _caffe(path: Path) -> dict[int, str]:
     for number, line in enumerate(_text(path), start=1):
         file, _, rank = line.rpartition(" ")
         found = _VAL.fullmatch(file.rpartition("/")[2])
-        if not (found and rank.isdecimal() and int(rank) < len(synsets)):
+        place = _whole(rank)
+        if not found or place is None or place >= len(synsets):
             raise DataError(
                 f"{path}:{number}: {line[:60]!r} is not 'ILSVRC2012_val_00000001.JPEG RANK', a rank among the "
                 f"{len(synsets)} synsets of {train}"
             )
-        labels[int(found[2])] = synsets[int(rank)]
+        labels[int(found[2])] = synsets[place]
     return labels
 
 
@@ -145,6 +148,11 @@ def _numbered(path: Path, synsets: list[str]) -> dict[int, str]:
         if not _SYNSET.fullmatch(synset):
             raise DataError(f"{path}:{number}: names no synset")
     return dict(enumerate(synsets, start=1))
+
+
+def _whole(text: str) -> int | None:
+    """A number of a list; None for anything else, and for more digits than any list has."""
+    return int(text) if text.isascii() and text.isdigit() and len(text) < 9 else None
 
 
 def _text(path: Path) -> list[str]:

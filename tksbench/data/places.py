@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 _LEFT_BEHIND = {"__macosx", "thumbs.db", "desktop.ini"}  # by macOS and Windows; hidden files are, too
 # What browsers, macOS and Windows call a second file of the same name: stem, mark, suffixes.
 _COPY = re.compile(r"(.+?)(?: \(\d+\)|(?: -)? (?:copy|kopie|copi[ae])(?: \(?\d+\)?)?)((?:\.\w+)*)", re.IGNORECASE)
+_SECOND = re.compile(r" (\d+|\(\d+\)|copy)$", re.IGNORECASE)  # of a folder
 _NOT_A_ROOT = {"miniature", "twin", "cache"}  # what this project writes below a data root
 _SYNSET = re.compile(r"n\d{8}(\.tar)?")
 IMAGES = (".jpeg", ".jpg", ".png")  # those of timm's reader
@@ -210,12 +211,12 @@ def _near(entry: DatasetInfo, root: Path) -> Iterator[Path]:
     own = root / entry.folder
     yield own
     names = _ALSO_CALLED.get(entry.name, set()) | {_letters(entry.folder)}
-    named = [child for child in _entries(root, folders=True) if child != own and _letters(child.name) in names]
+    named = [child for child in _entries(root, folders=True) if child != own and _is_called(child.name, names)]
     for top in (own, *named, root):
         yield top
         yield from (top / below for below in _BELOW.get(entry.name, ()))
         if top != root:
-            yield from (child for child in _entries(top, folders=True) if _letters(child.name) in names)
+            yield from (child for child in _entries(top, folders=True) if _is_called(child.name, names))
 
 
 def _fits(entry: DatasetInfo, folder: Path) -> bool:
@@ -239,6 +240,11 @@ def _entries(folder: Path, *, folders: bool = False) -> Iterator[Path]:
     except OSError:
         return iter(())
     return (folder / name for name in sorted(names))
+
+
+def _is_called(name: str, names: set[str]) -> bool:
+    """Whether a folder has one of these names, or is what systems call a second one (`CUB_200_2011 2`)."""
+    return bool({_letters(name), _letters(_SECOND.sub("", name))} & names)
 
 
 def _letters(name: str) -> str:

@@ -59,6 +59,45 @@ def test_equal_runs_are_status_0_even_where_machine_and_versions_are_others(
     assert out.endswith("\nequal to the bit\n")
 
 
+MACHINE = {"kind": "AuthenticAMD family 25", "instructions": "AVX2", "compiler": "gcc 12"}
+ORIGIN = {"machine": MACHINE, "environment": {}, "code": "1" * 16, "dirty": False, "diff": ""}
+
+
+@pytest.mark.parametrize(
+    ("first", "second", "said"),
+    [
+        ({}, {"machine": MACHINE | {"instructions": "AVX512"}}, "  instructions           A AVX2   B AVX512\n"),
+        (
+            {},
+            {"environment": {"ONEDNN_MAX_CPU_ISA": "AVX2"}},
+            "environment 1 of 1 differ\n  ONEDNN_MAX_CPU_ISA     A not there   B AVX2\n",
+        ),
+        ({}, {"machine": {}}, "environment B: not recorded, nor the instruction set\n"),
+        ({}, {}, "environment equal, no variable that changes bits\n"),
+        ({"code": "2" * 16}, {}, f"  code                   A {'2' * 16}   B {'1' * 16}\n"),
+        (
+            {"dirty": True, "diff": "# from epoch 1, step 0: torch 2.14.0"},
+            {},
+            "  attempts 1             A from epoch 1, step 0: torch 2.14.0   B not there\n",
+        ),
+    ],
+)
+def test_what_is_otherwise_in_machine_environment_and_code_is_named(
+    world: World,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    first: dict[str, object],
+    second: dict[str, object],
+    said: str,
+) -> None:
+    plain = lay(world).model_dump(mode="json", by_alias=True)["provenance"] | ORIGIN
+    record = lay(world, provenance=plain | first)
+    one = moved(world, tmp_path, record)
+    lay(world, provenance=plain | second)
+    main([str(one), record.id])
+    assert said in capsys.readouterr().out
+
+
 def test_the_first_step_at_which_the_curves_part_is_named(
     world: World, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -390,6 +390,9 @@ def test_publish_never_overwrites(world: World, capsys: pytest.CaptureFixture[st
             "metrics.loss does not follow from logits_best.npy",
         ),
         (lambda folder: (folder / "record.json").write_text("{"), "not a record"),
+        (lambda folder: _claim(folder, commit=None, dirty=None), "names no commit, as it was trained outside a git"),
+        (lambda folder: _claim(folder, diff="x\n[cut: 30,000 bytes in all]\n"), "more uncommitted changes than"),
+        (lambda folder: _claim(folder, dirty=False, diff="", code="1" * 16), "code-1111111111111111.json, which names"),
     ],
 )
 def test_publish_refuses_what_its_files_do_not_bear_out(
@@ -402,6 +405,23 @@ def test_publish_refuses_what_its_files_do_not_bear_out(
     assert message in capsys.readouterr().err
     assert not world.ledger.published(record.id).exists()
     assert world.ledger.published(good.id).exists()
+
+
+def test_publish_says_how_many_take_more_than_their_commit(world: World, capsys: pytest.CaptureFixture[str]) -> None:
+    _claim(world.ledger.run_dir(world.finish(world.run("mini")).id).path, dirty=False, diff="")
+    assert main(["--publish"]) == 0
+    assert capsys.readouterr().out.startswith("1 records published, 0 were already\n")
+    world.finish(world.run("mini", seed=43))
+    main(["--publish"])
+    said = (
+        "1 records published, 1 were already; 1 of them take more than their commit to be made again (--why says what)"
+    )
+    assert capsys.readouterr().out.startswith(said)
+
+
+def _claim(folder: Path, **claims: object) -> None:
+    """Let a record say this of its code."""
+    _edit(folder / "record.json", lambda plain: plain["provenance"].update(claims))
 
 
 def _edit(path: Path, change: object) -> None:
@@ -421,7 +441,7 @@ def test_why_tells_runs_spec_commit_data_log_and_command(world: World, capsys: p
         "python -m tksbench.launch recipes/cifar10.yaml --scale paper --only cifar10/spiking_resnet19/tks",
         f"run {record.id}: cifar10/spiking_resnet19/tks, scale mini, seed 42",
         "best epoch, 2 of 3: top-1 62.50 %",
-        "commit: c0ffee, with uncommitted changes (below)",
+        "commit: c0ffee, and more than that (below)",
         "torch 2.15.0",
         f"{'0' * 32}  test_batch",
         '      name: "spiking_resnet19"',
@@ -430,6 +450,50 @@ def test_why_tells_runs_spec_commit_data_log_and_command(world: World, capsys: p
         f"    python -m tksbench.diff {record.id} again/runs/{record.id}\n",
     ):
         assert expected in out
+
+
+CODE = {"commit": "c0ffee", "dirty": True, "code": "1" * 16, "machine": {"kind": "Z80", "instructions": "AVX2"}}
+CODE |= {"environment": {"ATEN_CPU_CAPABILITY": "avx2"}}
+
+
+def test_why_says_what_it_takes_to_make_a_run_of_uncommitted_code_again(
+    world: World, capsys: pytest.CaptureFixture[str]
+) -> None:
+    record = world.finish(world.run("mini"))
+    run_dir = world.ledger.run_dir(record.id)
+    patch = "diff --git a/snn.py b/snn.py\n--- a/snn.py\n+++ b/snn.py\n@@ -1 +1 @@\n-a = 1\n+a = 2\n"
+
+    def claim(plain: dict[str, Any]) -> None:
+        plain["provenance"].update(CODE, diff=patch)
+        plain["attempts"] = [{"event": "start", "time": "t", "patch": "2" * 16}]
+
+    _edit(run_dir.record, claim)
+    run_dir.patch("2" * 16).write_text(patch)
+    main(["--why", record.id])
+    out = capsys.readouterr().out
+    patched = run_dir.patch("2" * 16).relative_to(world.root)
+    assert f"    git checkout c0ffee\n    git apply {patched}\n    TKSBENCH_RESULTS=again" in out
+    assert f"code: {'1' * 16}, the digest of all files" in out
+    assert "machine: Z80, instructions AVX2, ATEN_CPU_CAPABILITY=avx2" in out
+    run_dir.patch("2" * 16).unlink()  # as on another machine
+    main(["--why", record.id])
+    first, second, third, *_ = capsys.readouterr().out.partition("and compared:\n")[2].splitlines()
+    assert (second, third) == ("    git checkout c0ffee", "    git apply changes.diff")
+    (world.root / "snn.py").write_text("a = 1\n")
+    subprocess.run(["bash", "-c", first], check=True)
+    subprocess.run(["git", "apply", "changes.diff"], check=True)
+    assert (world.root / "snn.py").read_text() == "a = 2\n"
+
+
+def test_why_of_attempts_that_were_not_alike_promises_no_command(
+    world: World, capsys: pytest.CaptureFixture[str]
+) -> None:
+    record = world.finish(world.run("mini"))
+    _claim(world.ledger.run_dir(record.id).path, diff="# from epoch 0, step 0: torch 1.0")
+    main(["--why", record.id])
+    out = capsys.readouterr().out
+    assert "# its attempts were not alike (below), so that no one state makes all of it" in out
+    assert "beside the commit:\n    # from epoch 0, step 0: torch 1.0\n" in out
 
 
 def test_why_of_a_cell_says_verdict_and_mean_first_and_one_spec(
@@ -460,7 +524,7 @@ def test_why_of_an_id_shows_all_of_that_run(world: World, capsys: pytest.Capture
     assert main(["--why", record.id[:8]]) == 0
     out = capsys.readouterr().out
     assert out.startswith(f"run {record.id}: cifar10/spiking_resnet19/tks, scale mini, seed 42\n")
-    assert "uncommitted changes:\n    -old\n" in out
+    assert "beside the commit:\n    -old\n" in out
 
 
 def test_why_of_a_smoke_check_says_what_it_is(world: World, capsys: pytest.CaptureFixture[str]) -> None:

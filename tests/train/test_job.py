@@ -188,18 +188,6 @@ def as_of(monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
 
 
 A = Code({"tksbench/snn/losses.py": "1"}, "a" * 40)
-B = Code({"tksbench/snn/losses.py": "2"}, "a" * 40, ("tksbench/snn/losses.py",), "+2.0 * loss\n")
-
-
-def stop_after_a_step(monkeypatch: pytest.MonkeyPatch) -> pytest.MonkeyPatch:
-    step = Trainer._step
-
-    def step_and_signal(trainer: Trainer, batches: list[Batch]) -> None:
-        step(trainer, batches)
-        os.kill(os.getpid(), signal.SIGTERM)
-
-    monkeypatch.setattr(Trainer, "_step", step_and_signal)
-    return monkeypatch
 
 
 def test_a_record_is_of_the_code_and_setup_that_trained_it(
@@ -217,68 +205,6 @@ def test_a_record_is_of_the_code_and_setup_that_trained_it(
     assert {"processor", "torch_build", "libraries"} <= proof.machine.keys()
     assert [(row.commit, row.dirty, row.setup) for row in record.attempts] == [("a" * 40, False, {}), (None, None, {})]
     assert json.loads(run_dir.code(A.digest).read_text()) == A.files
-
-
-def test_code_that_is_edited_and_taken_back_while_a_run_is_broken_off_makes_its_record_dirty(
-    make_run: MakeRun, as_of: Callable[..., None], monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
-) -> None:
-    _, run_dir = make_run()
-    for code in (A, B):
-        as_of(code)
-        with monkeypatch.context() as patch:
-            stop_after_a_step(patch)
-            assert job.run_job(run_dir.path) == job.INTERRUPTED
-    as_of(A)
-    caplog.clear()
-    assert job.run_job(run_dir.path) == job.DONE
-    assert "other code than it was trained with before (snn/losses.py)" in caplog.text
-    record = load_record(run_dir.record)
-    assert (record.provenance.commit, record.provenance.dirty) == ("a" * 40, True)
-    assert f"# from epoch 0, step 1: commit {'a' * 40}, code {B.digest}\n+2.0 * loss\n" in record.provenance.diff
-    patch_file = run_dir.patch(str(patch_name(B)))
-    assert (patch_file.read_text(), patch_file.name in record.files) == (B.patch, True)
-    assert [row.dirty for row in record.attempts if row.event == "start"] == [False, True, False]
-
-
-def test_an_attempt_whose_steps_are_lost_leaves_a_record_clean(
-    make_run: MakeRun, as_of: Callable[..., None], tiny_data: Data, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    _, run_dir = make_run()
-    as_of(B)
-    with monkeypatch.context() as patch:
-        patch.setattr(Trainer, "_step", lambda trainer, batches: 1 / 0)
-        assert job.run_job(run_dir.path) == job.FAILED
-    as_of(A)
-    assert job.run_job(run_dir.path) == job.DONE
-    assert load_record(run_dir.record).provenance.dirty is False
-
-
-@pytest.mark.parametrize(
-    ("setup", "told"),
-    [
-        ({"versions": {"torch": "1.0"}}, "torch 1.0"),
-        ({"environment": {"ATEN_CPU_CAPABILITY": "default"}}, "ATEN_CPU_CAPABILITY default"),
-    ],
-)
-def test_attempts_under_unlike_conditions_make_the_record_dirty(
-    make_run: MakeRun,
-    as_of: Callable[..., None],
-    monkeypatch: pytest.MonkeyPatch,
-    setup: dict[str, dict[str, str]],
-    told: str,
-) -> None:
-    _, run_dir = make_run("results", "optim.epochs=1", "optim.warmup_epochs=0")
-    (key,) = setup
-    as_of(A, **setup)
-    with monkeypatch.context() as patch:
-        stop_after_a_step(patch)
-        assert job.run_job(run_dir.path) == job.INTERRUPTED
-    as_of(A, **{key: {}})
-    assert job.run_job(run_dir.path) == job.DONE
-    record = load_record(run_dir.record)
-    assert record.provenance.dirty
-    assert f"# from epoch 0, step 0: {told}" in record.provenance.diff
-    assert record.attempts[0].setup == setup
 
 
 def test_a_file_that_was_written_while_it_was_loaded_makes_the_record_dirty(

@@ -168,16 +168,24 @@ def _section(
 
 def _origins(first: Record | None, second: Record | None) -> Iterator[Section]:
     if first is None or second is None:
-        yield Section("origin", "versions, device, data, commit: not known of an unfinished run", [], None)
+        yield Section("origin", "versions, device, data, code: not known of an unfinished run", [], None)
         return
     a, b = first.provenance, second.provenance
     yield _section("versions", _versions(a), _versions(b), count="package")
-    yield _section("device", _devices(first), _devices(second), equal=f"equal, {first.cost.device}")
+    lacking = [letter for letter, proof in (("A", a), ("B", b)) if not proof.machine]  # of an earlier version
+    machines = [{} if lacking else proof.machine for proof in (a, b)]
+    devices = [_devices(record) | machine for record, machine in zip((first, second), machines, strict=True)]
+    yield _section("device", *devices, equal=f"equal, {first.cost.device}")
+    if lacking:
+        yield Section("environment", f"{' and '.join(lacking)}: not recorded, nor the instruction set", [], None)
+    else:
+        same = f"equal, {', '.join(f'{k}={v}' for k, v in a.environment.items()) or 'no variable that changes bits'}"
+        yield _section("environment", a.environment, b.environment, equal=same)
     # All of a checksum is compared, a part is shown.
     data = _section("data", a.data, b.data, count="file")
     yield data._replace(rows=[(name, _cut(x, _DIGEST), _cut(y, _DIGEST)) for name, x, y in data.rows])
-    same = f"equal, {(a.commit or 'none')[:12]}{', with uncommitted changes' * bool(a.diff)}"
-    yield _section("commit", _commit(a), _commit(b), equal=same)
+    same = f"equal, {(a.commit or 'none')[:12]}{' and the same changes' * bool(a.diff)}"
+    yield _section("commit", *_commits(a, b), equal=same)
 
 
 def _versions(proof: Provenance) -> dict[str, str]:
@@ -195,8 +203,18 @@ def _devices(record: Record) -> dict[str, Any]:
     }
 
 
-def _commit(proof: Provenance) -> dict[str, str | None]:
-    return {"commit": proof.commit, "uncommitted changes": proof.diff or "none"}
+def _commits(*proofs: Provenance) -> list[dict[str, str | None]]:
+    """What records say of their code, and where attempts of one run were of unlike code or under unlike conditions."""
+    found: list[dict[str, str | None]] = []
+    for proof in proofs:
+        lines = proof.diff.splitlines()
+        notes = [line.removeprefix("# ") for line in lines if line.startswith("# ")]
+        changes = "\n".join(line for line in lines if not line.startswith("# "))
+        found.append({"commit": proof.commit, "uncommitted changes": changes or "none"})
+        if all(one.code for one in proofs):
+            found[-1] |= {"code": proof.code}
+        found[-1] |= {f"attempts {number}": note for number, note in enumerate(notes, 1)}
+    return found
 
 
 def _results(first: Record | None, second: Record | None) -> Iterator[Section]:

@@ -29,6 +29,7 @@ def facts(records: Sequence[Record]) -> Iterator[Fact]:
     kinds: dict[str, Callable[[Record], str]] = {
         "Commit": _commit,
         "Device": lambda record: record.cost.device,
+        "Machine": lambda record: ", ".join(machine_words(record)) or "not recorded",
         "Processes": _processes,
         "Python": lambda record: f"{record.provenance.python} on {record.provenance.platform}",
         "Packages": lambda record: ", ".join(f"{k} {v}" for k, v in sorted(record.provenance.versions.items())),
@@ -58,7 +59,21 @@ def log_end(record: Record, ledger: Ledger) -> str:
 
 def _commit(record: Record) -> str:
     proof = record.provenance
-    return (proof.commit or "not from a checkout") + ", with uncommitted changes" * bool(proof.dirty)
+    return (proof.commit or "not from a checkout") + ", and more than that" * bool(proof.dirty)
+
+
+def machine_words(record: Record) -> list[str]:
+    """What decided the last bits besides the device's name; empty for records of earlier versions."""
+    proof = record.provenance
+    machine = proof.machine
+    onednn = f" (oneDNN {machine['onednn_isa']})" if "onednn_isa" in machine else ""
+    words = [
+        machine.get("kind", ""),
+        f"instructions {machine.get('instructions')}{onednn}" * ("instructions" in machine),
+    ]
+    words += [machine.get("gpu", ""), machine.get("libraries", ""), machine.get("compiler", "")]
+    words += [f"torch built from {machine['torch_build']}"] if "torch_build" in machine else []
+    return [*filter(None, words), *(f"{name}={value}" for name, value in proof.environment.items())]
 
 
 def _processes(record: Record) -> str:

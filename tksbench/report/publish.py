@@ -11,6 +11,8 @@ from tksbench.metrics import correct, halves, mean_logits, summarize
 from tksbench.report.evidence import inconsistency
 from tksbench.runs import sha256_file, write_bytes
 from tksbench.runs.arrays import read_array
+from tksbench.runs.comparison import clean_claim
+from tksbench.runs.provenance import CUT
 from tksbench.runs.record import load_record
 
 if TYPE_CHECKING:
@@ -25,18 +27,21 @@ class Published(NamedTuple):
         added: Ids of records newly laid under results/records.
         present: How many were there already, with the same content.
         refused: One message for each run that was not published.
+        dirty: How many of those added take more than their commit to be made again.
     """
 
     added: list[str]
     present: int
     refused: list[str]
+    dirty: int = 0
 
 
 def publish(ledger: Ledger) -> Published:
     """Copy the record of every finished run to results/records, each to the byte.
 
     A record is refused if it is not valid, if a file that it names is missing or altered, if its metrics do not
-    follow from the stored logits, or if another record of the same run is published already.
+    follow from the stored logits, if it does not say by what code it can be made again, or if another record of the
+    same run is published already.
 
     Raises:
         LedgerError: The results folder cannot be written.
@@ -58,7 +63,8 @@ def publish(ledger: Ledger) -> Published:
         target.parent.mkdir(parents=True, exist_ok=True)
         write_bytes(target, content)
         added.append(run_dir.id)
-    return Published(added, present, refused)
+    dirty = sum(bool(load_record(ledger.published(run)).provenance.dirty) for run in added)
+    return Published(added, present, refused, dirty)
 
 
 def doubts(run_dir: RunDir) -> str | None:
@@ -73,7 +79,17 @@ def doubts(run_dir: RunDir) -> str | None:
             return f"{name} is missing"
         if sha256_file(path) != digest:
             return f"{name} is not the file that the record was made from"
-    return inconsistency(record) or _recomputed(run_dir, record)
+    return _unknown_code(run_dir, record) or inconsistency(record) or _recomputed(run_dir, record)
+
+
+def _unknown_code(run_dir: RunDir, record: Record) -> str | None:
+    """Why nobody could make a record again from what it says of its code, or None."""
+    proof = record.provenance
+    if proof.commit is None:
+        return "names no commit, as it was trained outside a git checkout: train it in a clone (--again)"
+    if CUT in proof.diff:
+        return "has more uncommitted changes than a record holds: commit them, and train it anew (--again)"
+    return clean_claim(record, run_dir)
 
 
 def _recomputed(run_dir: RunDir, record: Record) -> str | None:

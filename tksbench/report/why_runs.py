@@ -5,10 +5,11 @@ from __future__ import annotations
 import json
 import re
 import textwrap
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from tksbench.report.cells import group_records
-from tksbench.report.facts import facts, log_end
+from tksbench.report.facts import facts, log_end, machine_words
 from tksbench.runs.provenance import rerun_command
 
 if TYPE_CHECKING:
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
 _SHOWN_FILES = 20
 _LABEL = 14  # columns of the facts' names
 _DIGEST = 20  # characters of a checksum shown
+_PRINT_DIFF = 'import json, sys; print(json.load(open(sys.argv[1]))["provenance"]["diff"])'
 
 
 def run_lines(run: str, protocols: Sequence[Candidate], evidence: Evidence, ledger: Ledger) -> Iterator[str]:
@@ -120,9 +122,14 @@ def record_lines(record: Record, ledger: Ledger) -> Iterator[str]:
             f"  an inference: spike rate {rate}, {cost.snn['macs'] / 1e6:.2f} MMAC, "
             f"{cost.snn['synops'] / 1e6:.2f} MSynOp, {cost.snn['energy_mj'] * 1e3:.2f} µJ (45 nm estimate)"
         )
-    yield f"  commit: {proof.commit or 'not from a checkout'}{', with uncommitted changes (below)' * bool(proof.dirty)}"
+    yield f"  commit: {proof.commit or 'not from a checkout'}{', and more than that (below)' * bool(proof.dirty)}"
+    if proof.code:
+        yield f"  code: {proof.code}, the digest of all files that can change a result"
     yield f"  trained: {proof.started} to {proof.finished}, {cost.hours:.2f} h ({cost.gpu_hours:.2f} GPU-h)"
     yield f"  device: {', '.join(proof.devices) or cost.device}; threads: {proof.threads}; {proof.platform}"
+    if proof.machine:
+        words = f"machine: {', '.join(machine_words(record))}"
+        yield from textwrap.wrap(words, 80, initial_indent="  ", subsequent_indent="    ", break_on_hyphens=False)
     if proof.processes > 1:
         yield f"  {proof.processes} processes on {proof.nodes} machine{'s' * (proof.nodes != 1)}"
     versions = ", ".join(
@@ -136,17 +143,33 @@ def record_lines(record: Record, ledger: Ledger) -> Iterator[str]:
         yield f"    ... and {len(files) - _SHOWN_FILES} more in the record"
     yield f"  weights: sha256 {record.weights_sha256}"
     yield f"  command: {proof.command}"
-    yield "  again (a finished run is never trained twice, so in a results folder of its own), and compared:"
-    if proof.commit:
-        yield f"    git checkout {proof.commit}"
-    yield f"    TKSBENCH_RESULTS=again {proof.command}"
-    yield f"    python -m tksbench.diff {record.id} again/runs/{record.id}"
+    yield from _again(record, ledger)
     yield "  spec:"
     yield from _tree(record.spec.model_dump(mode="json"), "    ")
     if proof.diff:
-        yield "  uncommitted changes:"
+        yield "  beside the commit:"
         yield from (f"    {line}" for line in proof.diff.splitlines())
     yield from _log_tail(record, ledger)
+
+
+def _again(record: Record, ledger: Ledger) -> Iterator[str]:
+    """The commands that make a run again, as far as there are any."""
+    proof, published = record.provenance, ledger.published(record.id)
+    patches = list(dict.fromkeys(row.patch for row in record.attempts if row.patch))
+    patch = str(ledger.run_dir(record.id).patch(patches[-1])) if patches else ""
+    yield "  again (a finished run is never trained twice, so in a results folder of its own), and compared:"
+    if patch and not Path(patch).exists():  # saved first: the commit may not have the record
+        path = published if published.exists() else ledger.run_dir(record.id).record
+        yield f"    python -c '{_PRINT_DIFF}' {path} >changes.diff"
+        patch = "changes.diff"
+    if proof.commit:
+        yield f"    git checkout {proof.commit}"
+    if patch:
+        yield f"    git apply {patch}"
+    if any(line.startswith("# from epoch ") for line in proof.diff.splitlines()):
+        yield "    # its attempts were not alike (below), so that no one state makes all of it"
+    yield f"    TKSBENCH_RESULTS=again {proof.command}"
+    yield f"    python -m tksbench.diff {record.id} again/runs/{record.id}"
 
 
 def _log_tail(record: Record, ledger: Ledger) -> Iterator[str]:

@@ -7,14 +7,16 @@ off. So the files themselves are read, and compared with those of the commit.
 from __future__ import annotations
 
 import hashlib
+import io
 import os
 import subprocess
+import tarfile
 import tempfile
 from collections import Counter
 from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal, cast, overload
 
 import tksbench
 
@@ -163,6 +165,21 @@ def _blobs(commit: str) -> dict[str, str] | None:
     return {path: about.split()[2] for about, path in rows}
 
 
+@cache
+def contents_of(commit: str) -> Mapping[str, str] | None:
+    """SHA-256 of each of the package's files in a commit, as `hashes` has it; None if the commit is not here."""
+    packed = _git(PACKAGE.parent, "archive", "--format=tar", commit, "--", PACKAGE.name, text=False)
+    if not packed:
+        return None
+    found = {}
+    with tarfile.open(fileobj=io.BytesIO(packed)) as archive:
+        for member in archive:
+            file = archive.extractfile(member) if member.isfile() else None
+            if file is not None:
+                found[member.name] = hashlib.sha256(file.read()).hexdigest()[:16]
+    return found
+
+
 def shown(paths: Collection[str], most: int = 3) -> str:
     """The paths for people, as seen from the package's folder; of many, the folders.
 
@@ -208,7 +225,13 @@ def _uncommitted(top: Path, package: str, paths: Iterable[str]) -> tuple[tuple[s
     return tuple(path for path in changed.split("\0") if path), patch or ""
 
 
-def _git(folder: Path, *words: str, index: Path | None = None, given: str | None = None) -> str | None:
+@overload
+def _git(folder: Path, *words: str, index: Path | None = None, given: str | None = None) -> str | None: ...
+@overload
+def _git(folder: Path, *words: str, text: Literal[False]) -> bytes | None: ...
+def _git(
+    folder: Path, *words: str, index: Path | None = None, given: str | None = None, text: bool = True
+) -> str | bytes | None:
     """Output of a git command, or None if git is absent, slow, or refuses.
 
     Args:
@@ -216,6 +239,7 @@ def _git(folder: Path, *words: str, index: Path | None = None, given: str | None
         words: The command.
         index: An index of its own, in a folder that also takes the objects that git writes.
         given: Its standard input.
+        text: Whether the output is text; bytes else.
     """
     environment = {name: value for name, value in os.environ.items() if name not in _OF_A_HOOK}
     if index is not None:
@@ -233,8 +257,8 @@ def _git(folder: Path, *words: str, index: Path | None = None, given: str | None
         done = subprocess.run(  # noqa: S603 - fixed words and file names, no shell
             command,
             capture_output=True,
-            text=True,
-            errors="replace",
+            text=text,
+            errors="replace" if text else None,
             input=given,
             timeout=_GIT_S,
             check=False,
@@ -242,4 +266,4 @@ def _git(folder: Path, *words: str, index: Path | None = None, given: str | None
         )
     except (OSError, subprocess.TimeoutExpired):
         return None
-    return done.stdout if done.returncode == 0 else None
+    return cast("str | bytes", done.stdout) if done.returncode == 0 else None

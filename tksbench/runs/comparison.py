@@ -7,11 +7,11 @@ import re
 from typing import TYPE_CHECKING
 
 from tksbench.runs import environment
-from tksbench.runs.code import can_change_results, changed_since, differing, digest_of, files_here, shown
+from tksbench.runs.code import can_change_results, changed_since, contents_of, differing, digest_of, files_here, shown
 from tksbench.runs.errors import LedgerError
 from tksbench.runs.files import read_json
 from tksbench.runs.processor import cpu_name, describe_cpu
-from tksbench.runs.provenance import flat, versions
+from tksbench.runs.provenance import versions
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -84,14 +84,18 @@ def told_apart(record: Record) -> list[str]:
     return found
 
 
-def parts_apart(record: Record) -> list[str]:
-    """In what attempts of one run were unlike the last one, a line each; see `provenance.collect_provenance`."""
-    starts = [row for row in record.attempts if row.event == "start" and row.setup]
-    return [
-        f"from epoch {row.epoch}, step {row.step}: {name} {value}"
-        for row in starts
-        for name, value in flat(row.setup).items()
-    ]
+def clean_claim(record: Record, run_dir: RunDir) -> str | None:
+    """Why a record that calls itself clean is not of its commit's code; None if it is, or if that cannot be known."""
+    proof = record.provenance
+    if proof.commit is None or proof.dirty or proof.code is None:
+        return None
+    kept, committed = _kept_files(run_dir, proof.code), contents_of(proof.commit)
+    if kept is None or digest_of(kept) != proof.code:
+        return f"{run_dir.code(proof.code).name}, which names its code, is missing or altered"
+    if committed is None:
+        return None
+    wrong = [path for path, content in kept.items() if committed.get(path) != content]
+    return f"calls itself clean, but commit {proof.commit[:12]} has other code ({shown(wrong)})" if wrong else None
 
 
 def _code(record: Record) -> Iterable[str]:

@@ -112,9 +112,9 @@ class Job:
         self.run = self.ledger.load_run(self.dir)
         not_heeded = sorted({*NOT_HEEDED, *environment.overriding(os.environ)})
         self.variables = environment.settle()
-        if not_heeded:
-            log.warning(environment.not_heeded(not_heeded))
         self.parallel = join(self.run.execution, self._ended_elsewhere)
+        if not_heeded and self.parallel.lead:
+            log.warning(environment.not_heeded(not_heeded))
         if not self.parallel.lead:
             log.setLevel(logging.WARNING)  # one process tells how it goes
 

@@ -13,7 +13,7 @@ from rich.console import Console
 
 from tksbench.data.registry import DATASETS, ensure_miniature, look
 from tksbench.doctor import __main__ as command
-from tksbench.doctor import golden, machine, slurm, storage
+from tksbench.doctor import convolution, golden, machine, slurm, storage
 from tksbench.doctor.findings import Check, Finding, run_checks
 from tksbench.launch import scheduler
 from tksbench.launch.errors import LaunchError
@@ -176,6 +176,25 @@ def test_a_node_that_cannot_be_had_is_a_failure(
     profile.write_text("partition: none\n")
     assert command.main(["--slurm", str(profile), "--json"]) == 1
     assert "Invalid partition" in json.loads(capsys.readouterr().out)["checks"][0]["detail"]
+
+
+@pytest.mark.parametrize(
+    ("printed", "state", "detail"),
+    [("ours\ntorch's\n", "ok", "no memory is damaged"), ("ours\n", "ok", "SIGABRT"), ("", "FAILED", "SIGABRT")],
+)
+def test_what_a_try_of_the_convolution_means(
+    printed: str, state: str, detail: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    child = subprocess.CompletedProcess([], 0 if "torch" in printed else -6, printed, "")
+    monkeypatch.setattr(subprocess, "run", lambda *_, **__: child)
+    [finding] = convolution.convolution()
+    assert finding.state == state
+    assert detail in finding.detail
+
+
+def test_the_project_s_own_convolution_leaves_memory_as_it_was_without_avx_512(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("ONEDNN_MAX_CPU_ISA", "AVX2")
+    assert _states(convolution.convolution()) == ["ok"]
 
 
 def test_the_command_line_imports_no_torch() -> None:

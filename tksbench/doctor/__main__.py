@@ -41,6 +41,7 @@ CHECKS = (
     Check("packages", "tksbench.doctor.machine:packages", 30, _SLOW),
     Check("GPUs", "tksbench.doctor.machine:gpus", 120, f"{_TORCH} (nvidia-smi)"),
     Check("neuron", "tksbench.doctor.machine:compiled_neuron", 180, _TORCH),
+    Check("convolution", "tksbench.doctor.convolution:convolution", 120, _TORCH),
     Check(
         "gloo", "tksbench.doctor.processes:gloo", 120, "a firewall on the loopback interface? see GLOO_SOCKET_IFNAME"
     ),

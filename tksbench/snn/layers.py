@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from tksbench.snn.errors import SnnError
 from tksbench.snn.neuron import LIF, Backend, Neuron, split_time
 from tksbench.snn.normlif import norm_lif
+from tksbench.snn.strided import StridedConv1x1
 from tksbench.snn.winograd import Conv3x3
 
 
@@ -31,6 +32,8 @@ def conv(in_channels: int, out_channels: int, kernel: int, stride: int = 1) -> n
     """A convolution without bias that keeps the size at stride 1 (none has one: docs/protocol.md#the-networks)."""
     if (kernel, stride) == (3, 1):
         return Conv3x3(in_channels, out_channels)
+    if kernel == 1 and stride > 1:
+        return StridedConv1x1(in_channels, out_channels, stride)
     return nn.Conv2d(in_channels, out_channels, kernel, stride, padding=kernel // 2, bias=False)
 
 

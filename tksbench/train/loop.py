@@ -19,6 +19,7 @@ from tksbench.data.registry import info
 from tksbench.metrics import summarize
 from tksbench.runs.files import write_json
 from tksbench.snn.known import graph_safe
+from tksbench.snn.strided import soundly
 from tksbench.train import build
 from tksbench.train.checkpoint import State, newest, restore, save_checkpoint
 from tksbench.train.errors import CheckpointError, Diverged, Interrupted
@@ -217,7 +218,8 @@ class Trainer:
 
     def _global_batch(self, batches: list[Batch], total: int) -> tuple[torch.Tensor, torch.Tensor]:
         """One step of the optimizer; the loss before it, and the number of right samples."""
-        loss, correct = self.shares.backward(self.network, batches, total, self._forward)
+        with soundly(self.model, self.device):
+            loss, correct = self.shares.backward(self.network, batches, total, self._forward)
         self.parallel.step(self.network, self.optimizer)
         return loss, correct
 

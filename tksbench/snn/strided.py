@@ -48,7 +48,7 @@ class StridedConv1x1(nn.Conv2d):
         return (self.padding, self.groups, self.padding_mode) == ((0, 0), 1, "zeros")
 
 
-class SoundConvolutions(TorchDispatchMode):
+class SoundConvolutions(TorchDispatchMode):  # type: ignore[no-untyped-call]  # of its __init_subclass__
     """A backward pass within it computes in contiguous layout every gradient that the kernel would compute.
 
     It sees what is called in the end, whoever calls it: modules, functions, activation checkpointing.
@@ -75,7 +75,7 @@ def soundly(model: nn.Module, device: torch.device) -> AbstractContextManager[An
     ours = type(model).__module__.startswith("tksbench.snn.")
     if ours or device.type != "cpu" or not any(_is_few(weight) for weight in model.parameters()):
         return nullcontext()
-    return SoundConvolutions()
+    return SoundConvolutions()  # type: ignore[no-untyped-call]
 
 
 def _is_faulty(weight: Tensor, strides: Sequence[int]) -> bool:

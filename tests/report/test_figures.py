@@ -161,6 +161,15 @@ def test_no_records_at_all_still_gives_every_figure(events: World, capsys: pytes
     assert (events.root / "results" / "figures" / "figure3b.csv").read_text().splitlines()[1:] == []
 
 
+def test_runs_on_stand_in_data_are_named_and_not_drawn(events: World, capsys: pytest.CaptureFixture[str]) -> None:
+    events.publish(events.run("smoke", real=False), 41.5)
+    main(["figure4"])
+    out = capsys.readouterr().out
+    assert "  DVS-CIFAR10: no records yet; smoke check passed (stand-in data, not drawn)\n" in out
+    assert "figures are drawn from runs on the data sets themselves" in out
+    assert (events.root / "results" / "figures" / "figure4.csv").read_text().splitlines()[1:] == []
+
+
 def test_a_method_without_records_is_named_in_the_legend(events: World) -> None:
     from matplotlib.figure import Figure as Canvas
 

@@ -183,7 +183,7 @@ def published() -> dict[str, dict[str, Path]]:
 
 
 @pytest.mark.parametrize(
-    ("name", "copy"), zip(("dvs_cifar10", "ncaltech101", "nmnist", "ncaltech101"), COPIES, strict=True)
+    ("name", "copy"), [*zip(("dvs_cifar10", "ncaltech101", "nmnist", "ncaltech101"), COPIES, strict=True)]
 )
 def test_a_copy_of_a_recording_is_named_as_one_too_many(
     published: dict[str, dict[str, Path]], name: str, copy: str

@@ -150,8 +150,8 @@ def _parse(words: Sequence[str]) -> argparse.Namespace:
         "names",
         nargs="*",
         metavar="NAME",
-        help="table1, costs, claims, paper, figure4, ..., tables, figures; all tables if none is named (--check: "
-        "figures too)",
+        help="table1, costs, claims, paper, smoke-checks, figure4, ..., tables, figures; all tables if "
+        "none is named (--check: figures too)",
     )
     parser.add_argument(
         "--format",
@@ -172,7 +172,8 @@ def _parse(words: Sequence[str]) -> argparse.Namespace:
     parser.add_argument(
         "--why",
         metavar="CELL",
-        help="show the runs behind a cell, a run's name or a claim, and the command that makes them; a table's cells",
+        help="show the runs behind a cell, a run's name or id, or a claim, and the command that makes them; "
+        "a table's cells",
     )
     parser.add_argument(
         "--publish", action="store_true", help="copy finished runs' records to results/records, build from these alone"

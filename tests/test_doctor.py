@@ -159,7 +159,7 @@ def test_a_nodes_report_is_found_behind_what_the_set_up_prints(monkeypatch: pyte
         seen.extend(words)
         return f"loading cuda\n{{\n}}\n{json.dumps(report, indent=1)}\nbye\n", ""
 
-    monkeypatch.setattr(scheduler, "run_on_node", srun)
+    monkeypatch.setattr(slurm, "run_on_node", srun)
     profile = SlurmProfile(
         partition="gpu", nodes=4, gpus_per_node=2, minutes=600, setup=["module load cuda"], srun=["-v"]
     )
@@ -171,7 +171,7 @@ def test_a_nodes_report_is_found_behind_what_the_set_up_prints(monkeypatch: pyte
 def test_a_node_that_cannot_be_had_is_a_failure(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr(scheduler, "run_on_node", lambda words, limit_s: ("", "srun: error: Invalid partition"))
+    monkeypatch.setattr(slurm, "run_on_node", lambda words, limit_s: ("", "srun: error: Invalid partition"))
     profile = tmp_path / "profile.yaml"
     profile.write_text("partition: none\n")
     assert command.main(["--slurm", str(profile), "--json"]) == 1

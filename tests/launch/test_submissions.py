@@ -6,19 +6,21 @@ import re
 import shutil
 import subprocess
 from collections import Counter
+from contextlib import contextmanager, redirect_stdout
 from typing import TYPE_CHECKING
 
 import pytest
 from rich.console import Console
+from submitit.slurm.slurm import SlurmJobEnvironment
 
-from tksbench.launch import node, scheduler
+from tksbench.launch import job, scheduler
 from tksbench.launch.__main__ import main
 from tksbench.launch.cluster import queue_notes, submit_jobs
 from tksbench.launch.errors import LaunchError
-from tksbench.launch.node import FAILED, HELD, INTERRUPTED, Job, begin, end
+from tksbench.launch.executor import NOTHING_TO_DO
+from tksbench.launch.job import FAILED, HELD, INTERRUPTED, Element, begin, end
 from tksbench.launch.plan import collect_runs, make_plan
 from tksbench.launch.profile import SlurmProfile, load_profile
-from tksbench.launch.sbatch import NOTHING_TO_DO
 from tksbench.launch.scheduler import JobId, Task
 from tksbench.launch.slurm import SlurmExecutor, look, with_queue
 from tksbench.launch.submissions import Submission, all_submissions, write_once
@@ -26,7 +28,7 @@ from tksbench.recipe.errors import RecipeError
 from tksbench.runs import append_jsonl, attempt_ended, attempt_started
 
 if TYPE_CHECKING:
-    from collections.abc import Collection
+    from collections.abc import Collection, Iterator
     from pathlib import Path
 
     from tksbench.recipe import Run
@@ -52,7 +54,7 @@ class FakeSlurm:
         monkeypatch.setattr(scheduler, "max_array_size", lambda: self.max_array)
         monkeypatch.setattr(shutil, "which", lambda name: f"/usr/bin/{name}")  # a machine that has sbatch
 
-    def submit(self, script: Path, dependency: str | None = None, cluster: str | None = None) -> JobId:
+    def submit(self, script: Path) -> JobId:
         if self.die == "before":
             raise Killed
         if len(self.names) >= self.quota:
@@ -62,7 +64,7 @@ class FakeSlurm:
         text = script.read_text()
         self.names += re.findall(r"^#SBATCH --job-name=(.+)$", text, re.MULTILINE)
         self.sizes += [int(last) + 1 for last in re.findall(r"^#SBATCH --array=0-(\d+)", text, re.MULTILINE)]
-        self.dependencies.append(dependency)
+        self.dependencies += re.findall(r"^#SBATCH --dependency=(.+)$", text, re.MULTILINE) or [None]
         if self.die == "after":
             raise Killed
         return JobId(str(len(self.names)))
@@ -98,9 +100,16 @@ def living(ledger: Ledger, slurm: FakeSlurm) -> Counter[str]:
     """How many jobs that may train each run has."""
     count: Counter[str] = Counter()
     for submission in all_submissions(ledger.root / "slurm"):
-        if submission.name in slurm.names and submission.started("1"):
+        if submission.name in slurm.names and submission.submitted("1"):
             count.update(submission.intent["runs"])
     return count
+
+
+@contextmanager
+def printing(submission: Submission) -> Iterator[None]:
+    """As the script does: what an element prints goes to its log."""
+    with submission.log(0).open("a") as log, redirect_stdout(log):
+        yield
 
 
 @pytest.mark.parametrize("when", ["before", "after"])
@@ -126,12 +135,12 @@ def test_a_job_that_arrives_after_it_was_given_up_does_not_train(
     (late,) = all_submissions(ledger.root / "slurm")
     slurm.die = ""
     submit(ledger, runs)
-    assert not late.started("77")
+    assert not late.submitted("77")
 
 
 def test_a_job_that_started_is_not_given_up(ledger: Ledger, runs: list[Run], slurm: FakeSlurm) -> None:
     submission = Submission.create(ledger.root / "slurm", runs, {})
-    assert submission.started("77")
+    assert submission.submitted("77")
     assert not submission.abandon()
     assert submission.job == "77"
 
@@ -140,15 +149,32 @@ def test_a_job_that_never_began_is_told_unless_it_still_waits(
     ledger: Ledger, runs: list[Run], slurm: FakeSlurm, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     submit(ledger, runs[:2])
-    assert queue_notes(ledger)[runs[0].id] == "job 1_0 is PENDING (Priority)"
     (submission,) = all_submissions(ledger.root / "slurm")
-    submission.add_start(1, {"restart": 0})
+    assert queue_notes(ledger)[runs[0].id] == f"job 1_0 is PENDING (Priority); log: {submission.log(0)}"
+    submission.log(1).write_text("2026-01-01T00:00:00+00:00 tksbench: start 0 of it on n1 at 0 epochs, saved nothing\n")
     monkeypatch.setattr(scheduler, "my_tasks", lambda names: [])
     notes = queue_notes(ledger)
     assert notes.keys() == {runs[0].id}
     assert notes[runs[0].id] == f"job 1_0 is gone and never began: {submission.log(0)} may say why"
     monkeypatch.setattr(scheduler, "my_tasks", refuse)
     assert queue_notes(ledger) == {}  # nobody knows
+
+
+def test_the_log_of_a_failed_and_of_a_waiting_run_is_named_with_its_last_line(
+    ledger: Ledger, runs: list[Run], slurm: FakeSlurm
+) -> None:
+    submit(ledger, runs[:3])
+    (submission,) = all_submissions(ledger.root / "slurm")
+    submission.log(0).write_text("2026-01-01T00:00:00+00:00 tksbench: is to start again\n\n")
+    run_dir = ledger.run_dir(runs[1].id)
+    run_dir.log.write_text("12:00:00 epoch 1\n12:00:09 loss is NaN in step 17\n")
+    attempt_ended(run_dir, "failed", "loss is NaN")
+    notes = queue_notes(ledger)
+    assert notes[runs[0].id].endswith(
+        f"log: {submission.log(0)}: 2026-01-01T00:00:00+00:00 tksbench: is to start again"
+    )
+    assert notes[runs[1].id].endswith(f"log: {run_dir.log}: 12:00:09 loss is NaN in step 17")
+    assert notes[runs[2].id].endswith(f"log: {submission.log(2)}")
 
 
 def test_what_slurm_took_before_it_refused_the_rest_is_told(
@@ -161,8 +187,11 @@ def test_what_slurm_took_before_it_refused_the_rest_is_told(
         submit_jobs(Console(width=80), items, ledger, SlurmProfile())
     assert "job 1: 4 runs" in capsys.readouterr().out
     slurm.quota = 1000
-    submit_jobs(Console(width=80), items, ledger, SlurmProfile())  # planned before the first four were in the queue
-    assert f"{len(runs)} runs asked for: {len(runs) - 4} submitted, 4 left to another" in capsys.readouterr().out
+    submit_jobs(Console(width=80), items, ledger, SlurmProfile(), "launch it")  # the first four are queued meanwhile
+    shown = capsys.readouterr().out
+    assert f"{len(runs)} runs asked for: {len(runs) - 4} submitted, 4 left to another" in shown
+    assert "script.sh, log/0.txt to log/3.txt" in shown
+    assert "watch:  launch it --status --watch\ncancel: launch it --cancel\n" in shown
 
 
 def test_a_job_that_slurm_holds_after_a_failed_launch_is_released_by_the_same_command(
@@ -187,9 +216,9 @@ def test_a_job_gives_up_after_deaths_but_not_while_somebody_else_trains_its_run(
     monkeypatch.setenv("SLURM_ARRAY_JOB_ID", "1")
 
     def start(number: int, code: int) -> int:
-        status = begin(Job(submission, 0, number, ledger, ledger.run_dir(runs[0].id)))
-        submission.add_end(0, number, {"code": code, "reason": ""})
-        submission.end(0, number)
+        with printing(submission):
+            status = begin(Element(submission, 0, number, ledger, ledger.run_dir(runs[0].id)))
+            print(f"now tksbench: rank 1 on n2 ended with status {code}: ")  # noqa: T201
         return status
 
     assert [start(number, HELD) for number in range(5)] == [0] * 5
@@ -206,13 +235,11 @@ def test_an_earlier_failure_does_not_end_what_was_submitted_again_for_it(
     append_jsonl(run_dir.attempts, row)
     submit(ledger, runs[:1])
     (submission,) = all_submissions(ledger.root / "slurm")
-    assert begin(Job(submission, 0, 0, ledger, run_dir)) == 0
-    submission.add_end(0, 0, {"code": INTERRUPTED, "reason": "interrupted before training began"})  # evicted
-    submission.end(0, 0)
-    assert begin(Job(submission, 0, 1, ledger, run_dir)) == 0
+    assert begin(Element(submission, 0, 0, ledger, run_dir)) == 0  # and is evicted
+    assert begin(Element(submission, 0, 1, ledger, run_dir)) == 0
     attempt_started(run_dir)
     attempt_ended(run_dir, "failed", "loss is NaN")
-    assert begin(Job(submission, 0, 2, ledger, run_dir)) == NOTHING_TO_DO
+    assert begin(Element(submission, 0, 2, ledger, run_dir)) == NOTHING_TO_DO
 
 
 @pytest.mark.parametrize(
@@ -227,20 +254,23 @@ def test_a_process_that_has_lost_the_others_did_not_fail(
     ledger: Ledger, runs: list[Run], slurm: FakeSlurm, monkeypatch: pytest.MonkeyPatch, said: str, again: bool
 ) -> None:
     monkeypatch.setenv("SLURM_ARRAY_JOB_ID", "1")
+    monkeypatch.setenv("SLURM_ARRAY_TASK_ID", "0")
+    monkeypatch.setenv("SUBMITIT_EXECUTOR", "slurm")
     requeued: list[str] = []
-    monkeypatch.setattr(scheduler, "requeue", requeued.append)
-    monkeypatch.setattr(node, "_WAIT_TO_DIE_S", 0)
+    monkeypatch.setattr(SlurmJobEnvironment, "_requeue", lambda self, countdown: requeued.append(self.job_id))
+    monkeypatch.setattr(job, "_WAIT_TO_DIE_S", 0)
     submit(ledger, runs[:1])
     (submission,) = all_submissions(ledger.root / "slurm")
-    job = Job(submission, 0, 0, ledger, ledger.run_dir(runs[0].id))
-    assert begin(job) == 0
-    attempt_started(job.run_dir)
-    attempt_ended(job.run_dir, "failed", said)  # as the trainer takes it
-    submission.add_end(0, 0, {"rank": 0, "node": "n1", "code": FAILED, "reason": said})
-    status = end(job, FAILED)
+    element = Element(submission, 0, 0, ledger, ledger.run_dir(runs[0].id))
+    with printing(submission):
+        assert begin(element) == 0
+        attempt_started(element.run_dir)
+        attempt_ended(element.run_dir, "failed", said)  # as the trainer takes it
+        print(f"now tksbench: rank 0 on n1 ended with status {FAILED}: {said}")  # noqa: T201
+    status = end(element, FAILED)
     assert (status, requeued) == ((INTERRUPTED, ["1_0"]) if again else (FAILED, []))
     assert ledger.status(runs[0].id).state == ("interrupted" if again else "failed")
-    assert begin(Job(submission, 0, 1, ledger, job.run_dir)) == (0 if again else NOTHING_TO_DO)
+    assert begin(Element(submission, 0, 1, ledger, element.run_dir)) == (0 if again else NOTHING_TO_DO)
 
 
 def test_one_of_many_writes_a_file_once(tmp_path: Path) -> None:
@@ -250,7 +280,7 @@ def test_one_of_many_writes_a_file_once(tmp_path: Path) -> None:
 
 def test_a_launcher_leaves_files_alone_that_a_job_is_writing(ledger: Ledger, runs: list[Run], slurm: FakeSlurm) -> None:
     submit(ledger, runs[:1])
-    half = all_submissions(ledger.root / "slurm")[0].folder / ".fate.json.0123456789ab.tmp"
+    half = all_submissions(ledger.root / "slurm")[0].folder / ".job.json.0123456789ab.tmp"
     half.touch()
     submit(ledger, runs)
     assert half.exists()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shlex
+import subprocess
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -11,12 +12,18 @@ from typing import TYPE_CHECKING, Any
 from tksbench.doctor.findings import Finding
 from tksbench.launch import scheduler
 from tksbench.launch.errors import LaunchError
-from tksbench.launch.sbatch import Resources, as_flags, placement
+from tksbench.launch.executor import ArrayExecutor
+from tksbench.launch.profile import Resources
+from tksbench.launch.submissions import Submission
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from tksbench.launch.profile import SlurmProfile
 
 _MINUTES = 15  # the job's own time limit
+# Options of a batch job that srun does not know, or that are other here.
+_OF_BATCH = ("--array", "--job-name", "--no-requeue", "--open-mode", "--output", "--requeue", "--signal", "--time=")
 _QUEUE_S = 300  # patience with the queue
 _NO_REQUEUE = "set requeue: false and chain: 3 (or so) in the profile, see slurm/README.md"
 
@@ -49,7 +56,9 @@ def on_node(profile: SlurmProfile) -> dict[str, Any]:
         profile: Where and with which resources; one node and one process of it.
     """
     gpus = profile.gpus_per_node
-    words = as_flags(placement(profile, Resources(1, 1, gpus, profile.cpus_per_task)))
+    executor = ArrayExecutor(Submission(Path.cwd()), profile, Resources(1, 1, gpus, profile.cpus_per_task))
+    header = [line for line in executor.script(1).splitlines() if line.startswith("#SBATCH ")]
+    words = [word for line in header for word in shlex.split(line)[1:] if not word.startswith(_OF_BATCH)]
     words += [f"--time={min(profile.minutes, _MINUTES)}", f"--immediate={_QUEUE_S}", "--job-name=tksbench-doctor"]
     python = shlex.quote(profile.python or sys.executable)
     lines = [
@@ -61,7 +70,7 @@ def on_node(profile: SlurmProfile) -> dict[str, Any]:
     ]
     words += [*profile.srun, "bash", "-c", "\n".join(lines)]
     try:
-        out, problem = scheduler.run_on_node(words, _QUEUE_S + _MINUTES * 60)
+        out, problem = run_on_node(words, _QUEUE_S + _MINUTES * 60)
     except LaunchError as error:
         out, problem = "", str(error)
     report = _report_in(out)
@@ -73,6 +82,45 @@ def on_node(profile: SlurmProfile) -> dict[str, Any]:
         finding = Finding("srun", "FAILED", problem or "the node printed no report", advice)
         report = {"host": "", "checks": [finding.to_json()]}
     return report
+
+
+def run_on_node(words: Sequence[str], limit_s: float) -> tuple[str, str]:
+    """Run a command on a compute node and wait for it.
+
+    Args:
+        words: What follows `srun`.
+        limit_s: Patience, the queue included; then the job is cancelled.
+
+    Returns:
+        Its standard output, and what went wrong if its exit status is not 0.
+
+    Raises:
+        LaunchError: If there is no srun here, or it does not come back in time.
+    """
+    try:
+        child = subprocess.Popen(  # noqa: S603 - Slurm's own command, no shell
+            ["srun", *words],  # noqa: S607
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+            errors="replace",
+            env=scheduler.environment(),
+        )
+    except FileNotFoundError:
+        raise LaunchError("srun is not on this machine: launch from a login node of the cluster") from None
+    try:
+        out, err = child.communicate(timeout=limit_s)
+    except BaseException as error:
+        child.terminate()  # srun cancels its job then
+        try:
+            child.wait(10)
+        except subprocess.TimeoutExpired:
+            child.kill()
+        if isinstance(error, subprocess.TimeoutExpired):
+            raise LaunchError(f"srun did not come back within {limit_s:.0f} s") from None
+        raise
+    return out, "" if child.returncode == 0 else " ".join(err.split())[-600:] or f"exit status {child.returncode}"
 
 
 def _report_in(out: str) -> dict[str, Any] | None:

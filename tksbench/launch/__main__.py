@@ -103,7 +103,11 @@ def main(argv: list[str] | None = None) -> int:
         if options.again:
             notes += take_aside(items, ledger)
             words = [word for word in words if word != "--again"]  # what is interrupted now is gone on with
-        return _execute(items, ledger, words, notes) if profile is None else _submit(items, ledger, profile, notes)
+        if profile is None:
+            return _execute(items, ledger, words, notes)
+        for note in notes:
+            _console().print(f"note: {note}", markup=False, soft_wrap=True)
+        return _submit(items, ledger, profile, options)
     from tksbench.launch.outlay import cluster, outlays, this_machine
 
     machine = this_machine() if profile is None else cluster(profile)
@@ -128,16 +132,20 @@ def _profile(path: str | None) -> SlurmProfile | None:
     from tksbench.launch.profile import DEFAULT_PROFILE, load_profile
 
     if not path:
-        sys.stderr.write(f"tksbench: --slurm without a profile: taking {DEFAULT_PROFILE}\n")
+        sys.stderr.write(f"tksbench: no profile is named: taking {DEFAULT_PROFILE}\n")
     return load_profile(path or DEFAULT_PROFILE)
 
 
-def _submit(items: Sequence[Item], ledger: Ledger, profile: SlurmProfile, notes: Sequence[str]) -> int:
+def _submit(items: Sequence[Item], ledger: Ledger, profile: SlurmProfile, options: argparse.Namespace) -> int:
+    if options.cluster in ("local", "debug"):
+        from tksbench.launch.trial import try_here
+
+        return try_here(items, ledger, profile, options.cluster, functools.partial(print, flush=True))
     from tksbench.launch.cluster import submit_jobs
 
-    for note in notes:
-        _console().print(f"note: {note}", markup=False, soft_wrap=True)
-    return submit_jobs(_console(), items, ledger, profile)
+    words = [*options.recipes, *options.overrides, *(f"--only={pattern}" for pattern in options.only)]
+    words += [f"--scale={options.scale}"] if options.scale else []
+    return submit_jobs(_console(), items, ledger, profile, shlex.join(["python", "-m", "tksbench.launch", *words]))
 
 
 def _parse(words: Sequence[str]) -> argparse.Namespace:
@@ -175,6 +183,11 @@ def _parse(words: Sequence[str]) -> argparse.Namespace:
         metavar="PROFILE",
         help="submit to a cluster instead of training here; PROFILE: see slurm/ (default slurm/default.yaml)",
     )
+    parser.add_argument(
+        "--cluster",
+        choices=("slurm", "local", "debug"),
+        help="where the jobs of --slurm run: on the cluster (default), here as processes, or here in this process",
+    )
     parser.add_argument("--cancel", action="store_true", help="cancel the Slurm jobs of these runs, and no others")
     parser.add_argument("--status", action="store_true", help="show how the runs stand; without a recipe, all of them")
     parser.add_argument(
@@ -184,6 +197,8 @@ def _parse(words: Sequence[str]) -> argparse.Namespace:
     options = parser.parse_intermixed_args(words)
     if options.slurm and not _is_profile(options.slurm):  # `--slurm RECIPE`: argparse took the recipe for the profile
         options.words.append(options.slurm)
+        options.slurm = ""
+    if options.cluster and options.slurm is None:
         options.slurm = ""
     is_override = [("=" in word and not Path(word).exists()) for word in options.words]
     options.overrides = [word for word, override in zip(options.words, is_override, strict=True) if override]

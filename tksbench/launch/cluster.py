@@ -10,7 +10,7 @@ from tksbench.errors import TksbenchError
 from tksbench.launch.errors import LaunchError
 from tksbench.launch.scheduler import has_slurm
 from tksbench.launch.slurm import SlurmExecutor, cancel, describe, has_open, look, release, submissions_root, with_queue
-from tksbench.launch.submissions import refusals
+from tksbench.launch.submissions import all_submissions, last_line, refusals, shown
 from tksbench.launch.view import duration, title
 
 if TYPE_CHECKING:
@@ -82,7 +82,26 @@ def ask_queue(ledger: Ledger, unknown: Callable[[str], None]) -> Queue:
             notes, known = refusals(root, queue_known=False), False
     # somebody may train it here meanwhile
     notes = {run: note for run, note in notes.items() if ledger.status(run).state != "running"}
-    return Queue(notes | queued, frozenset(queued) if known else None)
+    return Queue(notes | _with_logs(queued, ledger), frozenset(queued) if known else None)
+
+
+def _with_logs(queued: dict[str, str], ledger: Ledger) -> dict[str, str]:
+    """What Slurm says of waiting runs with the job's log, and for failed ones the run's own: path and last line."""
+    logs = {
+        run: submission.log(index)  # of its last job
+        for submission in all_submissions(submissions_root(ledger))
+        for index, run in enumerate(submission.intent["runs"])
+    }
+    found = {}
+    for run, log in logs.items():
+        state = "done" if ledger.run_dir(run).record.exists() else ledger.status(run).state
+        if state == "failed" or (run in queued and state != "running"):
+            path = ledger.run_dir(run).log if state == "failed" else log
+            line = last_line(path)
+            found[run] = f"log: {shown(path)}" + (f": {line}" if line else "")
+        if run in queued:
+            found[run] = "; ".join([queued[run], *([found[run]] if run in found else [])])
+    return found
 
 
 def print_scripts(console: Console, items: Sequence[Item], ledger: Ledger, profile: SlurmProfile) -> None:
@@ -99,8 +118,17 @@ def print_scripts(console: Console, items: Sequence[Item], ledger: Ledger, profi
         _print(console, script)
 
 
-def submit_jobs(console: Console, items: Sequence[Item], ledger: Ledger, profile: SlurmProfile) -> int:
+def submit_jobs(
+    console: Console, items: Sequence[Item], ledger: Ledger, profile: SlurmProfile, same: str = "the same command"
+) -> int:
     """Submit what is missing; returns the exit status.
+
+    Args:
+        console: Where to print.
+        items: The plan.
+        ledger: The results folder.
+        profile: The cluster.
+        same: The command without --slurm, for the lines that say how to watch and how to cancel.
 
     Raises:
         LaunchError: If Slurm refuses, or there is none.
@@ -111,11 +139,14 @@ def submit_jobs(console: Console, items: Sequence[Item], ledger: Ledger, profile
     for queued in release(ledger, [item.run for item in items]):
         _print(console, f"released: {queued.task}")
 
-    def told(job: str, array: Array) -> None:
-        _print(console, f"job {job}: {describe(array)}")
+    def say(array: Array) -> None:
+        if array.submission:
+            logs = "log/0.txt" if len(array.runs) == 1 else f"log/0.txt to log/{len(array.runs) - 1}.txt"
+            _print(console, f"job {array.submission.job}: {describe(array)}")
+            _print(console, f"  in {shown(array.submission.folder)}: script.sh, {logs}")
 
-    made = SlurmExecutor(ledger, profile).execute(items, told)
-    submitted = {run.id for _, array in made for run in array.runs}
+    made = SlurmExecutor(ledger, profile).execute(items, say)
+    submitted = {run.id for array in made for run in array.runs}
     left = [item for item in items if item.run.id not in submitted]
     for item in left:
         if item.action in ("wait", "blocked"):
@@ -128,7 +159,8 @@ def submit_jobs(console: Console, items: Sequence[Item], ledger: Ledger, profile
     ]
     _print(console, f"{len(items)} run{'s' * (len(items) != 1)} asked for: {', '.join(counted)}")
     if len(items) > counts["blocked"] + counts["skip"]:
-        _print(console, "how they stand: the same command with --status instead of --slurm; to stop them: --cancel")
+        _print(console, f"watch:  {same} --status --watch")
+        _print(console, f"cancel: {same} --cancel")
     return _BAD_INPUT if counts["blocked"] else 0
 
 

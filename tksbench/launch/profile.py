@@ -3,16 +3,21 @@
 from __future__ import annotations
 
 import re
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 from pydantic import AfterValidator, BeforeValidator, Field, ValidationError, model_validator
 
 from tksbench.launch.errors import LaunchError
+from tksbench.launch.slots import cores_of
 from tksbench.recipe.catalogue import Model
 from tksbench.recipe.errors import RecipeError
 from tksbench.recipe.explain import explain
 from tksbench.recipe.yamltree import read
+
+if TYPE_CHECKING:
+    from tksbench.recipe import Run
 
 DEFAULT_PROFILE = "slurm/default.yaml"
 # What may stand in an #SBATCH line: that line ends at a newline, and sbatch has its own idea of quotes.
@@ -171,6 +176,33 @@ class SlurmProfile(Model):
     def tasks(self, gpus: int) -> int:
         """Processes a node of a run that asks for so many GPUs a node."""
         return self.tasks_per_node or max(1, gpus)
+
+
+@dataclass(frozen=True, order=True)
+class Resources:
+    """What one run gets; runs with the same resources share an array."""
+
+    nodes: int
+    tasks_per_node: int
+    gpus_per_node: int
+    cpus_per_task: int
+
+    @classmethod
+    def of(cls, run: Run, profile: SlurmProfile) -> Resources:
+        """Those of a run under a profile; a run that asks for a CPU gets no GPU."""
+        gpus = 0 if run.execution.device == "cpu" else profile.gpus_per_node
+        cpus = profile.cpus_per_task if gpus else cores_of(run.execution, profile.cpus_per_task)
+        return cls(profile.nodes, profile.tasks(gpus), gpus, cpus)
+
+    @property
+    def gpus(self) -> int:
+        """GPUs in all."""
+        return self.nodes * self.gpus_per_node
+
+    def __str__(self) -> str:
+        device = f"{self.gpus_per_node} GPU{'s' * (self.gpus_per_node != 1)}" if self.gpus_per_node else "CPUs"
+        ranks = self.nodes * self.tasks_per_node
+        return f"{self.nodes} node{'s' * (self.nodes != 1)} x {device}, {ranks} process{'es' * (ranks != 1)}"
 
 
 def load_profile(path: str) -> SlurmProfile:

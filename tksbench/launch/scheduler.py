@@ -74,20 +74,14 @@ def has_slurm() -> bool:
     return shutil.which("sbatch") is not None
 
 
-def submit(script: Path, dependency: str | None = None, cluster: str | None = None) -> JobId:
+def submit(script: Path) -> JobId:
     """Submit a script.
-
-    Args:
-        script: What sbatch gets.
-        dependency: As sbatch's option; a job can wait only for one of its own cluster.
-        cluster: Goes before the clusters that the script names.
 
     Raises:
         LaunchError: If Slurm refuses it.
         NoAnswer: If Slurm does not answer: the job may or may not be there.
     """
-    words = ["--parsable", *([f"--dependency={dependency}"] if dependency else []), *_on(cluster), str(script)]
-    number, _, there = _call("sbatch", *words).strip().partition(";")  # "123", or "123;gpu" if clusters were named
+    number, _, there = call("sbatch", "--parsable", str(script)).strip().partition(";")  # "123;gpu" of named clusters
     return JobId(number, there or None)
 
 
@@ -120,16 +114,7 @@ def cancel(tasks: Sequence[Task]) -> None:
         ids[task.cluster].append(task.id)
     for cluster, own in ids.items():
         for start in range(0, len(own), 500):  # a command line has its limits
-            _call("scancel", *_on(cluster), *own[start : start + 500])
-
-
-def requeue(job: str) -> None:
-    """Put the running job back into the queue, on its own node; it is killed and starts again later.
-
-    Raises:
-        LaunchError: If Slurm refuses.
-    """
-    _call("scontrol", "requeue", job)
+            call("scancel", *_on(cluster), *own[start : start + 500])
 
 
 def release(task: Task) -> None:
@@ -138,7 +123,7 @@ def release(task: Task) -> None:
     Raises:
         LaunchError: If Slurm refuses.
     """
-    _call("scontrol", *_on(task.cluster), "release", task.id)
+    call("scontrol", *_on(task.cluster), "release", task.id)
 
 
 def max_array_size(*clusters: str) -> int:
@@ -165,54 +150,15 @@ def show_config(cluster: str | None = None) -> dict[str, str]:
     Raises:
         LaunchError: If Slurm cannot be asked.
     """
-    pairs = re.findall(r"^(\w+)\s*=\s*(.*?)\s*$", _call("scontrol", *_on(cluster), "show", "config"), re.MULTILINE)
+    pairs = re.findall(r"^(\w+)\s*=\s*(.*?)\s*$", call("scontrol", *_on(cluster), "show", "config"), re.MULTILINE)
     return dict(pairs)
-
-
-def run_on_node(words: Sequence[str], limit_s: float) -> tuple[str, str]:
-    """Run a command on a compute node and wait for it.
-
-    Args:
-        words: What follows `srun`.
-        limit_s: Patience, the queue included; then the job is cancelled.
-
-    Returns:
-        Its standard output, and what went wrong if its exit status is not 0.
-
-    Raises:
-        LaunchError: If there is no srun here, or it does not come back in time.
-    """
-    try:
-        child = subprocess.Popen(  # noqa: S603 - Slurm's own command, no shell
-            ["srun", *words],  # noqa: S607
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
-            errors="replace",
-            env=_environment(),
-        )
-    except FileNotFoundError:
-        raise LaunchError("srun is not on this machine: launch from a login node of the cluster") from None
-    try:
-        out, err = child.communicate(timeout=limit_s)
-    except BaseException as error:
-        child.terminate()  # srun cancels its job then
-        try:
-            child.wait(10)
-        except subprocess.TimeoutExpired:
-            child.kill()
-        if isinstance(error, subprocess.TimeoutExpired):
-            raise NoAnswer(f"srun did not come back within {limit_s:.0f} s") from None
-        raise
-    return out, "" if child.returncode == 0 else " ".join(err.split())[-600:] or f"exit status {child.returncode}"
 
 
 def _queue(cluster: str | None) -> list[Task]:
     words = ["--noheader", "--array", "--states=all", f"--user={os.getuid()}", "--format=%F|%K|%T|%r|%j"]
     tasks = []
     # One call a cluster: with several, only lines between ("CLUSTER: gpu") would say whose a job is.
-    for line in _call("squeue", *_on(cluster), *words).splitlines():
+    for line in call("squeue", *_on(cluster), *words).splitlines():
         parts = line.split("|", 4)
         if len(parts) == 5 and parts[1].isdecimal():
             tasks.append(Task(parts[0], int(parts[1]), parts[2], parts[3], parts[4], cluster))
@@ -223,11 +169,11 @@ def _on(cluster: str | None) -> list[str]:
     return [f"--clusters={cluster}"] if cluster else []
 
 
-def _call(*words: str) -> str:
+def call(*words: str) -> str:
     """Standard output of a Slurm command."""
     try:
         done = subprocess.run(  # noqa: S603 - Slurm's own commands, no shell
-            words, capture_output=True, text=True, errors="replace", timeout=_TIMEOUT_S, check=False, env=_environment()
+            words, capture_output=True, text=True, errors="replace", timeout=_TIMEOUT_S, check=False, env=environment()
         )
     except FileNotFoundError:
         raise LaunchError(f"{words[0]} is not on this machine: launch from a login node of the cluster") from None
@@ -239,7 +185,7 @@ def _call(*words: str) -> str:
     return done.stdout
 
 
-def _environment() -> dict[str, str]:
+def environment() -> dict[str, str]:
     """The environment without what a surrounding job or the user's habits would add to ours."""
     keep = ("SLURM_CONF", "SLURM_JWT")
     names = ("SLURM_", "SBATCH_", "SQUEUE_", "SCANCEL_", "SRUN_")

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from tksbench.launch import scheduler
 from tksbench.launch.errors import LaunchError
-from tksbench.launch.sbatch import Resources, make_script, resources_for
+from tksbench.launch.profile import Resources
 from tksbench.launch.submissions import Submission, all_submissions
 from tksbench.runs import Lease, LeaseHeld, RunDir, read_attempts
 from tksbench.runs.attempts import now
@@ -40,11 +40,7 @@ class Queued:
     submission: Submission
     index: int
     task: Task
-
-    @property
-    def run(self) -> str:
-        """The run's id."""
-        return str(self.submission.intent["runs"][self.index])
+    run: str  # its id
 
 
 @dataclass(frozen=True)
@@ -53,6 +49,7 @@ class Array:
 
     resources: Resources
     runs: tuple[Run, ...]
+    submission: Submission | None = None  # once it is submitted; of a chain the first
 
 
 class SlurmExecutor:
@@ -70,16 +67,14 @@ class SlurmExecutor:
         self._trainer = list(trainer) if trainer else None
         self._root = submissions_root(ledger)
 
-    def execute(
-        self, items: Sequence[Item], told: Callable[[str, Array], None] | None = None
-    ) -> list[tuple[str, Array]]:
-        """Submit the plan's "run" items that are neither queued nor done; returns each new job's id and runs.
+    def execute(self, items: Sequence[Item], say: Callable[[Array], None] | None = None) -> list[Array]:
+        """Submit the plan's "run" items that are neither queued nor done; returns each new array.
 
         A run that seems to be trained by a job which is gone from the queue is submitted too: its node has died.
 
         Args:
             items: The plan.
-            told: Called with each new job's id and runs as soon as Slurm has it: it may refuse the next one.
+            say: Called with each new array as soon as Slurm has it: it may refuse the next one.
 
         Raises:
             LaunchError: If Slurm refuses or cannot be asked; the same command goes on from there.
@@ -91,22 +86,22 @@ class SlurmExecutor:
         with _lease(self._ledger) as lease:
             queued = reconcile(self._ledger)
             left = [run for run in runs if run.id not in queued and self._ledger.status(run.id).state != "done"]
-            made: list[tuple[str, Array]] = []
-            last: dict[Resources, JobId] = {}
+            made: list[Array] = []
+            last: dict[Resources, JobId | None] = {}
             for array in self.arrays(left, scheduler.max_array_size(*self._profile.clusters)):
                 lease.check()
-                job = self._submit(array, last.get(array.resources))
-                last[array.resources] = job
-                made.append((job.number, array))
-                if told:
-                    told(job.number, array)
+                links = self._submit(array, last.get(array.resources))
+                last[array.resources] = links[-1].at
+                made.append(replace(array, submission=links[0]))
+                if say:
+                    say(made[-1])
         return made
 
     def arrays(self, runs: Sequence[Run], max_array: int) -> list[Array]:
         """Runs grouped by resources, in order, no array larger than the cluster and the profile allow."""
         groups: dict[Resources, list[Run]] = defaultdict(list)
         for run in runs:
-            groups[resources_for(run, self._profile)].append(run)
+            groups[Resources.of(run, self._profile)].append(run)
         size = min(max_array, self._profile.max_array or max_array)
         return [
             Array(resources, tuple(group[start : start + size]))
@@ -117,10 +112,12 @@ class SlurmExecutor:
     def scripts(self, items: Sequence[Item]) -> Iterator[tuple[Array, str]]:
         """What would be submitted for a plan; nothing is written, the submission's name is a placeholder."""
         runs = [item.run for item in items if item.action == "run"]
+        from tksbench.launch.executor import ArrayExecutor
+
         size = scheduler.max_array_size(*self._profile.clusters) if scheduler.has_slurm() else 1001
         for array in self.arrays(runs, size):
-            folder = self._root.absolute() / "TOKEN"
-            yield array, make_script(self._profile, array.resources, "tks-TOKEN", len(array.runs), folder)
+            submission = Submission(self._root.absolute() / "TOKEN")
+            yield array, ArrayExecutor(submission, self._profile, array.resources).script(len(array.runs))
 
     def _orphan(self, item: Item) -> bool:
         if item.action != "wait":
@@ -128,34 +125,27 @@ class SlurmExecutor:
         rows = read_attempts(self._ledger.run_dir(item.run.id))
         return bool(rows) and rows[-1].get("event") == "start" and "job" in rows[-1]
 
-    def _submit(self, array: Array, after: JobId | None) -> JobId:
-        """Submit an array and the chain behind it; returns the last job.
+    def _submit(self, array: Array, after: JobId | None) -> list[Submission]:
+        """Submit an array and the chain behind it.
 
         An array of the same launch waits for the one before it, or the cap on parallel runs would not hold.
         """
-        for run in array.runs:
-            self._ledger.prepare(run)
-        job = after
-        for link in range(self._profile.chain + 1):
-            job = self._submit_link(array, link, job)
-        assert job is not None  # noqa: S101 - there is at least one link
-        return job
+        from tksbench.launch.executor import ArrayExecutor  # late: who only asks how runs stand needs no submitit
+        from tksbench.launch.job import TrainRun
 
-    def _submit_link(self, array: Array, link: int, after: JobId | None) -> JobId:
-        profile = self._profile
-        submission = Submission.create(self._root, array.runs, self._facts(link))
-        folder = submission.folder.absolute()
-        script = make_script(profile, array.resources, submission.name, len(array.runs), folder)
-        path = submission.write_script(script).absolute()
-        try:
-            job = scheduler.submit(path, f"afterany:{after.number}", after.cluster) if after else scheduler.submit(path)
-        except scheduler.NoAnswer:
-            raise  # it may have arrived: the next launcher finds out
-        except LaunchError:
-            submission.abandon()
-            raise
-        submission.submitted(*job)
-        return job
+        trained = [TrainRun(self._ledger.prepare(run).path.absolute()) for run in array.runs]
+        made: list[Submission] = []
+        for link in range(self._profile.chain + 1):
+            made.append(Submission.create(self._root.absolute(), array.runs, self._facts(link)))
+            try:
+                ArrayExecutor(made[-1], self._profile, array.resources, after).submit_array(trained)
+            except scheduler.NoAnswer:
+                raise  # it may have arrived: the next launcher finds out
+            except LaunchError:
+                made[-1].abandon()
+                raise
+            after = made[-1].at
+        return made
 
     def _facts(self, link: int) -> dict[str, Any]:
         return {
@@ -180,7 +170,7 @@ def has_open(ledger: Ledger) -> bool:
 
 
 def reconcile(ledger: Ledger) -> dict[str, Queued]:
-    """Settle what dead launchers left open and tell which runs are in the queue, by id.
+    """Settle what dead launchers left open and list which runs are in the queue, by id.
 
     Slurm is not asked if nothing was ever submitted from this results folder, or all of it is over. Call it under
     the launchers' lease.
@@ -201,22 +191,27 @@ def look(ledger: Ledger) -> dict[str, Queued]:
 
 
 def _look(ledger: Ledger, *, settle: bool) -> dict[str, Queued]:
+    found = reversed(_all_queued(ledger, settle=settle))  # of a run with several jobs the first counts
+    return {queued.run: queued for queued in found}
+
+
+def _all_queued(ledger: Ledger, *, settle: bool) -> list[Queued]:
+    """Every active element of every submission: a run of a chain has several."""
     waiting = [submission for submission in all_submissions(submissions_root(ledger)) if not submission.closed]
     if not waiting:
-        return {}
+        return []
     by_name: dict[str, list[Task]] = defaultdict(list)
     for task in scheduler.my_tasks({submission.name: submission.clusters for submission in waiting}):
         by_name[task.name].append(task)
-    queued: dict[str, Queued] = {}
+    found: list[Queued] = []
     for submission in waiting:
         tasks = by_name[submission.name]
         if settle:
             _settle(submission, tasks)
         runs = submission.intent["runs"]
-        for task in tasks:
-            if task.active and task.index < len(runs):
-                queued.setdefault(str(runs[task.index]), Queued(submission, task.index, task))
-    return queued
+        active = [task for task in tasks if task.active and task.index < len(runs)]
+        found += [Queued(submission, task.index, task, runs[task.index]) for task in active]
+    return found
 
 
 def _settle(submission: Submission, tasks: Sequence[Task]) -> None:
@@ -260,24 +255,12 @@ def cancel(ledger: Ledger, runs: Sequence[Run]) -> list[Queued]:
         LaunchError: If Slurm cannot be asked, or refuses.
     """
     with _lease(ledger):
-        reconcile(ledger)
-        chosen = []
         wanted = {run.id for run in runs}
-        for queued in _all_queued(ledger):
-            if queued.run in wanted:
-                queued.submission.cancel(queued.index)
-                chosen.append(queued)
+        chosen = [queued for queued in _all_queued(ledger, settle=True) if queued.run in wanted]
+        for queued in chosen:
+            queued.submission.cancel(queued.index)
         scheduler.cancel([queued.task for queued in chosen])
     return chosen
-
-
-def _all_queued(ledger: Ledger) -> list[Queued]:
-    """Every active element of every submission: a run of a chain has several."""
-    open_ones = {s.name: s for s in all_submissions(submissions_root(ledger)) if not s.closed}
-    wanted = {name: submission.clusters for name, submission in open_ones.items()}
-    tasks = [task for task in scheduler.my_tasks(wanted) if task.active] if open_ones else []
-    found = [Queued(open_ones[task.name], task.index, task) for task in tasks]
-    return [queued for queued in found if queued.index < len(queued.submission.intent["runs"])]
 
 
 def _lease(ledger: Ledger) -> Lease:

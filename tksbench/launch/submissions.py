@@ -2,26 +2,28 @@
 
     intent.json     which runs, written before sbatch is called
     script.sh       what sbatch got
-    job.json        the job's id, written after sbatch has told it
-    fate.json       "started" (by the job) or "abandoned" (by a launcher): whoever writes it first
+    INDEX.pkl       what submitit runs in each process of an element
+    job.json        the job's id, or none if a launcher has given it up: whoever writes it first decides
     cancelled/INDEX elements that the user has cancelled
-    starts/INDEX.jsonl, ends/INDEX.RESTART.*, log/INDEX.txt    written by the job
+    log/INDEX.txt   what the job of an element has printed; what it says of itself is read again from there
 
 A launcher that dies between intent and job.json leaves an open question. The next one asks Slurm for a job of
 the submission's name (which holds a random token). Is there none, it abandons the submission; a job that
-arrives after all (an sbatch may outlive its launcher) finds that fate and leaves. So no run is in two living
-arrays, whenever the launcher dies.
+arrives after all (an sbatch may outlive its launcher) finds that and leaves. So no run is in two living arrays,
+whenever the launcher dies.
 """
 
 from __future__ import annotations
 
 import os
+import re
 import uuid
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from tksbench.runs import LedgerError, append_jsonl, read_json, read_jsonl, write_bytes, write_json
+from tksbench.launch.scheduler import JobId
+from tksbench.runs import LedgerError, read_json, write_bytes, write_json
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -29,7 +31,9 @@ if TYPE_CHECKING:
     from tksbench.recipe import Run
 
 _PREFIX = "tks-"
-_BAD_INPUT = 2  # exit status of a trainer that could not begin
+_START = re.compile(r"^\S+ tksbench: start ", re.MULTILINE)
+_SAYS = re.compile(r"^\S+ tksbench: ", re.MULTILINE)
+REFUSED = "refused: "  # begins what a job says whose run could not begin
 
 
 def write_once(path: Path, obj: Any) -> bool:
@@ -64,14 +68,14 @@ class Submission:
         Args:
             root: The folder of all submissions.
             runs: The array's elements in order.
-            facts: What the job has to know besides, see `tksbench.launch.node`.
+            facts: What the job has to know besides, see `tksbench.launch.job`.
 
         Raises:
             LedgerError: If the folder cannot be written.
         """
         self = cls(root / uuid.uuid4().hex[:16])
         try:
-            for name in ("log", "starts", "ends", "cancelled"):
+            for name in ("log", "cancelled"):
                 (self.folder / name).mkdir(parents=True)
         except OSError as error:
             raise LedgerError(f"{self.folder}: cannot be made: {error.strerror}") from error
@@ -96,29 +100,32 @@ class Submission:
         return plain
 
     @property
+    def _fate(self) -> dict[str, Any]:
+        path = self.folder / "job.json"
+        return dict(read_json(path)) if path.exists() else {}
+
+    @property
     def job(self) -> str | None:
         """The job's id if it is known: from the launcher, or from the job itself."""
-        job = self._known("job")
-        return None if job is None else str(job)
+        return self._fate.get("job")
+
+    @property
+    def at(self) -> JobId | None:
+        """The job and its cluster, as far as they are known."""
+        return JobId(self.job, self._fate.get("cluster")) if self.job else None
 
     @property
     def clusters(self) -> list[str | None]:
         """Where the job is, or may be if that is not known; None is the cluster that commands ask by default."""
         named: list[str | None] = list(self.intent.get("clusters") or [])
-        cluster = self._known("cluster")
-        return [str(cluster)] if cluster and named else named or [None]
-
-    def _known(self, key: str) -> Any:
-        for name in ("job.json", "fate.json"):
-            if (self.folder / name).exists() and (value := read_json(self.folder / name).get(key)):
-                return value
-        return None
+        cluster = self._fate.get("cluster")
+        return [cluster] if cluster and named else named or [None]
 
     @property
     def abandoned(self) -> bool:
         """Whether no job of it may train."""
-        fate = self.folder / "fate.json"
-        return fate.exists() and read_json(fate).get("fate") == "abandoned"
+        fate = self._fate
+        return bool(fate) and fate["job"] is None
 
     @property
     def closed(self) -> bool:
@@ -131,19 +138,14 @@ class Submission:
         write_bytes(path, text.encode(errors="surrogateescape"))
         return path
 
-    def submitted(self, job: str, cluster: str | None = None) -> None:
-        """Note the job's id, and its cluster if one was named."""
-        write_json(self.folder / "job.json", {"job": job} | ({"cluster": cluster} if cluster else {}))
-
-    def started(self, job: str, cluster: str | None = None) -> bool:
-        """Called by the job: whether it may train."""
-        where = {"cluster": cluster} if cluster else {}
-        write_once(self.folder / "fate.json", {"fate": "started", "job": job, **where})
+    def submitted(self, job: str, cluster: str | None = None) -> bool:
+        """Note the job's id and cluster, once sbatch has printed them or the job runs: whether it may train."""
+        write_once(self.folder / "job.json", {"job": job, "cluster": cluster})
         return not self.abandoned
 
     def abandon(self) -> bool:
         """Called by a launcher that finds no job: False if one has started after all."""
-        write_once(self.folder / "fate.json", {"fate": "abandoned"})
+        write_once(self.folder / "job.json", {"job": None})
         return self.abandoned
 
     def close(self) -> None:
@@ -158,34 +160,23 @@ class Submission:
         """Whether the user has cancelled an element."""
         return (self.folder / "cancelled" / str(index)).exists()
 
-    def starts(self, index: int) -> list[dict[str, Any]]:
-        """A row for each start of an element, oldest first."""
-        return read_jsonl(self.folder / "starts" / f"{index}.jsonl")
-
-    def add_start(self, index: int, row: Mapping[str, Any]) -> None:
-        """Note a start."""
-        append_jsonl(self.folder / "starts" / f"{index}.jsonl", row)
-
-    def end(self, index: int, restart: int) -> None:
-        """Note that a start came to an end that the job itself has seen; one that its node cut short has none."""
-        (self.folder / "ends" / f"{index}.{restart}.over").touch()
-
-    def ended(self, index: int, restart: int) -> bool:
-        """Whether `end` was called for a start."""
-        return (self.folder / "ends" / f"{index}.{restart}.over").exists()
-
-    def first_end(self, index: int, restart: int) -> dict[str, Any] | None:
-        """How the first process that ended badly did so, in one start of an element."""
-        path = self.folder / "ends" / f"{index}.{restart}.json"
-        return read_json(path) if path.exists() else None
-
-    def add_end(self, index: int, restart: int, row: Mapping[str, Any]) -> bool:
-        """Note that a process ended badly; only the first one's word counts."""
-        return write_once(self.folder / "ends" / f"{index}.{restart}.json", dict(row))
-
     def log(self, index: int) -> Path:
         """What the job of an element has printed, besides the run's own log."""
         return self.folder / "log" / f"{index}.txt"
+
+    def starts(self, index: int) -> list[str]:
+        """What an element has printed in each start that was allowed to train, oldest first, from "START of RUN" on.
+
+        The log is the one place that all processes of a job reach: srun writes it, on one node.
+        """
+        path = self.log(index)
+        return _START.split(path.read_text(errors="replace") if path.exists() else "")[1:]
+
+    def last_word(self, index: int) -> str:
+        """What an element has said of itself last; empty if nothing."""
+        path = self.log(index)
+        said = _SAYS.split(path.read_text(errors="replace") if path.exists() else "")[1:]
+        return said[-1].splitlines()[0] if said else ""
 
 
 def refusals(root: Path, queue_known: bool) -> dict[str, str]:
@@ -194,7 +185,7 @@ def refusals(root: Path, queue_known: bool) -> dict[str, str]:
     Args:
         root: The folder of all submissions.
         queue_known: Whether the caller knows which jobs are in the queue, and leaves those out: of a job that has
-            not started it cannot be told here whether it waits or is gone, unless the submission is closed.
+            not started it cannot be known here whether it waits or is gone, unless the submission is closed.
     """
     found: dict[str, str] = {}
     for submission in all_submissions(root):
@@ -202,17 +193,26 @@ def refusals(root: Path, queue_known: bool) -> dict[str, str]:
             continue
         gone = submission.job if queue_known or submission.closed else None
         for index, run in enumerate(submission.intent["runs"]):
-            starts = submission.starts(index)
-            last = submission.first_end(index, int(starts[-1]["restart"])) if starts else None
+            said, log = submission.last_word(index), shown(submission.log(index))
             found.pop(run, None)
-            if last and last["code"] == _BAD_INPUT:
-                found[run] = f"refused: {last['reason']}; log: {_shown(submission.log(index))}"
-            elif gone and not starts and not submission.intent["link"] and not submission.cancelled(index):
-                found[run] = f"job {gone}_{index} is gone and never began: {_shown(submission.log(index))} may say why"
+            if said.startswith(REFUSED):
+                found[run] = f"{said}; log: {log}"
+            elif gone and not said and not submission.intent["link"] and not submission.cancelled(index):
+                found[run] = f"job {gone}_{index} is gone and never began: {log} may say why"
     return found
 
 
-def _shown(path: Path) -> Path:
+def last_line(path: Path) -> str:
+    """The last line of a log that is not empty; nothing if there is none."""
+    if not path.exists():
+        return ""
+    with path.open("rb") as file:
+        file.seek(max(0, file.seek(0, os.SEEK_END) - 4096))
+        lines = file.read().decode(errors="replace").split("\n")
+    return next((line.strip()[:300] for line in reversed(lines) if line.strip()), "")
+
+
+def shown(path: Path) -> Path:
     """A path from the working directory where it lies under it: absolute ones are folded in tables."""
     absolute = path.absolute()
     return absolute.relative_to(Path.cwd()) if absolute.is_relative_to(Path.cwd()) else path

@@ -61,6 +61,13 @@ REMOVED = (
 OWN = {"CUBLAS_WORKSPACE_CONFIG": ":4096:8"}
 """What the trainer sets itself, for deterministic kernels; under this value it is nobody else's choice."""
 
+PINNED = {"ATEN_CPU_CAPABILITY": "avx2"}
+"""What a trainer chooses for the machine unless somebody else has: the instructions of torch's own CPU kernels.
+
+Initial weights, the optimizer and all else that torch computes on a CPU then have the same bits on every processor with
+AVX2. Convolutions and batch norms have kernels of their own, which need no choice.
+"""
+
 LIMITS = (
     "ATEN_CPU_CAPABILITY",
     "DNNL_CPU_ISA_HINTS",
@@ -158,7 +165,7 @@ def changing(environ: Mapping[str, str] | None = None) -> dict[str, str]:
     """The variables that stay and can change the bits of a result, by name."""
     environ = os.environ if environ is None else environ
     kept = [name for name in environ if _fits(name, (*_FAMILIES, *LIMITS)) and not _fits(name, (*_HARMLESS, *REMOVED))]
-    return {name: environ[name][:_LONGEST] for name in sorted(kept)}
+    return {name: environ[name][:_LONGEST] for name in sorted(kept) if environ[name] != PINNED.get(name)}
 
 
 def settle() -> dict[str, str]:
@@ -168,6 +175,9 @@ def settle() -> dict[str, str]:
     """
     late = "torch" in sys.modules
     removed = remove_overriding()
+    if not late:
+        for name, value in PINNED.items():
+            os.environ.setdefault(name, value)
     if late:
         _had_effect.update({name: value[:_LONGEST] for name, value in removed.items()})
     return dict(sorted({**changing(), **_had_effect}.items()))

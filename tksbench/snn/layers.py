@@ -13,10 +13,10 @@ import torch
 from torch import Tensor, nn
 
 from tksbench.snn.errors import SnnError
+from tksbench.snn.eventconv import EventConv2d, event_linear
 from tksbench.snn.neuron import LIF, Backend, Neuron, split_time
 from tksbench.snn.normlif import norm_lif
 from tksbench.snn.strided import StridedConv1x1
-from tksbench.snn.winograd import Conv3x3
 
 
 def scale_channels(channels: int, width: float) -> int:
@@ -30,11 +30,9 @@ def scale_channels(channels: int, width: float) -> int:
 
 def conv(in_channels: int, out_channels: int, kernel: int, stride: int = 1) -> nn.Conv2d:
     """A convolution without bias that keeps the size at stride 1 (none has one: docs/protocol.md#the-networks)."""
-    if (kernel, stride) == (3, 1):
-        return Conv3x3(in_channels, out_channels)
     if kernel == 1 and stride > 1:
         return StridedConv1x1(in_channels, out_channels, stride)
-    return nn.Conv2d(in_channels, out_channels, kernel, stride, padding=kernel // 2, bias=False)
+    return EventConv2d(in_channels, out_channels, kernel, stride)
 
 
 def kaiming_init(model: nn.Module) -> None:
@@ -55,7 +53,7 @@ class Linear(nn.Linear):
         """Return [..., out_features] of [..., in_features]."""
         device = x.device.type
         if not (torch.amp.is_autocast_available(device) and torch.is_autocast_enabled(device)):
-            return super().forward(x)
+            return event_linear(x, self.weight, self.bias)
         with torch.autocast(device, enabled=False):
             return super().forward(x.float())
 

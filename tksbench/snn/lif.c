@@ -184,39 +184,175 @@ int norm_lif_forward(const float *x, long jump, const float *shortcut, const flo
     return failed;
 }
 
-/* Fills `result` with the gradient of the current, from that of the spikes; returns as norm_lif_forward. */
+/* Blocks whose sums are added up by themselves, in float32, and then all in float64: their number does not depend on how
+ * many threads there are, nor does the order of a sum. */
+#define SPAN 64
+
+static long spans_of(long count, long block) { return (count + SPAN * block - 1) / (SPAN * block); }
+
+/* Adds the sums of a span, [2, block], to its part [2, channels]. */
+static void keep_part(const float *sums, long block, long channels, double *part) {
+    for (long i = 0; i < 2 * block; i++) part[i / block * channels + i % block % channels] += sums[i];
+}
+
+static void add_parts(const double *parts, long spans, long channels, double *totals) {
+    memset(totals, 0, sizeof(double) * (size_t)(2 * channels));
+    for (long span = 0; span < spans; span++)
+        for (long i = 0; i < 2 * channels; i++) totals[i] += parts[span * 2 * channels + i];
+}
+
+/* Sums over rows [rows, channels]: of a, and of the product a * (x - mean); both [channels], one after the other. Of
+ * x - mean itself in the place of a, where that is NULL. */
+int norm_totals(const float *a, const float *x, const float *mean, double *totals, long rows, long channels) {
+    const long block = pixels_a_block(channels) * channels, count = rows * channels, spans = spans_of(count, block);
+    float *middle = repeated(mean, mean, channels, block);
+    double *parts = calloc((size_t)(spans * 2 * channels), sizeof(double));
+    int failed = !middle || !parts;
+#pragma omp parallel if (count > 1 << 15)
+    {
+        float *sums = malloc(sizeof(float) * 2 * (size_t)block);
+        if (!sums) {
+#pragma omp atomic write
+            failed = 1;
+        }
+#pragma omp for schedule(static)
+        for (long span = 0; span < spans; span++) {
+            if (failed) continue;
+            memset(sums, 0, sizeof(float) * 2 * (size_t)block);
+            const long last = (span + 1) * SPAN * block < count ? (span + 1) * SPAN * block : count;
+            for (long start = span * SPAN * block; start < last; start += block) {
+                const long many = count - start < block ? count - start : block;
+                const float *in = x + start;
+                if (a) {
+                    const float *of = a + start;
+#pragma omp simd
+                    for (long i = 0; i < many; i++) {
+                        sums[i] += of[i];
+                        sums[block + i] += of[i] * (in[i] - middle[i]);
+                    }
+                } else {
+#pragma omp simd
+                    for (long i = 0; i < many; i++) {
+                        const float apart = in[i] - middle[i];
+                        sums[i] += apart;
+                        sums[block + i] += apart * apart;
+                    }
+                }
+            }
+            keep_part(sums, block, channels, parts + span * 2 * channels);
+        }
+        free(sums);
+    }
+    if (!failed) add_parts(parts, spans, channels, totals);
+    free(middle);
+    free(parts);
+    return failed;
+}
+
+/* Mean and biased variance of rows [rows, channels]. */
+int norm_statistics(const float *x, float *mean, float *variance, long rows, long channels) {
+    double *totals = malloc(sizeof(double) * 2 * (size_t)channels);
+    if (!totals) return 1;
+    memset(mean, 0, sizeof(float) * (size_t)channels);
+    int failed = norm_totals(NULL, x, mean, totals, rows, channels);
+    for (long c = 0; c < channels; c++) mean[c] = (float)(totals[c] / (double)rows);
+    failed |= norm_totals(NULL, x, mean, totals, rows, channels);
+    for (long c = 0; c < channels; c++) {
+        const double off = totals[c] / (double)rows; /* what the mean lost when it was rounded */
+        variance[c] = (float)(totals[channels + c] / (double)rows - off * off);
+    }
+    free(totals);
+    return failed;
+}
+
+/* Fills `result` with the gradient of the current, from that of the spikes; returns as norm_lif_forward. If `totals` is
+ * given (with x at each step, jump = neurons), fills it with the sums over all steps and pixels of the gradient and of
+ * its product with x - mean, [2, channels]. */
 int norm_lif_backward(const float *x, long jump, const float *shortcut, const float *scale, const float *shift,
                       const float *upstream, float *result, long steps, long pixels, long channels, float rate,
-                      float threshold, float peak, float slope) {
+                      float threshold, float peak, float slope, const float *mean, double *totals) {
     const long neurons = pixels * channels, block = pixels_a_block(channels) * channels;
+    const long spans = spans_of(neurons, block);
     float *both = repeated(scale, shift, channels, block);
-    if (!both) return 1;
+    float *middle = totals ? repeated(mean, mean, channels, block) : NULL;
+    double *parts = totals ? calloc((size_t)(spans * 2 * channels), sizeof(double)) : NULL;
+    int failed = !both || (totals && !(middle && parts));
     const Layer layer = {x, shortcut, jump, steps, neurons, block, both, both + block, rate, threshold};
-    int failed = 0;
 #pragma omp parallel if (steps * neurons > 1 << 15)
     {
-        float *v = malloc(sizeof(float) * (steps + 1) * block), *membranes = v + block;
+        float *v = malloc(sizeof(float) * (steps + 3) * block), *sums = v + block, *membranes = v + 3 * block;
         if (!v) {
 #pragma omp atomic write
             failed = 1;
         }
 #pragma omp for schedule(static)
-        for (long start = 0; start < neurons; start += block) {
-            if (!v) continue;
-            const long count = neurons - start < block ? neurons - start : block;
-            memset(v, 0, sizeof(float) * count);
-            for (long t = 0; t < steps; t++) membranes_of(&layer, t, start, count, v, membranes + t * block);
-            memset(v, 0, sizeof(float) * count);
-            for (long t = steps - 1; t >= 0; t--) {
-                const long place = t * neurons + start;
-                through_time(membranes + t * block, upstream + place, result + place, v, count, rate, threshold, peak,
-                             slope);
+        for (long span = 0; span < spans; span++) {
+            if (failed) continue;
+            memset(sums, 0, sizeof(float) * 2 * block);
+            const long last = (span + 1) * SPAN * block < neurons ? (span + 1) * SPAN * block : neurons;
+            for (long start = span * SPAN * block; start < last; start += block) {
+                const long count = neurons - start < block ? neurons - start : block;
+                memset(v, 0, sizeof(float) * count);
+                for (long t = 0; t < steps; t++) membranes_of(&layer, t, start, count, v, membranes + t * block);
+                memset(v, 0, sizeof(float) * count);
+                for (long t = steps - 1; t >= 0; t--) {
+                    const long place = t * neurons + start;
+                    through_time(membranes + t * block, upstream + place, result + place, v, count, rate, threshold,
+                                 peak, slope);
+                    if (totals) {
+                        const float *of = result + place, *in = x + place;
+#pragma omp simd
+                        for (long i = 0; i < count; i++) {
+                            sums[i] += of[i];
+                            sums[block + i] += of[i] * (in[i] - middle[i]);
+                        }
+                    }
+                }
             }
+            if (totals) keep_part(sums, block, channels, parts + span * 2 * channels);
         }
         free(v);
     }
+    if (totals && !failed) add_parts(parts, spans, channels, totals);
     free(both);
+    free(middle);
+    free(parts);
     return failed;
+}
+
+/* Gradient of a batch norm's input, [rows, channels], from that of its output and the totals of norm_lif_backward; and
+ * those of weight and bias. */
+int norm_backward(const float *x, const float *grad, const double *totals, const float *mean, const float *invstd,
+                  const float *weight, float *result, float *of_weight, float *of_bias, long rows, long channels) {
+    const long block = pixels_a_block(channels) * channels, count = rows * channels;
+    float *factors = malloc(sizeof(float) * 3 * (size_t)block);
+    if (!factors) return 1;
+    for (long i = 0; i < block; i++) {
+        const long c = i % channels;
+        const double std = invstd[c], own = std * weight[c];
+        const double by_x = -own * std * std * totals[channels + c] / (double)rows;
+        factors[i] = (float)own;
+        factors[block + i] = (float)by_x;
+        factors[2 * block + i] = (float)(-own * totals[c] / (double)rows);
+        of_weight[c] = (float)(totals[channels + c] * std);
+        of_bias[c] = (float)totals[c];
+    }
+    float *middle = repeated(mean, mean, channels, block);
+    if (!middle) {
+        free(factors);
+        return 1;
+    }
+#pragma omp parallel for schedule(static) if (count > 1 << 15)
+    for (long start = 0; start < count; start += block) {
+        const long many = count - start < block ? count - start : block;
+#pragma omp simd
+        for (long i = 0; i < many; i++)
+            result[start + i] = factors[i] * grad[start + i] +
+                                (factors[block + i] * (x[start + i] - middle[i]) + factors[2 * block + i]);
+    }
+    free(factors);
+    free(middle);
+    return 0;
 }
 
 /* The same numbers as bytes. Returns whether all are whole and from 0 to 255; else the bytes are of no use. */

@@ -74,6 +74,24 @@ def affine(mean: Tensor, invstd: Tensor, weight: Tensor, bias: Tensor) -> Affine
     return Affine(scale, shift)
 
 
+def statistics(x: Tensor) -> tuple[Tensor, Tensor]:
+    """Mean and biased variance, [C] each, of `x` [N, C, H, W], float32 on the CPU, channels-last."""
+    channels = x.shape[1]
+    mean, variance = x.new_empty(channels), x.new_empty(channels)
+    pointers = (x.data_ptr(), mean.data_ptr(), variance.data_ptr())
+    _check(_functions().norm_statistics(*pointers, x.numel() // channels, channels))
+    return mean, variance
+
+
+def totals(grad: Tensor, x: Tensor, mean: Tensor) -> Tensor:
+    """The sums of a gradient and of its product with x - mean, float64 [2, C]; what `norm_backward` returns too."""
+    channels = x.shape[1]
+    found = torch.empty((2, channels), dtype=torch.float64)
+    pointers = (tensor.data_ptr() for tensor in (grad, x, mean, found))
+    _check(_functions().norm_totals(*pointers, x.numel() // channels, channels))
+    return found
+
+
 def norm_forward(
     x: Tensor, shortcut: Tensor | None, affine: Affine, spikes: Tensor, tau: float, threshold: float
 ) -> None:
@@ -101,15 +119,40 @@ def norm_backward(
     threshold: float,
     peak: float,
     slope: float,
-) -> None:
+    mean: Tensor | None = None,
+) -> Tensor | None:
     """Fill `result` with the gradient of the current, from `grad` = dL/ds; both are like the spikes of `norm_forward`.
 
-    The other arguments are those of `norm_forward` and of `backward`.
+    The other arguments are those of `norm_forward` and of `backward`. With `mean`, [C], of an `x` that is not the same
+    at each step, returns what `norm_gradient` needs, as `totals` gives it.
     """
     arguments = _layer(x, shortcut, affine, grad.shape)
     constants = (1.0 / tau, threshold, peak / tau, slope / tau)
     pointers = (grad.data_ptr(), result.data_ptr())
-    _check(_functions().norm_lif_backward(*arguments, *pointers, *_sizes(grad), *constants))
+    sums = None if mean is None else torch.empty((2, len(mean)), dtype=torch.float64)
+    wanted = (None, None) if mean is None or sums is None else (mean.data_ptr(), sums.data_ptr())
+    _check(_functions().norm_lif_backward(*arguments, *pointers, *_sizes(grad), *constants, *wanted))
+    return sums
+
+
+def norm_gradient(
+    grad: Tensor, x: Tensor, sums: Tensor, mean: Tensor, invstd: Tensor, weight: Tensor
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Gradients by `x`, weight and bias of a batch norm over `x` in training.
+
+    Args:
+        grad: Gradient of the normalised `x`, like it.
+        x: [N, C, H, W], float32 on the CPU, channels-last.
+        sums: What `totals` gives.
+        mean: Of `x`, [C].
+        invstd: 1 / sqrt(variance + eps), [C].
+        weight: Of the batch norm, [C].
+    """
+    by_x, by_weight, by_bias = torch.empty_like(grad), torch.empty_like(weight), torch.empty_like(weight)
+    tensors = (x, grad, sums, mean, invstd, weight, by_x, by_weight, by_bias)
+    channels = x.shape[1]
+    _check(_functions().norm_backward(*(tensor.data_ptr() for tensor in tensors), x.numel() // channels, channels))
+    return by_x, by_weight, by_bias
 
 
 def pack(x: Tensor) -> Tensor:
@@ -169,6 +212,11 @@ def _typed(found: ctypes.CDLL) -> ctypes.CDLL:
     sizes: list[Any] = [long, long, long]
     found.norm_lif_forward.argtypes = [*layer, pointer, *sizes, real, real]
     found.norm_lif_forward.restype = ctypes.c_int
-    found.norm_lif_backward.argtypes = [*layer, pointer, pointer, *sizes, real, real, real, real]
+    found.norm_lif_backward.argtypes = [*layer, pointer, pointer, *sizes, real, real, real, real, pointer, pointer]
     found.norm_lif_backward.restype = ctypes.c_int
+    found.norm_statistics.argtypes = [pointer, pointer, pointer, long, long]
+    found.norm_totals.argtypes = [pointer, pointer, pointer, pointer, long, long]
+    found.norm_statistics.restype = found.norm_totals.restype = ctypes.c_int
+    found.norm_backward.argtypes = [*[pointer] * 9, long, long]
+    found.norm_backward.restype = ctypes.c_int
     return found

@@ -212,7 +212,7 @@ def _fused(norm: nn.BatchNorm2d, neurons: LIF, x: Tensor, steps: int, shortcut: 
         gradient = partial(norm.gradient, total=total)
     else:
         mean, invstd = _statistics(norm, x, repeats)
-        gradient = partial(_gradient, norm.weight, norm.eps)
+        gradient = None
     fixed = (mean, invstd, layout, gradient, neurons.tau, neurons.threshold)
     return cast("Tensor", _NormLIF.apply(x, shortcut, norm.weight, norm.bias, *fixed))
 
@@ -222,23 +222,13 @@ def _statistics(norm: nn.BatchNorm2d, x: Tensor, repeats: int) -> tuple[Tensor, 
     assert norm.running_mean is not None and norm.running_var is not None  # noqa: S101
     assert norm.num_batches_tracked is not None and norm.momentum is not None  # noqa: S101
     with torch.no_grad():
-        running = norm.running_var if repeats == 1 else torch.zeros_like(norm.running_var)
-        mean, var = torch.batch_norm_update_stats(x, norm.running_mean, running, norm.momentum)
+        mean, variance = native.statistics(x)
+        count = repeats * (x.numel() // x.shape[1])
+        norm.running_mean.mul_(1.0 - norm.momentum).add_(mean, alpha=norm.momentum)
+        norm.running_var.mul_(1.0 - norm.momentum).add_(variance, alpha=norm.momentum * count / (count - 1))
+        norm.num_batches_tracked.add_(1)
         # In float64, as torch's batch norm does it.
-        invstd = (1.0 / torch.sqrt(var.double() + norm.eps)).float()
-        if repeats == 1:
-            norm.num_batches_tracked.add_(1)
-        else:
-            _count(norm, running, x, repeats)
-    return mean, invstd
-
-
-def _gradient(
-    weight: Tensor, eps: float, grad: Tensor, x: Tensor, mean: Tensor, invstd: Tensor
-) -> tuple[Tensor, Tensor, Tensor]:
-    """Gradients by `x`, weight and bias of a batch norm whose statistics are those of `x`."""
-    fixed = (weight, None, None, mean, invstd, True, eps, [True, True, True])
-    return torch.ops.aten.native_batch_norm_backward(grad, x, *fixed)  # type: ignore[no-any-return]
+        return mean, (1.0 / torch.sqrt(variance.double() + norm.eps)).float()
 
 
 class _NormLIF(torch.autograd.Function):
@@ -254,7 +244,7 @@ class _NormLIF(torch.autograd.Function):
         mean: Tensor,
         invstd: Tensor,
         layout: tuple[int, int],
-        gradient: Callable[[Tensor, Tensor, Tensor, Tensor], tuple[Tensor, Tensor, Tensor]],
+        gradient: Callable[[Tensor, Tensor, Tensor, Tensor], tuple[Tensor, Tensor, Tensor]] | None,
         tau: float,
         threshold: float,
     ) -> Tensor:
@@ -269,17 +259,25 @@ class _NormLIF(torch.autograd.Function):
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
-        # `gradient` reads the weight again: kept here, so that torch refuses one that has changed since.
-        x, packed, mean, invstd, *affine, _weight = ctx.saved_tensors
+        # The weight is kept, so that torch refuses one that has changed since.
+        x, packed, mean, invstd, *affine, weight = ctx.saved_tensors
         shortcut = None if packed is None else native.unpack(packed)
         grad = grad.contiguous(memory_format=torch.channels_last)
         current = torch.empty_like(grad)
         upstream, result = split_time(grad, ctx.steps), split_time(current, ctx.steps)
         constants = (ctx.tau, ctx.threshold, SURROGATE_PEAK, SURROGATE_SLOPE)
-        native.norm_backward(x, shortcut, native.Affine(*affine), upstream, result, *constants)
-        # What was repeated gets the sum of its repeats.
-        own = current if x.shape == current.shape else split_time(current, ctx.steps).sum(0)
-        by_x, by_weight, by_bias = ctx.gradient(own, x, mean, invstd)
+        # Whoever counts other samples too has a gradient of its own; what is repeated is summed up first.
+        alone, repeated = ctx.gradient is None, x.shape != current.shape
+        wanted = mean if alone and not repeated else None
+        sums = native.norm_backward(x, shortcut, native.Affine(*affine), upstream, result, *constants, mean=wanted)
+        own = current
+        if repeated:
+            own = split_time(current, ctx.steps).sum(0).contiguous(memory_format=torch.channels_last)
+        if alone:
+            sums = native.totals(own, x, mean) if sums is None else sums
+            by_x, by_weight, by_bias = native.norm_gradient(own, x, sums, mean, invstd, weight)
+        else:
+            by_x, by_weight, by_bias = ctx.gradient(own, x, mean, invstd)
         return by_x, current if ctx.needs_input_grad[1] else None, by_weight, by_bias, *[None] * 6
 
 

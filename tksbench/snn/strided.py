@@ -13,12 +13,14 @@ No network of this project calls it: `layers.conv` makes a `StridedConv1x1`. Net
 from __future__ import annotations
 
 from contextlib import AbstractContextManager, nullcontext
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.utils._python_dispatch import TorchDispatchMode
+
+from tksbench.snn.eventconv import EventConv2d
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -27,20 +29,20 @@ CHANNELS = 16
 """Input channels from which on the kernel is sound: the floats in a register of AVX-512; of AVX2, 8."""
 
 
-class StridedConv1x1(nn.Conv2d):
+class StridedConv1x1(EventConv2d):
     """A 1x1 convolution without bias that skips pixels.
 
-    With few channels on a CPU the pixels are picked first and convolved at stride 1. That is the same sum, and on
-    AVX-512, at the sizes of the published records, it has the same bits: output and both gradients.
+    Where torch has to compute it on a CPU and the channels are few, the pixels are picked first and convolved at stride
+    1, which is the same sum.
     """
 
     def __init__(self, in_channels: int, out_channels: int, stride: int) -> None:
         """Initialise as torch does."""
-        super().__init__(in_channels, out_channels, 1, stride, bias=False)
+        super().__init__(in_channels, out_channels, 1, stride)
 
-    def _conv_forward(self, input: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+    def _by_torch(self, input: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
         if not (_is_faulty(weight, self.stride) and self._as_made()):
-            return cast("Tensor", super()._conv_forward(input, weight, bias))
+            return super()._by_torch(input, weight, bias)
         down, across = self.stride
         return F.conv2d(input[..., ::down, ::across], weight, bias)
 

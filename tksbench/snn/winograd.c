@@ -1,28 +1,34 @@
-/* Convolutions 3x3, stride 1, padding 1 by Winograd's minimal filtering F(4x4, 3x3); float32, channels-last. native.py
- * builds and winograd.py calls it.
+/* Gradient of the inputs of 3x3 convolutions, stride 1, padding 1, by Winograd's minimal filtering F(4x4, 3x3); float32,
+ * channels-last. It is dense, unlike what eventconv.c has lists of. eventconv.py builds and calls it.
  *
- * A tile of 4x4 outputs takes 36 multiplications a pair of channels instead of 144: with the matrices A, B and G of the
- * interpolation points 0, 3/4, -3/4, 3/2, -3/2 and infinity, and d the 6x6 inputs of a tile (Lavin and Gray, "Fast
+ * A tile of 4x4 results takes 36 multiplications a pair of channels instead of 144: with the matrices A, B and G of the
+ * interpolation points 0, 3/4, -3/4, 3/2, -3/2 and infinity, and d the 6x6 values of a tile (Lavin and Gray, "Fast
  * algorithms for convolutional neural networks", CVPR 2016)
- *     Y = A^T [(G g G^T) * (B^T d B)] A,        dg = G^T [sum over tiles of (B^T d B) * (A dY A^T)] G.
+ *     Y = A^T [(G g G^T) * (B^T d B)] A.
  * The usual points 0, 1, -1, 2, -2 are cheaper by a few products; these lose a third as many digits.
  *
- * Each of the 36 places is a matrix product over channels (or over tiles). Tiles are worked on in chunks whose
- * transforms stay in the outer cache. All sums have a fixed order, whatever the number of threads.
+ * Each of the 36 places is a matrix product over channels. Tiles are worked on in chunks whose transforms stay in the
+ * outer cache. The order of every sum is fixed by the number of channels, and products and sums are fused where the code
+ * says so: the bits depend neither on the width of vectors nor on caches, compiler or number of threads.
  */
 
+#include <immintrin.h>
 #include <omp.h>
 #include <string.h>
 
-#ifndef __AVX512F__
-#error "written for the 32 registers of AVX-512; with fewer it was not tried"
-#endif
+#ifdef __AVX512F__
 #define LANES 16
+#define ROWS 8 /* rows of a product that are held in registers */
+#define FUSED(a, b, c) (vector)_mm512_fmadd_ps(_mm512_set1_ps(a), (__m512)(b), (__m512)(c))
+#else
+#define LANES 8
+#define ROWS 4
+#define FUSED(a, b, c) (vector)_mm256_fmadd_ps(_mm256_set1_ps(a), (__m256)(b), (__m256)(c))
+#endif
 #define PLACES 36
-#define PANEL 32 /* channels side by side in the layout of all transforms */
+#define PANEL 16 /* channels side by side in the layout of all transforms */
 #define VECTORS (PANEL / LANES)
-#define ROWS 8           /* rows of a product that are held in registers */
-#define GROUP 64         /* tiles that share a pass over the transformed weights; channels of a block of their gradient */
+#define GROUP 64         /* tiles that share a pass over the transformed weights */
 #define CHUNK (5L << 20) /* bytes of the transforms of a chunk */
 #define ALIGNMENT 64
 
@@ -73,27 +79,6 @@ static inline __attribute__((always_inline)) void output_1d(const vector *m, vec
     y[3 * to] = A3 * difference_a + B3 * difference_b + m[5 * from];
 }
 
-/* The transposes of the last two, for the gradient of the weights. */
-
-static inline __attribute__((always_inline)) void output_1d_back(const vector *y, vector *z, int from, int to) {
-    const vector even_a = y[0] + A2 * y[2 * from], odd_a = A1 * y[from] + A3 * y[3 * from];
-    const vector even_b = y[0] + B2 * y[2 * from], odd_b = B1 * y[from] + B3 * y[3 * from];
-    z[0] = y[0];
-    z[to] = even_a + odd_a;
-    z[2 * to] = even_a - odd_a;
-    z[3 * to] = even_b + odd_b;
-    z[4 * to] = even_b - odd_b;
-    z[5 * to] = y[3 * from];
-}
-
-static inline __attribute__((always_inline)) void weight_1d_back(const vector *u, vector *g, int from, int to) {
-    const vector sum_a = NA * (u[from] + u[2 * from]), difference_a = (NA * A1) * (u[from] - u[2 * from]);
-    const vector sum_b = NB * (u[3 * from] + u[4 * from]), difference_b = (NB * B1) * (u[3 * from] - u[4 * from]);
-    g[0] = N0 * u[0] + sum_a + sum_b;
-    g[to] = difference_a + difference_b;
-    g[2 * to] = A2 * sum_a + B2 * sum_b + u[5 * from];
-}
-
 /* Images [count, height, width, channels], cut into tiles of 4x4. */
 typedef struct {
     long count, height, width, channels, down, across;
@@ -121,7 +106,7 @@ static void pixels_of(const Images *images, long tile, int size, int before, lon
         }
 }
 
-/* B^T d B of a tile, all channels, to row `row` of [36, channels / 32, rows, 32]. */
+/* B^T d B of a tile, all channels, to row `row` of [36, channels / 16, rows, 16]. */
 static void transform_input(const Images *images, const float *x, long tile, float *out, long rows, long row) {
     long offsets[36];
     pixels_of(images, tile, 6, 1, offsets);
@@ -142,25 +127,7 @@ static void transform_input(const Images *images, const float *x, long tile, flo
     }
 }
 
-/* A dY A^T of a tile, all channels, likewise. */
-static void transform_gradient(const Images *images, const float *y, long tile, float *out, long rows, long row) {
-    long offsets[16];
-    pixels_of(images, tile, 4, 0, offsets);
-    const long plane = plane_of(rows, images->channels);
-    for (long c = 0; c < images->channels; c += LANES) {
-        vector d[16], half[24];
-        for (int i = 0; i < 16; i++) d[i] = offsets[i] < 0 ? (vector){0} : *(const vector *)(y + offsets[i] + c);
-        for (int i = 0; i < 4; i++) output_1d_back(d + i, half + i, 4, 4);
-        float *to = out + (c / PANEL * rows + row) * PANEL + c % PANEL;
-        for (int i = 0; i < 6; i++) {
-            vector r[6];
-            output_1d_back(half + 4 * i, r, 1, 1);
-            for (int j = 0; j < 6; j++) *(vector *)(to + (6 * i + j) * plane) = r[j];
-        }
-    }
-}
-
-/* A^T m A of one tile and panel, m [36, GROUP, 32] at a row, to the image's channels from `channel` on. */
+/* A^T m A of one tile and panel, m [36, GROUP, 16] at a row, to the image's channels from `channel` on. */
 static void transform_output(const Images *images, const float *m, long tile, long channel, float *y) {
     const long plane = plane_of(GROUP, PANEL);
     long offsets[16];
@@ -184,7 +151,7 @@ typedef struct {
     long out, in, down, across;
 } Weights;
 
-/* G g G^T for the 32 output channels from `channel` on, to [36, channels, 32]. */
+/* G g G^T for the 16 output channels from `channel` on, to [36, channels, 16]. */
 static void transform_weights(const Weights *weights, long channel, long channels, float *out) {
     const long plane = plane_of(channels, PANEL);
     float g[LANES][9][PANEL] __attribute__((aligned(ALIGNMENT)));
@@ -214,29 +181,28 @@ static void transform_weights(const Weights *weights, long channel, long channel
     }
 }
 
-/* out[i][j] (+)= sum over l of a[i * row + l * step] * b[l * 32 + j], for 8 rows i and 32 columns j; l runs through
- * `panels` times `length`, and a makes a jump after each `length`. */
-static inline __attribute__((always_inline)) void product(const float *a, long row, long step, long panels, long jump,
-                                                          long length, const float *b, float *out, int add) {
+/* out[i][j] = sum over l of a[i * PANEL + l] * b[l * PANEL + j], for ROWS rows i and PANEL columns j; l runs through
+ * `panels` times PANEL, and a makes a jump after each. */
+static inline __attribute__((always_inline)) void product(const float *a, long panels, long jump, const float *b,
+                                                          float *out) {
     vector sum[ROWS][VECTORS];
 #pragma GCC unroll 8
     for (int i = 0; i < ROWS; i++)
-#pragma GCC unroll 4
-        for (int j = 0; j < VECTORS; j++)
-            sum[i][j] = add ? *(const vector *)(out + i * PANEL + j * LANES) : (vector){0};
+#pragma GCC unroll 2
+        for (int j = 0; j < VECTORS; j++) sum[i][j] = (vector){0};
     for (long panel = 0; panel < panels; panel++, a += jump)
-        for (long l = 0; l < length; l++, b += PANEL) {
+        for (long l = 0; l < PANEL; l++, b += PANEL) {
             vector factor[VECTORS];
-#pragma GCC unroll 4
+#pragma GCC unroll 2
             for (int j = 0; j < VECTORS; j++) factor[j] = *(const vector *)(b + j * LANES);
 #pragma GCC unroll 8
             for (int i = 0; i < ROWS; i++)
-#pragma GCC unroll 4
-                for (int j = 0; j < VECTORS; j++) sum[i][j] += a[i * row + l * step] * factor[j];
+#pragma GCC unroll 2
+                for (int j = 0; j < VECTORS; j++) sum[i][j] = FUSED(a[i * PANEL + l], factor[j], sum[i][j]);
         }
 #pragma GCC unroll 8
     for (int i = 0; i < ROWS; i++)
-#pragma GCC unroll 4
+#pragma GCC unroll 2
         for (int j = 0; j < VECTORS; j++) *(vector *)(out + i * PANEL + j * LANES) = sum[i][j];
 }
 
@@ -254,34 +220,30 @@ static long chunk_of(long tiles, long channels) {
 /* How a pass is laid out: what it takes of memory is the caller's, who asks first how much. Each part is of whole lines
  * of a cache. */
 typedef struct {
-    long tiles, chunk, stride, plane, plane_out, once, of_inputs, of_gradients, of_kept, of_thread;
+    long tiles, chunk, stride, plane, once, of_inputs, of_kept, of_thread;
 } Plan;
 
-static Plan plan(const Images *from, long features, int gradient) {
-    const long channels = from->channels, tiles = tiles_of(from);
-    const long chunk = chunk_of(tiles, gradient && features > channels ? features : channels);
-    const long stride = chunk + 1, plane = plane_of(stride, channels), plane_out = plane_of(stride, features);
-    const int once = chunk >= tiles; /* then each panel of weights, or block of their gradient, is used only once */
-    const long weights = gradient ? PLACES * plane_of(GROUP, PANEL) * (GROUP / PANEL) : PLACES * plane_of(channels, PANEL);
-    const long parts = gradient ? channels / GROUP * (features / GROUP) : features / PANEL;
-    const long products = gradient ? 0 : PLACES * plane_of(GROUP, PANEL);
-    return (Plan){tiles, chunk, stride, plane, plane_out, once, PLACES * plane, gradient ? PLACES * plane_out : 0,
-                  once ? 0 : weights * parts, products + (once ? weights : 0)};
+static Plan plan(const Images *from, long features) {
+    const long channels = from->channels, tiles = tiles_of(from), chunk = chunk_of(tiles, channels);
+    const long stride = chunk + 1, plane = plane_of(stride, channels), weights = PLACES * plane_of(channels, PANEL);
+    const int once = chunk >= tiles; /* then each panel of weights is used only once */
+    return (Plan){tiles, chunk, stride, plane, once, PLACES * plane, once ? 0 : weights * (features / PANEL),
+                  PLACES * plane_of(GROUP, PANEL) + (once ? weights : 0)};
 }
 
-/* Floats of scratch memory of a forward pass (or of the gradient of the weights) by so many threads. */
-long winograd_scratch(long count, long height, long width, long channels, long features, int gradient, long threads) {
+/* Floats of scratch memory of a pass by so many threads. */
+long winograd_scratch(long count, long height, long width, long channels, long features, long threads) {
     const Images from = cut(count, height, width, channels);
-    const Plan p = plan(&from, features, gradient);
-    return p.of_inputs + p.of_gradients + p.of_kept + threads * p.of_thread;
+    const Plan p = plan(&from, features);
+    return p.of_inputs + p.of_kept + threads * p.of_thread;
 }
 
-/* y = x convolved with the weights. Both numbers of channels are multiples of 32. */
+/* y = x convolved with the weights. Both numbers of channels are multiples of 16. */
 void winograd_forward(const float *x, const float *weights, long out, long in, long down, long across, float *y,
                       long count, long height, long width, long channels, long features, float *scratch, int threads) {
     const Images from = cut(count, height, width, channels), to = cut(count, height, width, features);
     const Weights kernel = {weights, out, in, down, across};
-    const Plan p = plan(&from, features, 0);
+    const Plan p = plan(&from, features);
     const long of_panel = PLACES * plane_of(channels, PANEL);
     float *inputs = scratch, *kept = inputs + p.of_inputs, *private = kept + p.of_kept;
 #pragma omp parallel num_threads(threads)
@@ -307,73 +269,12 @@ void winograd_forward(const float *x, const float *weights, long out, long in, l
                     const long group = least(GROUP, rows - first);
                     for (long place = 0; place < PLACES; place++)
                         for (long row = 0; row < group; row += ROWS)
-                            product(inputs + place * p.plane + (first + row) * PANEL, PANEL, 1, channels / PANEL,
-                                    p.stride * PANEL, PANEL, used + place * plane_of(channels, PANEL),
-                                    products + place * plane_of(GROUP, PANEL) + row * PANEL, 0);
+                            product(inputs + place * p.plane + (first + row) * PANEL, channels / PANEL,
+                                    p.stride * PANEL, used + place * plane_of(channels, PANEL),
+                                    products + place * plane_of(GROUP, PANEL) + row * PANEL);
                     for (long row = 0; row < group; row++)
                         transform_output(&to, products + row * PANEL, start + first + row, panel * PANEL, y);
                 }
-        }
-    }
-}
-
-/* G^T u G of a block [64 / 32, 36, 64, 32] of features and channels, to weights from there on. */
-static void transform_weights_back(const float *block, float *weights, const Weights *like) {
-    const long plane = plane_of(GROUP, PANEL);
-    for (long k = 0; k < GROUP; k += LANES)
-        for (long c = 0; c < GROUP; c += LANES) {
-            float g[9][LANES][LANES]; /* turned here, so that whole lines are written */
-            const float *at = block + k / PANEL * PLACES * plane + c * PANEL + k % PANEL;
-            for (int i = 0; i < LANES; i++, at += PANEL) {
-                vector u[36], half[18], r[9];
-                for (int j = 0; j < 36; j++) u[j] = *(const vector *)(at + j * plane);
-                for (int j = 0; j < 6; j++) weight_1d_back(u + j, half + j, 6, 6);
-                for (int j = 0; j < 3; j++) weight_1d_back(half + 6 * j, r + 3 * j, 1, 1);
-                for (int tap = 0; tap < 9; tap++)
-                    for (int lane = 0; lane < LANES; lane++) g[tap][lane][i] = r[tap][lane];
-            }
-            for (int lane = 0; lane < LANES; lane++)
-                for (int tap = 0; tap < 9; tap++) {
-                    float *to = weights + (k + lane) * like->out + c * like->in + tap / 3 * like->down +
-                                tap % 3 * like->across;
-                    for (int i = 0; i < LANES; i++) to[i * like->in] = g[tap][lane][i];
-                }
-        }
-}
-
-/* Gradient [features, 3, 3, channels] (with the given strides) of the weights, from that of y. Both numbers of channels
- * are multiples of 64. */
-void winograd_weights(const float *x, const float *gradient, float *weights, long out, long in, long down, long across,
-                      long count, long height, long width, long channels, long features, float *scratch, int threads) {
-    const Images from = cut(count, height, width, channels), to = cut(count, height, width, features);
-    const Weights like = {weights, out, in, down, across};
-    const Plan p = plan(&from, features, 1);
-    const long blocks_in = channels / GROUP, blocks_out = features / GROUP, of_place = plane_of(GROUP, PANEL);
-    const long of_block = GROUP / PANEL * PLACES * of_place;
-    float *inputs = scratch, *gradients = inputs + p.of_inputs, *kept = gradients + p.of_gradients;
-    float *private = kept + p.of_kept;
-#pragma omp parallel num_threads(threads)
-    {
-        float *own = private + omp_get_thread_num() * p.of_thread;
-        for (long start = 0; start < p.tiles; start += p.chunk) {
-            const long rows = least(p.chunk, p.tiles - start);
-#pragma omp for schedule(static) nowait
-            for (long row = 0; row < rows; row++) transform_input(&from, x, start + row, inputs, p.stride, row);
-#pragma omp for schedule(static)
-            for (long row = 0; row < rows; row++)
-                transform_gradient(&to, gradient, start + row, gradients, p.stride, row);
-#pragma omp for schedule(static)
-            for (long block = 0; block < blocks_in * blocks_out; block++) {
-                float *sums = p.once ? own : kept + block * of_block; /* [64 / 32, 36, 64, 32] */
-                const long c0 = block / blocks_out * GROUP, k0 = block % blocks_out * GROUP;
-                for (long place = 0; place < PLACES; place++)
-                    for (long k = 0; k < GROUP; k += PANEL)
-                        for (long c = 0; c < GROUP; c += ROWS)
-                            product(inputs + place * p.plane + (c0 + c) / PANEL * p.stride * PANEL + c % PANEL, 1,
-                                    PANEL, 1, 0, rows, gradients + place * p.plane_out + (k0 + k) * p.stride,
-                                    sums + (k / PANEL * PLACES + place) * of_place + c * PANEL, start > 0);
-                if (start + p.chunk >= p.tiles) transform_weights_back(sums, weights + k0 * out + c0 * in, &like);
-            }
         }
     }
 }

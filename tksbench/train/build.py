@@ -89,8 +89,10 @@ def build_optimizer(spec: RunSpec, model: nn.Module) -> torch.optim.Optimizer:
         options["momentum"] = optim.momentum
     else:
         options |= {"betas": (optim.beta1, optim.beta2), "eps": optim.eps}
-        if next(model.parameters()).is_cuda:  # one kernel for all weights, counting its steps on the device
-            options |= {"fused": True, "capturable": True}
+        # One kernel for all weights. On a CPU it also keeps their roots from MKL, whose last bits depend on the processor.
+        options["fused"] = True
+        if next(model.parameters()).is_cuda:  # counting its steps on the device
+            options["capturable"] = True
     return create_optimizer_v2(model, **options)
 
 

@@ -31,8 +31,8 @@ PARTS = {
 NOTES = {  # what a reader has to know of a part's candidates
     "networks": (
         "ReLU: the same layers over the same T time steps, with ReLU in the place of the neurons. On a CPU, this "
-        "project computes wide 3x3 convolutions (128 channels and more) by Winograd's algorithm where there are AVX-512"
-        " and a C compiler; on other processors they are torch's, as in the other candidates."
+        "project computes convolutions from lists of what is not 0, and the gradient of their inputs by Winograd's "
+        "algorithm, where there are AVX2 and a C compiler; elsewhere they are torch's, as in the other candidates."
     ),
 }
 INSTALL = "make bench EXTRAS=bench"

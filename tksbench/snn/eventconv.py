@@ -28,6 +28,7 @@ NARROW = 64
 """Channels, in and out, up to which a layer is computed by the compiled code throughout."""
 DENSE = 0.3
 """Share of inputs that are not 0 from which torch is faster in wide layers."""
+_FEW_WEIGHTS = 2**16
 _PANEL = 16  # channels that winograd.c works on at once
 _PIXELS = 2**16  # of an image, which lists count in 16 bits
 
@@ -71,8 +72,8 @@ def fits(x: Tensor, weight: Tensor) -> bool:
 
 
 def is_narrow(weight: Tensor) -> bool:
-    """Whether a layer is computed by the compiled code throughout."""
-    return max(weight.shape[:2]) <= NARROW
+    """Whether a layer is computed by the compiled code throughout: narrow ones, and small ones of a single pixel."""
+    return max(weight.shape[:2]) <= NARROW or (weight.shape[-1] == 1 and weight.numel() <= _FEW_WEIGHTS)
 
 
 def convolve(x: Tensor, weight: Tensor, stride: int = 1) -> Tensor:
@@ -94,7 +95,7 @@ def convolve(x: Tensor, weight: Tensor, stride: int = 1) -> Tensor:
 
 def event_linear(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
     """A linear layer, [N, C] to [N, K]; by torch unless it is narrow and `fits`."""
-    if x.dim() == 2 and is_narrow(weight) and x.is_contiguous() and 0 < len(x) < _PIXELS:
+    if x.dim() == 2 and weight.numel() <= _FEW_WEIGHTS and x.is_contiguous() and 0 < len(x) < _PIXELS:
         # One image of N pixels in a column: its memory is channels-last as it is.
         image, kernel = x.t().unsqueeze(0).unsqueeze(-1), weight.unsqueeze(-1).unsqueeze(-1)
         if fits(image, kernel):
@@ -143,11 +144,11 @@ def _of_inputs(grad: Tensor, weight: Tensor, shape: torch.Size, sizes: tuple[int
     result = torch.empty(shape, memory_format=torch.channels_last)
     kernel, stride = sizes[-2:]
     if (kernel, stride) == (3, 1) and not any(channels % _PANEL for channels in weight.shape[:2]):
-        count, height, width, channels, features = sizes[:5]
         # A convolution of the gradient with the weights turned by 180 degrees: from the last tap backwards.
         out, inside, down, across = weight.stride()
         last = weight.data_ptr() + weight.element_size() * 2 * (down + across)
-        turned = (count, height, width, features, channels)
+        count, channels, height, width = (int(size) for size in shape)
+        turned = (count, height, width, weight.shape[0], channels)
         threads, compiled = torch.get_num_threads(), winograd()
         # Of torch's allocator, so that whoever measures torch's memory sees it.
         scratch = torch.empty(compiled.winograd_scratch(*turned, threads))
@@ -155,8 +156,8 @@ def _of_inputs(grad: Tensor, weight: Tensor, shape: torch.Size, sizes: tuple[int
         compiled.winograd_forward(*pointers, *turned, scratch.data_ptr(), threads)
         return result
     if is_narrow(weight):
-        pointers = (grad.data_ptr(), weight.data_ptr(), *weight.stride(), result.data_ptr())
-        _check(_library().events_inputs(*pointers, *sizes))
+        arrays = (grad.data_ptr(), weight.data_ptr(), *weight.stride(), result.data_ptr())
+        _check(_library().events_inputs(*arrays, *sizes))
         return result
     fixed = (None, [stride] * 2, [kernel // 2] * 2, [1, 1], False, [0, 0], 1, [True, False, False])
     return cast("Tensor", torch.ops.aten.convolution_backward(grad, result, weight, *fixed)[0])

@@ -89,7 +89,7 @@ def build_optimizer(spec: RunSpec, model: nn.Module) -> torch.optim.Optimizer:
         options["momentum"] = optim.momentum
     else:
         options |= {"betas": (optim.beta1, optim.beta2), "eps": optim.eps}
-        # One kernel for all weights. On a CPU it also keeps their roots from MKL, whose last bits depend on the processor.
+        # One kernel for all weights. On a CPU their roots are then not MKL's, whose last bits the processor decides.
         options["fused"] = True
         if next(model.parameters()).is_cuda:  # counting its steps on the device
             options["capturable"] = True

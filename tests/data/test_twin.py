@@ -8,10 +8,11 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pytest
 
-from tksbench.data import twin, twin_set
+from tksbench.data import registry, twin, twin_set
 from tksbench.data.__main__ import main
 from tksbench.data.errors import DataError
 from tksbench.data.events import read_aedat2
+from tksbench.recipe import DataSpec
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -109,6 +110,13 @@ def test_shorter_recordings_are_moved_aside_and_longer_ones_kept(root: Path) -> 
     longer = (home / "CIFAR10DVS/cat/cifar10_cat_0.aedat").read_bytes()
     twin_set.make_twin(root, 1, 1, loops=1, processes=1)
     assert (home / "CIFAR10DVS/cat/cifar10_cat_0.aedat").read_bytes() == longer
+
+
+def test_a_twin_is_never_read_as_the_real_set(root: Path) -> None:
+    home = twin_set.make_twin(root, 1, 1, loops=1, processes=1)
+    spec = DataSpec(name="dvs_cifar10", augment="none", train_subset=10, test_subset=10)
+    with pytest.raises(DataError, match="holds a twin of DVS-CIFAR10, not its real recordings"):
+        registry.load(spec, 2, 0, home)
 
 
 def test_checks_notice_a_twin_of_noise(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:

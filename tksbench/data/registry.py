@@ -74,6 +74,7 @@ class FileStatus:
 # Bump when a maker writes other content: a miniature of an older version on disk is then made anew.
 MINIATURES_VERSION = 2
 _STAMP = ".miniature-version"
+TWIN_MARK = "twin.json"  # beside the recordings of a twin (tksbench.data.twin_set), which are nobody's real data
 
 _CIFAR10_FILES = (*(f"data_batch_{i}" for i in range(1, 6)), "test_batch")
 _CUB_LISTS = ("images.txt", "image_class_labels.txt", "train_test_split.txt", "images")
@@ -275,6 +276,8 @@ def load(spec: DataSpec, T: int, seed: int, root: Path | None = None) -> Data:
     """
     entry = info(spec.name)
     base = root or data_root()
+    if spec.source != "miniature" and (base / TWIN_MARK).exists():
+        raise DataError(f"{base} holds a twin of {entry.title}, not its real recordings; name the data root above it")
     if spec.source == "miniature":
         home = ensure_miniature(spec.name, base)
     elif has_real(spec.name, base):

@@ -15,7 +15,7 @@ from tksbench.data.cifar import read_half
 from tksbench.data.errors import DataError
 from tksbench.data.events import read_aedat2
 from tksbench.data.miniature_events import CIFAR_CLASSES, write_aedat2
-from tksbench.data.registry import folder_of, has_real, info
+from tksbench.data.registry import TWIN_MARK, folder_of, has_real, info
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -26,7 +26,6 @@ if TYPE_CHECKING:
 VERSION = 1  # of the recordings: bump when their bytes change
 FOLDER = "twin"  # under the data root
 TRAIN_PER_CLASS, TEST_PER_CLASS = 900, 100
-_ABOUT = "twin.json"
 _EVENTS_MEAN = (170_000, 240_000)  # of a whole recording; the real ones have about 205,000
 
 
@@ -93,7 +92,7 @@ def make_twin(
 def read_about(home: Path) -> dict[str, int]:
     """What a twin's folder says of itself: `version` and `loops`; empty if there is no twin or it is unreadable."""
     try:
-        about = json.loads((home / _ABOUT).read_text())
+        about = json.loads((home / TWIN_MARK).read_text())
     except (OSError, ValueError):
         return {}
     return about if isinstance(about, dict) else {}
@@ -153,7 +152,7 @@ def _make_room(home: Path, folder: Path, loops: int) -> None:
         folder.rename(home / f"{folder.name}-of-version-{about.get('version', 0)}-with-{about.get('loops', 0)}-loops")
     for name in CIFAR_CLASSES:
         (folder / name).mkdir(parents=True, exist_ok=True)
-    _write(home / _ABOUT, json.dumps({"version": VERSION, "loops": loops, "seed": twin.SEED}).encode() + b"\n")
+    _write(home / TWIN_MARK, json.dumps({"version": VERSION, "loops": loops, "seed": twin.SEED}).encode() + b"\n")
 
 
 def _tasks(folder: Path, train: int, test: int) -> list[_Task]:

@@ -185,7 +185,7 @@ def shown(paths: Collection[str], most: int = 3) -> str:
 
     >>> shown(["tksbench/snn/losses.py"])
     'snn/losses.py'
-    >>> shown(["tksbench/snn/a.py", "tksbench/snn/b.py", "tksbench/train/a.py", "tksbench/metrics.py"])
+    >>> shown(["tksbench/snn/losses.py", "tksbench/snn/vgg.py", "tksbench/train/loop.py", "tksbench/metrics.py"])
     '4 files: metrics.py, snn/ (2), train/ (1)'
     """
     short = sorted(path.removeprefix("tksbench/") for path in paths)

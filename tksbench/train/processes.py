@@ -1,8 +1,9 @@
 """Several processes train one run: accelerate's data parallelism, and how they end together.
 
 Two ways of talking, side by side. Collectives at step boundaries, on the CPU so that no host waits for its device:
-what all processes do next. And a *verdict* in the rendezvous' key-value store, which a thread in each process
-watches: a process that fails cannot take part in collectives any more, and the others may be waiting in one for it.
+what all processes do next (accelerate's own calls would take the devices' group). And a *verdict* in the rendezvous'
+key-value store, which a thread in each process watches: a process that fails cannot take part in collectives any more,
+and the others may be waiting in one for it.
 """
 
 from __future__ import annotations
@@ -117,15 +118,12 @@ class Processes(OneProcess):
 
     def sums(self, loss: Tensor, correct: Tensor) -> tuple[Tensor, Tensor]:
         """Add up this step's shares of the loss and of the right samples."""
-        both = torch.stack([loss.double(), correct.double()])
-        dist.all_reduce(both)
+        both = self._accelerator.reduce(torch.stack([loss.double(), correct.double()]), "sum")
         return both[0], both[1].long()
 
     def average(self, tensors: list[Tensor]) -> None:
         """Replace tensors of one type by their mean over processes, in one message."""
-        flat = torch.cat([tensor.flatten() for tensor in tensors])
-        dist.all_reduce(flat)
-        flat /= self.size
+        flat = self._accelerator.reduce(torch.cat([tensor.flatten() for tensor in tensors]), "mean")
         parts = torch.split(flat, [tensor.numel() for tensor in tensors])
         for tensor, part in zip(tensors, parts, strict=True):
             tensor.copy_(part.view_as(tensor))

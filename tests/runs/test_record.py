@@ -225,6 +225,17 @@ def test_a_damaged_row_is_no_attempt(row: dict[str, Any], sound: bool) -> None:
     assert is_attempt(row) is sound
 
 
+def test_a_row_of_attempts_holds_what_it_says(run: Run, parts: Callable[[Run], dict[str, Any]]) -> None:
+    given = parts(run)
+    given["attempts"] = [
+        {"event": "start", "time": "t", "dirty": False, "code": "1" * 16},
+        {"event": "end", "time": "t"},
+    ]
+    first, second = make_record(**given).model_dump(mode="json")["attempts"]
+    assert (first["dirty"], first["code"], "setup" in first) == (False, "1" * 16, False)
+    assert not {"dirty", "code", "patch", "setup", "late"} & second.keys()
+
+
 @pytest.mark.parametrize("value", [-1, float("inf"), True, "1", None])
 def test_the_cost_of_an_inference_is_a_number(run: Run, parts: Callable[[Run], dict[str, Any]], value: Any) -> None:
     counted = {"spike_rate": 0.1, "macs": 1, "synops": 2.0, "energy_mj": 0}

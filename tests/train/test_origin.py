@@ -12,6 +12,7 @@ import torch
 
 from tests.runs.checkout import git, make_package
 from tksbench.runs.code import Code
+from tksbench.snn import native
 from tksbench.train import origin
 from tksbench.train.errors import TrainError
 from tksbench.train.machine import describe_machine
@@ -128,4 +129,5 @@ def test_a_machine_is_described_by_what_computes() -> None:
     assert found.get("onednn_isa", "SSE41") == "SSE41"
     assert found["torch_build"].startswith((torch.version.git_version or "")[:12])
     assert "oneDNN" in found["libraries"]
+    assert found["compiler"] != "none" or native.library() is None
     assert all(isinstance(value, str) and value for value in found.values())

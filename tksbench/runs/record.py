@@ -11,7 +11,16 @@ import re
 import stat
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    SerializerFunctionWrapHandler,
+    ValidationError,
+    field_validator,
+    model_serializer,
+    model_validator,
+)
 
 from tksbench.recipe import RunSpec, run_and_group_id
 from tksbench.runs.errors import RecordError
@@ -128,6 +137,12 @@ class Attempt(_Told):
     reason: str = ""
     epoch: int = 0
     step: int = 0
+
+    @model_serializer(mode="wrap")
+    def _short(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """Without what a row does not say: a run may have hundreds."""
+        said = ("dirty", "code", "patch", "setup", "late")
+        return {key: value for key, value in handler(self).items() if key not in said or value not in (None, {}, [])}
 
 
 class Cost(_Part):

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import torch
 
 from tksbench.runs.processor import describe_cpu, onednn_isa
-from tksbench.snn import compiler
+from tksbench.snn import compiler, native
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -34,7 +34,9 @@ def describe_machine(device: torch.device, environ: Mapping[str, str] | None = N
     described["instructions"] = torch.backends.cpu.get_cpu_capability()
     described["onednn_isa"] = onednn_isa(os.environ if environ is None else environ)
     described |= _build()
-    described |= compiler.describe()
+    if device.type == "cpu":
+        native.library()  # built and loaded now, which training would do at its first step
+        described |= compiler.describe()
     if device.type == "cuda":
         major, minor = torch.cuda.get_device_capability(device)
         described["gpu"] = f"compute capability {major}.{minor}, driver {_driver()}"

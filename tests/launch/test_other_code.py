@@ -106,6 +106,16 @@ def test_a_record_from_elsewhere_is_compared_by_its_commit(
     assert f"({known})" in make_plan([run], ledger)[0].reason
 
 
+def test_a_record_of_uncommitted_code_from_elsewhere_names_the_files_that_it_changed(
+    run: Run, ledger: Ledger, done: Callable[..., Path]
+) -> None:
+    record = load_record(done(run, THEN, "beef", kept=False))
+    proof = {"dirty": True, "diff": "diff --git a/tksbench/snn/neuron.py b/tksbench/snn/neuron.py\n"}
+    changed = record.model_copy(update={"provenance": record.provenance.model_copy(update=proof)})
+    save_record(ledger.run_dir(run.id).record, changed)
+    assert make_plan([run], ledger)[0].other == ("tksbench/snn/neuron.py",)
+
+
 def test_committed_records_of_other_code_are_one_line(recipe: str, ledger: Ledger, done: Callable[..., Path]) -> None:
     runs = collect_runs([recipe], "paper")
     ledger.published("x").parent.mkdir(parents=True)

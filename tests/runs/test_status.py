@@ -43,7 +43,7 @@ def told(run_dir: RunDir) -> dict[str, Any]:
 
 
 def state(state: str, reason: str) -> dict[str, Any]:
-    return {"id": "0123456789abcdef", "state": state, "reason": reason, "commit": None, "code": None}
+    return {"id": "0123456789abcdef", "state": state, "reason": reason, "commit": None, "code": None, "edited": ()}
 
 
 def test_nothing_is_known_of_a_new_run(run_dir: RunDir) -> None:

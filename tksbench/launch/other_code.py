@@ -23,7 +23,7 @@ def with_code(item: Item, ledger: Ledger) -> Item:
     status = item.status
     if status.state not in ("done", "interrupted", "failed") or item.action not in ("skip", "run", "blocked"):
         return item
-    changed = changed_files(status.code, status.commit, ledger.run_dir(item.run.id))
+    changed = changed_files(status.code, status.commit, ledger.run_dir(item.run.id), status.edited)
     if not changed or (status.state != "done" and not status.epoch and not status.percent):
         return item
     if status.state == "done":

@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import io
 import os
+import re
 import subprocess
 import tarfile
 import tempfile
@@ -163,6 +164,15 @@ def _blobs(commit: str) -> dict[str, str] | None:
         return None
     rows = (row.split("\t", 1) for row in listed.split("\0") if row)
     return {path: about.split()[2] for about, path in rows}
+
+
+def edited_files(patch: str) -> tuple[str, ...]:
+    r"""Paths of the files that a patch changes, in its order.
+
+    >>> edited_files("diff --git a/tksbench/new.py b/tksbench/new.py\nnew file mode 100644\n")
+    ('tksbench/new.py',)
+    """
+    return tuple(re.findall(r"^diff --git a/(\S+) b/", patch, re.MULTILINE))
 
 
 @cache

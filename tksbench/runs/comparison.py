@@ -3,11 +3,19 @@
 from __future__ import annotations
 
 import os
-import re
 from typing import TYPE_CHECKING
 
 from tksbench.runs import environment
-from tksbench.runs.code import can_change_results, changed_since, contents_of, differing, digest_of, files_here, shown
+from tksbench.runs.code import (
+    can_change_results,
+    changed_since,
+    contents_of,
+    differing,
+    digest_of,
+    edited_files,
+    files_here,
+    shown,
+)
 from tksbench.runs.errors import LedgerError
 from tksbench.runs.files import read_json
 from tksbench.runs.processor import cpu_name, describe_cpu
@@ -27,7 +35,7 @@ def changed_files(
     code: str | None,
     commit: str | None,
     run_dir: RunDir | None = None,
-    diff: str = "",
+    edited: Iterable[str] = (),
     here: Mapping[str, str] | None = None,
 ) -> tuple[str, ...]:
     """The files that can change a result and are not what a run was trained with; empty if all are, or none is known.
@@ -36,7 +44,7 @@ def changed_files(
         code: What the run's attempt or record names its code.
         commit: The commit that it names.
         run_dir: The run's directory, which may hold its files' checksums; None if there is none.
-        diff: Uncommitted changes that a record holds.
+        edited: Files with uncommitted changes that the record names.
         here: The files to compare with; None for those on the disk.
     """
     here = files_here() if here is None else here
@@ -46,7 +54,7 @@ def changed_files(
         then = _kept_files(run_dir, code)
         if then is not None:
             return differing(then, here)
-    named = set(filter(can_change_results, re.findall(r"^diff --git a/(\S+) b/", diff, re.MULTILINE)))
+    named = set(filter(can_change_results, edited))
     since = changed_since(commit) if commit is not None else None
     if since is None and not named:
         return UNKNOWN if code is not None else ()
@@ -100,7 +108,7 @@ def clean_claim(record: Record, run_dir: RunDir) -> str | None:
 
 def _code(record: Record) -> Iterable[str]:
     proof = record.provenance
-    changed = changed_files(proof.code, proof.commit, diff=proof.diff if proof.dirty else "")
+    changed = changed_files(proof.code, proof.commit, edited=edited_files(proof.diff) if proof.dirty else ())
     commit = (proof.commit or "unknown")[:12]
     if changed:
         yield f"the record is of commit {commit}, since then changed: {shown(changed)}"

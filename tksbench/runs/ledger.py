@@ -7,6 +7,7 @@ from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
+from tksbench.runs.code import edited_files
 from tksbench.runs.errors import LedgerError, RecordError
 from tksbench.runs.files import read_json, write_json
 from tksbench.runs.paths import RunDir, results_root
@@ -24,7 +25,8 @@ class Finished:
     """The head of a record, read without checking all of it: enough to plan with.
 
     `spec` is as the record has it, unchecked; `threads` are those of a run on a CPU. `all_finished` alone fills both;
-    `finished` alone fills `commit` and `code`, as a record's provenance has them.
+    `finished` alone fills `commit` and `code`, as a record's provenance has them, and `edited`, the files that its
+    uncommitted changes are of.
     """
 
     id: str
@@ -40,6 +42,7 @@ class Finished:
     threads: int | None = field(default=None, compare=False)
     commit: str | None = field(default=None, compare=False)
     code: str | None = field(default=None, compare=False)
+    edited: tuple[str, ...] = field(default=(), compare=False)
 
 
 class Ledger:
@@ -144,6 +147,7 @@ class Ledger:
             gpu_hours=done.gpu_hours,
             commit=done.commit,
             code=done.code,
+            edited=done.edited,
         )
 
     def discard(self, run_dir: RunDir) -> None:
@@ -212,6 +216,7 @@ def _head_of(record: Record, published: bool) -> Finished:
         published=published,
         commit=record.provenance.commit,
         code=record.provenance.code,
+        edited=edited_files(record.provenance.diff) if record.provenance.dirty else (),
     )
 
 

@@ -37,6 +37,7 @@ class Status:
         holder: Who trains it, if somebody does.
         commit: That of the code that its record is of, or its last attempt that lasts.
         code: The digest of that code's files, see `tksbench.runs.code`.
+        edited: Files with uncommitted changes that its record names.
     """
 
     id: str
@@ -54,6 +55,7 @@ class Status:
     holder: str | None = None
     commit: str | None = None
     code: str | None = None
+    edited: tuple[str, ...] = ()
 
     def to_json(self) -> dict[str, Any]:
         """Plain data."""

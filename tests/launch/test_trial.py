@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import sys
+import time
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
@@ -15,7 +17,6 @@ from tksbench.runs import Ledger, read_attempts, read_jsonl
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from pathlib import Path
 
     from tksbench.recipe import Run
 
@@ -76,3 +77,21 @@ def test_a_folder_whose_name_submitit_would_change_is_refused(run: Run, tmp_path
     ledger = Ledger(tmp_path / "of-%j")
     with pytest.raises(LaunchError, match="set TKSBENCH_RESULTS"):
         trial.try_here(make_plan([run], ledger), ledger, PROFILE, "local", print)
+
+
+def test_ctrl_c_lets_a_local_job_save_and_leave(run: Run, ledger: Ledger, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("FAKE_EPOCH_S", "0.3")
+    pressed: list[bool] = []
+    sleep = time.sleep
+
+    def press(seconds: float) -> None:
+        if not pressed and read_jsonl(ledger.run_dir(run.id).metrics):
+            pressed.append(True)
+            raise KeyboardInterrupt
+        sleep(seconds)
+
+    monkeypatch.setattr(trial.time, "sleep", press)
+    command = [sys.executable, str(Path(__file__).with_name("slurm_trainer.py")), "train"]
+    assert trial.try_here(make_plan([run], ledger), ledger, PROFILE, "local", print, command) == 130
+    ends = [row["reason"] for row in read_attempts(ledger.run_dir(run.id)) if row["event"] == "end"]
+    assert ends == ["stopped by a signal"]

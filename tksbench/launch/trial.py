@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shlex
+import signal
 import sys
 import time
 from typing import TYPE_CHECKING, Any
@@ -85,16 +86,29 @@ def _train(
     submission = Submission.create(submissions_root(ledger).absolute(), [run], facts)
     submission.close()  # nothing of it is in a queue
     os.environ[FOLDER] = str(submission.folder)
-    job = _executor(submission, profile, Resources.of(run, profile), cluster).submit(TrainRun(run_dir.path.absolute()))
+    executor = _executor(submission, profile, Resources.of(run, profile), cluster)
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})  # Ctrl-C reaches the launcher alone
+    job = executor.submit(TrainRun(run_dir.path.absolute()))
+    signal.pthread_sigmask(signal.SIG_SETMASK, before)
     say(f"{title(run)}: {cluster} job {job.job_id}")
     for log in [job.paths.stdout, *([run_dir.log] if cluster == "local" else [])]:
         say(f"  log: {shown(log)}")
-    while not job.done():
-        time.sleep(0.2)
+    try:
+        _wait(job)
+    except KeyboardInterrupt:
+        os.kill(int(job.job_id), signal.SIGTERM)  # submitit's controller, which passes it on: save and leave
+        _wait(job)
     status = ledger.status(run.id)
     reason = "see the log" if status.state == "new" else status.reason
     say(f"{status.state}: {title(run)}" + f": {reason}" * (status.state != "done"))
+    if status.state == "interrupted":
+        raise KeyboardInterrupt
     return status.state
+
+
+def _wait(job: submitit.Job[None]) -> None:
+    while not job.done():
+        time.sleep(0.2)
 
 
 def _executor(

@@ -98,7 +98,7 @@ def test_changes_of_the_last_attempt_and_of_those_before_are_kept_once_each() ->
 def test_what_was_loaded_late_or_from_elsewhere_is_named() -> None:
     late = {"event": "end", "late": ["tksbench/data/cifar.py"]}
     told = collect([start(0), late])["diff"]
-    assert told == "# from epoch 0, step 0: written while they were being loaded: tksbench/data/cifar.py"
+    assert told == "# from epoch 0, step 0: written while it was being loaded, or loaded late: tksbench/data/cifar.py"
     outside = collect(setup=SETUP | {"outside": {"mine": "ab"}})
     assert (outside["dirty"], outside["diff"]) == (True, "# from outside the checkout: mine (sha256 ab)")
 

@@ -110,6 +110,11 @@ def divide_all_and_stop(rank: int, data: Data) -> None:
     stop_process_1(rank, data)
 
 
+def override_the_recipe(rank: int, data: Data) -> None:
+    """What a user's shell may have set for other programs."""
+    os.environ |= {"ACCELERATE_MIXED_PRECISION": "bf16", "ACCELERATE_USE_FSDP": "true"}
+
+
 def fail_in_process_1(rank: int, data: Data) -> None:
     def fail() -> None:
         raise OSError("the disk of node 2 is gone")

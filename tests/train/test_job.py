@@ -16,7 +16,7 @@ import torch
 from tests.train.conftest import MakeRun
 from tksbench.data import registry
 from tksbench.data.base import Batch, Data
-from tksbench.runs import Ledger
+from tksbench.runs import Ledger, environment
 from tksbench.runs.attempts import read_attempts
 from tksbench.runs.code import Code
 from tksbench.runs.lease import Lease
@@ -221,6 +221,7 @@ def test_variables_that_would_override_the_recipe_are_removed_and_named(
     make_run: MakeRun, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     _, run_dir = make_run("results", "optim.epochs=1", "optim.warmup_epochs=0")
+    monkeypatch.setattr(environment, "_had_effect", {})
     monkeypatch.setenv("ACCELERATE_MIXED_PRECISION", "bf16")
     assert job.run_job(run_dir.path) == job.DONE
     assert "ACCELERATE_MIXED_PRECISION: not heeded in training" in caplog.text

@@ -111,6 +111,21 @@ def test_a_module_from_elsewhere_is_named_and_one_of_the_checkout_counts_by_its_
 real = origin.read_code
 
 
+def test_packages_of_a_clusters_modules_are_installed_and_others_have_one_digest(
+    package: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    witness = Witness(package)
+    for name, folder in (("numpy_of_the_cluster", "apps/lib/site-packages"), ("mine", "src"), ("mine.part", "src")):
+        module = types.ModuleType(name)
+        module.__file__ = str(tmp_path / folder / f"{name}.py")
+        Path(module.__file__).parent.mkdir(parents=True, exist_ok=True)
+        Path(module.__file__).write_text(name)
+        monkeypatch.setitem(sys.modules, name, module)
+    strays = witness.strays()
+    assert sorted(strays) == ["mine", "mine.part"]
+    assert list(origin._by_package(strays)) == ["mine"]
+
+
 def test_all_processes_have_the_leading_ones_code() -> None:
     class Second(OneProcess):
         rank = 1

@@ -41,11 +41,12 @@ def test_two_processes_train_as_one_does(make_run: MakeRun) -> None:
     _, one = make_run("one")
     assert ranks.run_ranks(one.path, 1) == [0]
     _, two = make_run("two")
-    assert ranks.run_ranks(two.path, 2) == [0, 0]
+    assert ranks.run_ranks(two.path, 2, ranks.override_the_recipe) == [0, 0]
     assert losses(two) == pytest.approx(losses(one), abs=1e-5)
     record = load_record(two.record)
     assert (record.provenance.processes, record.provenance.nodes, record.cost.gpu_hours) == (2, 1, 0.0)
     assert [row.event for row in record.attempts] == ["start", "end"]
+    assert two.log.read_text().count("ACCELERATE_MIXED_PRECISION, ACCELERATE_USE_FSDP: not heeded in training") == 1
     assert two.labels.read_bytes() == one.labels.read_bytes()
 
 

@@ -100,7 +100,7 @@ def _apart(history: list[Attempted], origin: Mapping[str, Any]) -> list[str]:
         for key, value in flat(setup_apart(row.get("setup") or {}, origin["setup"])).items():
             lines.append(f"{where}: {key} {value}")
         if attempt.late:
-            lines.append(f"{where}: written while they were being loaded: {', '.join(attempt.late)}")
+            lines.append(f"{where}: written while it was being loaded, or loaded late: {', '.join(attempt.late)}")
     outside = origin["setup"].get("outside") or {}
     lines += [f"from outside the checkout: {name} (sha256 {digest})" for name, digest in sorted(outside.items())]
     return lines

@@ -102,6 +102,7 @@ class Job:
         self.lease: Lease | None = None
         self.procedure: Procedure | None = None
         self.origin: dict[str, Any] = {}
+        self.strays: set[str] | None = None  # modules from elsewhere that were loaded when training began
 
     def begin(self) -> None:
         """Read what is to be trained, and meet the run's other processes if there are any.
@@ -185,6 +186,7 @@ class Job:
         self._late()
         before = attempts.lasting(attempts.read_attempts(self.dir))
         place, recipe = procedure.place, Path(self.run.recipe)
+        self.strays = set(WITNESS.strays())
         self.origin, code = attempt_origin(WITNESS, recipe, procedure.device, self.parallel, self.variables)
         keep_code(self.dir, code)
         for attempt in before[-1:]:
@@ -198,8 +200,9 @@ class Job:
         attempts.attempt_started(self.dir, *place, self.origin)
 
     def _late(self) -> list[str]:
-        """Files of the package that were written while this process was loading them."""
-        return WITNESS.look(workers_load(self.run.execution))
+        """Files of the package that were written while this process was loading them; modules from elsewhere since."""
+        since = [name for name in WITNESS.strays() if self.strays is not None and name not in self.strays]
+        return [*WITNESS.look(workers_load(self.run.execution)), *since]
 
     def _begun(self) -> bool:
         """Whether training has begun, now or ever."""

@@ -14,7 +14,7 @@ import sysconfig
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from tksbench.runs.code import PACKAGE, can_change_results, read_code, source_files
+from tksbench.runs.code import PACKAGE, can_change_results, digest_of, read_code, source_files
 from tksbench.runs.files import write_bytes, write_json
 from tksbench.runs.provenance import software
 from tksbench.train.errors import TrainError
@@ -69,14 +69,16 @@ class Witness:
 
     def strays(self) -> dict[str, Path]:
         """Python files from elsewhere than the package and the installed packages that were loaded since, by module."""
-        installed = _installed()
+        installed = (f"{self._package}/", *_installed())
         found = {}
         for name, module in list(sys.modules.items()):
             file = getattr(module, "__file__", None)
             if name in self._modules or name in _MAIN or not isinstance(file, str) or not file.endswith(".py"):
                 continue
+            if "site-packages" in file or "dist-packages" in file or file.startswith(installed):
+                continue  # wherever PYTHONPATH and modules of a cluster have them
             path = Path(file).resolve()
-            if path.is_file() and not any(path.is_relative_to(folder) for folder in (self._package, *installed)):
+            if path.is_file() and not str(path).startswith(installed):
                 found[name] = path
         return found
 
@@ -115,7 +117,7 @@ def attempt_origin(
         "nodes": parallel.nodes,
         "environment": dict(variables),
         "machine": describe_machine(device, variables),
-        "outside": {name: _digest(path) for name, path in sorted(strays.items()) if path not in known},
+        "outside": _by_package({name: path for name, path in strays.items() if path not in known}),
     }
     if len(parallel.processors) > 1:
         setup["machine"]["processors"] = "; ".join(parallel.processors)
@@ -183,12 +185,18 @@ def _loaded(package: Path) -> Iterator[str]:
                 yield str(path.relative_to(package.parent))
 
 
-def _digest(path: Path) -> str:
-    return hashlib.sha256(path.read_bytes()).hexdigest()[:16]
+def _by_package(modules: Mapping[str, Path]) -> dict[str, str]:
+    """A digest of the files of each package, or of a module that belongs to none, by name."""
+    files: dict[str, dict[str, str]] = {}
+    for name, path in sorted(modules.items()):
+        content = hashlib.sha256(path.read_bytes()).hexdigest()[:16]
+        files.setdefault(name.partition(".")[0], {})[name] = content
+    return {name: digest_of(parts) if len(parts) > 1 else parts.popitem()[1] for name, parts in files.items()}
 
 
-def _installed() -> Sequence[Path]:
+def _installed() -> Sequence[str]:
     """Folders of Python itself and of installed packages."""
     paths = {*sysconfig.get_paths().values(), *site.getsitepackages(), site.getusersitepackages()}
     paths |= {sys.prefix, sys.base_prefix, sys.exec_prefix}
-    return [path for path in {Path(folder).resolve() for folder in paths} if path != Path(path.anchor)]
+    paths |= {str(Path(path).resolve()) for path in paths}
+    return [f"{path.rstrip('/')}/" for path in paths if path != "/"]

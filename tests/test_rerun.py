@@ -18,7 +18,7 @@ from tksbench.recipe import expand, load_recipe
 from tksbench.report.groups import ReportError
 from tksbench.runs import Lease, Ledger, LedgerError, comparison, provenance
 from tksbench.runs.code import Code, digest_of
-from tksbench.runs.comparison import told_apart
+from tksbench.runs.comparison import known_differences
 from tksbench.runs.processor import cpu_name, describe_cpu
 from tksbench.runs.record import Record, load_record, save_record
 
@@ -128,8 +128,8 @@ def other(record: Record, **proof: Any) -> Record:
 def test_of_the_same_code_machine_and_packages_nothing_is_known_to_differ(
     state: dict[str, Any], record: Record
 ) -> None:
-    assert told_apart(record) == []
-    assert told_apart(other(record, commit="beef00beef00")) == []  # commits of prose change no code
+    assert known_differences(record) == []
+    assert known_differences(other(record, commit="beef00beef00")) == []  # commits of prose change no code
 
 
 @pytest.mark.parametrize(
@@ -154,13 +154,15 @@ def test_of_the_same_code_machine_and_packages_nothing_is_known_to_differ(
 def test_what_is_known_to_differ_is_named(
     state: dict[str, Any], record: Record, proof: dict[str, Any], said: str
 ) -> None:
-    assert any(line.startswith(said) for line in told_apart(other(record, **proof))), told_apart(other(record, **proof))
+    assert any(line.startswith(said) for line in known_differences(other(record, **proof))), known_differences(
+        other(record, **proof)
+    )
 
 
 def test_a_record_of_another_processor_or_of_an_earlier_version_is_named(state: dict[str, Any], record: Record) -> None:
     cost = record.cost.model_copy(update={"device": "Z80"})
     earlier = other(record, code=None, machine={}, environment={}).model_copy(update={"cost": cost})
-    assert told_apart(earlier) == [f"the record is of Z80, this is {cpu_name()}"]
+    assert known_differences(earlier) == [f"the record is of Z80, this is {cpu_name()}"]
 
 
 def test_a_records_variables_are_taken_over_unless_they_are_set_here(

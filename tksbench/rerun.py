@@ -52,7 +52,7 @@ def main(argv: list[str] | None = None) -> int:
         from tksbench.report.difference import compare, find_side
         from tksbench.report.groups import ReportError
         from tksbench.runs import Ledger
-        from tksbench.runs.comparison import told_apart
+        from tksbench.runs.comparison import known_differences
 
         first = find_side(Ledger(), options.record)
     if first.record is None:
@@ -64,7 +64,7 @@ def main(argv: list[str] | None = None) -> int:
     if made.record.resolve() == first.path.resolve():
         raise ReportError(f"{first.path}: lies where the run would be made again; choose another folder with --into")
     with working("comparing code, packages and machine"):
-        differences = list(told_apart(first.record))
+        differences = list(known_differences(first.record))
     for difference in differences:
         sys.stdout.write(f"note: {difference}\n")
     if made.record.exists():

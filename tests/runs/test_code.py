@@ -1,4 +1,4 @@
-"""Which code trains: content of files, and what no commit has of them, however git has been told to overlook it."""
+"""Which code trains: content of files, and what no commit has of them, whatever git is set to overlook."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def test_what_has_changed_and_what_is_new_can_be_laid_over_the_commit(package: P
 
 
 @pytest.mark.parametrize("flag", ["--assume-unchanged", "--skip-worktree"])
-def test_a_file_that_git_is_told_to_overlook_counts(package: Path, flag: str) -> None:
+def test_a_file_that_git_is_set_to_overlook_counts(package: Path, flag: str) -> None:
     git(package.parent, "update-index", flag, "tksbench/snn.py")
     (package / "snn.py").write_text("a = 2\n")
     assert git(package.parent, "diff", "HEAD") == ""

@@ -27,7 +27,7 @@ def write(path: Path, flags: str, model: int = 1) -> None:
     path.write_text(f"processor\t: 0\n{kind}flags\t\t: fpu {flags} zz\n\nprocessor\t: 1\nmodel name\t: another\n")
 
 
-def test_processors_of_one_name_are_told_apart(cpuinfo: Path) -> None:
+def test_processors_of_one_name_are_kept_apart(cpuinfo: Path) -> None:
     write(cpuinfo, ZEN3)
     first = describe_cpu()
     assert first == {

@@ -64,7 +64,7 @@ CHANGED = {"dirty": True, "patch": "p" * 16}
 
 
 @pytest.mark.parametrize(
-    ("first", "told"),
+    ("first", "lines"),
     [
         (CHANGED, ["# from epoch 0, step 0: uncommitted changes", f"<{'p' * 16}>"]),
         (
@@ -83,9 +83,9 @@ CHANGED = {"dirty": True, "patch": "p" * 16}
         ),
     ],
 )
-def test_an_attempt_that_lasts_makes_the_record_dirty_and_is_named(first: dict[str, Any], told: list[str]) -> None:
+def test_an_attempt_that_lasts_makes_the_record_dirty_and_is_named(first: dict[str, Any], lines: list[str]) -> None:
     collected = collect([start(0, **first), start(2)])
-    assert (collected["dirty"], collected["diff"].splitlines()) == (True, told)
+    assert (collected["dirty"], collected["diff"].splitlines()) == (True, lines)
     rolled_back = [start(0), start(2, **first), start(1)]
     assert collect(rolled_back)["dirty"] is False
 
@@ -97,8 +97,8 @@ def test_changes_of_the_last_attempt_and_of_those_before_are_kept_once_each() ->
 
 def test_what_was_loaded_late_or_from_elsewhere_is_named() -> None:
     late = {"event": "end", "late": ["tksbench/data/cifar.py"]}
-    told = collect([start(0), late])["diff"]
-    assert told == "# from epoch 0, step 0: written while it was being loaded, or loaded late: tksbench/data/cifar.py"
+    said = collect([start(0), late])["diff"]
+    assert said == "# from epoch 0, step 0: written while it was being loaded, or loaded late: tksbench/data/cifar.py"
     outside = collect(setup=SETUP | {"outside": {"mine": "ab"}})
     assert (outside["dirty"], outside["diff"]) == (True, "# from outside the checkout: mine (sha256 ab)")
 

@@ -214,7 +214,7 @@ def _is_left_out(path: str) -> bool:
 def _uncommitted(top: Path, package: str, paths: Iterable[str]) -> tuple[tuple[str, ...], str]:
     """Which of these files, and of the commit's own below the package, are not the commit's, and the patch.
 
-    The checkout's own index is not asked: it may have been told to overlook files. A fresh one is made of the commit
+    The checkout's own index is not asked: it may be set to overlook files. A fresh one is made of the commit
     and of the files as they are; it and what git stores for it are thrown away.
     """
     listed = _git(top, "ls-tree", "-r", "--name-only", "-z", "HEAD", "--", package) or ""

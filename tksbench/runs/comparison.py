@@ -70,7 +70,7 @@ def _kept_files(run_dir: RunDir | None, code: str) -> dict[str, str] | None:
     return kept if isinstance(kept, dict) else None
 
 
-def told_apart(record: Record) -> list[str]:
+def known_differences(record: Record) -> list[str]:
     """What is known to change the last bits of a record's run if it is trained here, a line each."""
     proof, packages = record.provenance, versions()
     found = []

@@ -63,7 +63,7 @@ def state(tables: Sequence[Table], protocols: Mapping[str, Sequence[Candidate]],
     """Three lines: the runs by scale, what they say of the paper's cells, and what is left to train."""
     real = Counter[str](record.scale for record in evidence.published if record.spec.data.source == "real")
     stand_in = len(evidence.published) - real.total()
-    others = f"; {stand_in} on stand-in data, which can prove nothing of the paper" if stand_in else ""
+    others = f"; {stand_in} more on stand-in data" if stand_in else ""
     cells = [cell for table in tables for cell in table.cells if cell.row.cell]
     verdicts = Counter[str](cell.verdict for cell in cells if cell.verdict in JUDGED)
     wanted = {cell.row.run: first for cell in cells if cell.row.run and (first := full(protocols, cell.row.run))}

@@ -18,6 +18,7 @@ import pytest
 from tksbench.data import registry
 from tksbench.data.registry import DATASETS, DatasetInfo
 from tksbench.recipe import DataSpec, schema
+from tksbench.runs.record import load_record
 
 ROOT = Path(__file__).resolve().parents[1]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
@@ -139,6 +140,14 @@ def test_every_link_of_the_readme_leads_somewhere() -> None:
         assert target.startswith("https://") or (ROOT / target).exists(), target
     for target in re.findall(r"\b((?:docs|slurm|recipes)/[a-z0-9/_.-]+\.(?:md|yaml))\b", text):
         assert (ROOT / target).exists(), target
+
+
+def test_the_record_that_the_readme_trains_again_needs_no_data_and_no_patience() -> None:
+    (begin,) = re.findall(r"tksbench\.rerun (\w+)", (ROOT / "README.md").read_text())
+    (path,) = (ROOT / "results" / "records").glob(f"{begin}*.json")
+    record = load_record(path)
+    assert (record.scale, record.spec.data.source) == ("smoke", "miniature")
+    assert record.provenance.commit and record.provenance.dirty is False
 
 
 def test_the_pages_show_commands_and_the_test_sees_them() -> None:

@@ -28,7 +28,7 @@ they are. After Ctrl-C the same command goes on; with uncommitted changes of
 the code it begins anew."""
 _EXAMPLES = """\
 examples:
-  python -m tksbench.rerun d5df             what a record's id begins with
+  python -m tksbench.rerun 6e99             what a record's id begins with
   python -m tksbench.rerun ../elsewhere/records/062ee01857a5e143.json
 
 exit status: 0 equal to the bit, 1 not, or the run failed, 2 bad input or

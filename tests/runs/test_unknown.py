@@ -82,7 +82,7 @@ def test_records_of_unknown_networks_are_one_line_and_the_others_are_named(ledge
     [
         ("network", "spec.model.name: Value error, unknown model 'x'; did you mean 'y'?"),
         ("data set", "spec.data.name: Value error, unknown data set 'x'; known: cifar10"),
-        ("method", "spec.method: Input tag 'x' found using _method_tag() does not match any of the expected tags"),
+        ("method", "spec.method: Value error, unknown method 'x'; known: baseline, tks"),
     ],
 )
 def test_each_kind_of_part_has_its_words(kind: str, reason: str) -> None:

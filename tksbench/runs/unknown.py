@@ -8,12 +8,8 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-# As `recipe.schema` words it, and pydantic where a method's name chooses the kind of its parameters.
-_KINDS = (
-    ("network", re.compile(r"unknown model '([^']*)'")),
-    ("data set", re.compile(r"unknown data set '([^']*)'")),
-    ("method", re.compile(r"Input tag '([^']*)' found using")),
-)
+_UNKNOWN = re.compile(r"\bunknown ([a-z][a-z ]*) '([^']*)'; ")  # as `recipe.schema` and `recipe.catalogue` word it
+_WORDS = {"model": "network"}  # what people call them
 _FILE = re.compile(r"/[0-9a-f]{16}(\.json|/(record|run)\.json)?$")
 
 
@@ -31,10 +27,10 @@ def condensed(problems: Iterable[str]) -> list[str]:
     unknown: dict[tuple[str, str], list[str]] = {}
     for problem in problems:
         path, _, reason = problem.partition(": ")
-        found = ((kind, pattern.search(reason)) for kind, pattern in _KINDS)
-        kind, name = next(((kind, match[1]) for kind, match in found if match), ("", ""))
-        if kind and _FILE.search(path):
-            unknown.setdefault((_FILE.sub("", path), kind), []).append(name)
+        found = _UNKNOWN.search(reason)
+        if found and _FILE.search(path):
+            kind = _WORDS.get(found[1], found[1])
+            unknown.setdefault((_FILE.sub("", path), kind), []).append(found[2])
         else:
             kept.append(problem)
     for (folder, kind), names in unknown.items():

@@ -169,8 +169,8 @@ def _blobs(commit: str) -> dict[str, str] | None:
 def edited_files(patch: str) -> tuple[str, ...]:
     r"""Paths of the files that a patch changes, in its order.
 
-    >>> edited_files("diff --git a/tksbench/new.py b/tksbench/new.py\nnew file mode 100644\n")
-    ('tksbench/new.py',)
+    >>> edited_files("diff --git a/tksbench/cli.py b/tksbench/cli.py\nnew file mode 100644\n")
+    ('tksbench/cli.py',)
     """
     return tuple(re.findall(r"^diff --git a/(\S+) b/", patch, re.MULTILINE))
 

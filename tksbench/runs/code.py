@@ -169,8 +169,8 @@ def _blobs(commit: str) -> dict[str, str] | None:
 def edited_files(patch: str) -> tuple[str, ...]:
     r"""Paths of the files that a patch changes, in its order.
 
-    >>> edited_files("diff --git a/tksbench/cli.py b/tksbench/cli.py\nnew file mode 100644\n")
-    ('tksbench/cli.py',)
+    >>> edited_files("diff --git a/recipes/new b/recipes/new\nnew file mode 100644\n")
+    ('recipes/new',)
     """
     return tuple(re.findall(r"^diff --git a/(\S+) b/", patch, re.MULTILINE))
 

@@ -41,6 +41,7 @@ def test_each_run_has_a_row_for_each_metric_and_epoch_choice(world: World) -> No
         "value": 62.5,
     }
     assert (row["id"], row["commit"], row["device"], row["epoch"]) == (record.id, "c0ffee", "CPU", 2)
+    assert (row["dirty"], row["instructions"] or None) == (True, None)
     assert (row["current"], row["published"], row["overrides"]) == (True, True, "")
     steps = frame.query("metric == 'top1_prefix' and epoch_choice == 'last'")
     assert dict(zip(steps["step"], steps["value"], strict=True)) == {1: record.metrics.last.top1_prefix[0], 2: 62.5}

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 COLUMNS = (
     *("dataset", "network", "method", "T", "scale", "data", "seed"),
     *("epoch_choice", "epoch", "metric", "step", "label", "value"),
-    *("device", "id", "group", "name", "overrides", "current", "commit", "published"),
+    *("device", "instructions", "id", "group", "name", "overrides", "current", "commit", "dirty", "published"),
 )
 _SCALARS = ("top1", "top5", "loss", "ece", "aurc_logit", "aurc_softmax", "eaurc_logit", "eaurc_softmax")
 _BY_STEP = ("top1_prefix", "top1_step", "top1_rebinned")
@@ -36,6 +36,7 @@ _TYPES = {
     "label": "Int64",
     "value": "float64",
     "current": "boolean",
+    "dirty": "boolean",
 }  # may be missing
 SUFFIXES = (".csv", ".parquet")
 
@@ -59,8 +60,10 @@ def records(results: Path | str | None = None, *, curves: bool = False) -> DataF
         - ``step``: time step, from 1, of ``top1_prefix`` (the first so many steps), ``top1_step`` (that step alone)
           and ``top1_rebinned`` (recordings cut anew into so many frames); ``label``: class, from 0, of
           ``first_step_recall``;
-        - ``device``, ``id`` and ``group`` (runs that differ in their seed alone), ``name``, ``overrides`` (what the
-          command line changed in the recipe, "" for most), ``commit``, ``published``;
+        - ``device``, ``instructions`` (the set that torch's CPU kernels used; missing in older records), ``id`` and
+          ``group`` (runs that differ in their seed alone), ``name``, ``overrides`` (what the command line changed in
+          the recipe, "" for most), ``commit``, ``dirty`` (it takes more than that commit to make it again),
+          ``published``;
         - ``current``: whether a recipe still asks for such a run. Only these stand in the tables: a recipe that was
           edited since gives its runs another protocol under the same name. Missing where there are no recipes.
 
@@ -164,11 +167,13 @@ def _rows(record: Record, known: dict[str, Any], curves: bool) -> Iterator[dict[
         "data": data_words(spec.data),
         "seed": record.seed,
         "device": record.cost.device,
+        "instructions": record.provenance.machine.get("instructions"),
         "id": record.id,
         "group": record.group,
         "name": record.name,
         "overrides": " ".join(record.overrides),
         "commit": record.provenance.commit,
+        "dirty": record.provenance.dirty,
     }
     for values in _values(record, curves):
         if values["value"] is not None:

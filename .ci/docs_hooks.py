@@ -20,11 +20,12 @@ sys.path.insert(0, str(ROOT))
 from tksbench.cli import COMMANDS  # noqa: E402
 from tksbench.recipe import catalogue, schema  # noqa: E402
 
+PARTS_OF = ("neuron", "surrogate", "norm", "method")  # of the network, and its loss
 PARTS = (
     ("data", schema.DataSpec),
     ("model", schema.ModelSpec),
-    *((f"method: {name}", catalogue.kind("method", name)) for name in catalogue.names("method")),
-    ("method: one from outside", catalogue.Outside),
+    *((f"{slot}: {name}", catalogue.kind(slot, name)) for slot in PARTS_OF for name in catalogue.names(slot)),
+    ("method, neuron or norm from outside", catalogue.Outside),
     ("optim", schema.OptimSpec),
     ("evaluation", schema.EvalSpec),
     ("numerics", schema.NumericsSpec),
@@ -32,7 +33,7 @@ PARTS = (
 )
 CHOICES = {  # checked by a function, so that the type does not tell
     (part, "name"): ", ".join(f"`{name}`" for name in names)
-    for part, names in (("data", schema.DATA_SETS), ("model", schema.MODELS))
+    for part, names in (("data", schema.DATA_SETS), ("model", catalogue.names("model")))
 } | {("data", "source"): "`real`, `stand-in`, `auto`"}
 INTRO = """\
 # Recipes
@@ -84,11 +85,11 @@ def recipe() -> str:
 
 def comments(model: Any) -> dict[str, str]:
     """Each field's description, or its comment: on its own line, else on the lines just above it."""
-    if issubclass(model, catalogue.Component):
+    if issubclass(model, catalogue.Component) and model is not schema.ModelSpec:
         return {name: field.description or "" for name, field in model.model_fields.items()}
     source = textwrap.dedent(inspect.getsource(model))
     lines = source.splitlines()
-    found = {}
+    found = {"name": ""} if model is schema.ModelSpec else {}
     for node in ast.parse(source).body[0].body:  # type: ignore[attr-defined]
         if isinstance(node, ast.AnnAssign) and isinstance(node.target, ast.Name):
             told = lines[(node.end_lineno or 0) - 1][node.end_col_offset or 0 :].strip().removeprefix("#").strip()
@@ -112,6 +113,8 @@ def values(annotation: Any, metadata: Any) -> str:
     if members and typing.get_origin(annotation) is not dict:  # a union with None
         return f"{' or '.join(values(one, metadata) for one in members)}, or none"
     bounds = [f"{word} {limit:g}" for word, limit in limits(metadata)]
+    if isinstance(annotation, type) and issubclass(annotation, catalogue.Component):
+        return "a component"
     names = {int: "whole number", float: "number", bool: "`true`, `false`", str: "text"}
     return " ".join([names.get(annotation, "keys and values"), *bounds])
 
@@ -128,6 +131,8 @@ def limits(metadata: Any) -> Any:
 
 def shown(value: Any) -> str:
     """A value as YAML has it."""
+    if isinstance(value, catalogue.Component):
+        return value.name
     if value is None or isinstance(value, bool):
         return {None: "none", True: "true", False: "false"}[value]
     return str(value)

@@ -92,7 +92,7 @@ def resnet19(library: Library, ours: resnet.SpikingResNet19) -> Network:
     parts = [layers.Conv2d(ours.in_chans, out, 3, 1, 1, bias=False), layers.BatchNorm2d(out), library.neuron(T)]
     for one in ours.blocks:
         block = cast("resnet.BasicBlock", one)
-        conv, bare = block.conv1, len(block.shortcut) == 1  # a batch norm without a convolution
+        conv, bare = cast("nn.Conv2d", block.conv1), len(block.shortcut) == 1  # a batch norm without a convolution
         parts.append(Block(library, T, conv.in_channels, conv.out_channels, conv.stride[0], norm_shortcut=bare))
     parts += [layers.AdaptiveAvgPool2d(1), layers.Flatten(), layers.Linear(ours.fc1.in_features, ours.fc1.out_features)]
     parts += [library.neuron(T), layers.Linear(ours.fc2.in_features, ours.fc2.out_features)]

@@ -29,9 +29,16 @@ def other(annotation: Any, default: Any) -> Any:
     return default / 2 + 0.125 if isinstance(default, float) else default + 1
 
 
+PLACES = {"neuron": ("model", "neuron"), "norm": ("model", "norm"), "surrogate": ("model", "neuron", "surrogate")}
+
+
 def plain_of(slot: str, name: str, **params: Any) -> dict[str, Any]:
     plain: dict[str, Any] = SPEC.model_dump()
-    plain[slot] = {"name": name, **params}
+    *outer, last = PLACES.get(slot, (slot,))
+    inner = plain
+    for key in outer:
+        inner = inner[key]
+    inner[last] = {"name": name, **({"T": 4} if slot == "model" else {}), **params}
     return plain
 
 
@@ -39,11 +46,17 @@ def plain_of(slot: str, name: str, **params: Any) -> dict[str, Any]:
 def test_every_parameter_is_part_of_the_identity(slot: str, name: str) -> None:
     base = RunSpec.model_validate(plain_of(slot, name))
     ids = [run_id(base)]
-    for key, field in catalogue.kind(slot, name).model_fields.items():
-        if key != "name":
-            changed = RunSpec.model_validate(plain_of(slot, name, **{key: other(field.annotation, field.default)}))
-            assert RunSpec.model_validate(changed.model_dump(mode="json")) == changed
-            ids.append(run_id(changed))
+    kind = catalogue.kind(slot, name)
+    for key in kind.own:
+        field = kind.model_fields[key]
+        inner = get_args(field.annotation)
+        if type(None) in inner:  # a component
+            value: Any = {"name": catalogue.names(key)[0]}
+        else:
+            value = other(field.annotation, field.default)
+        changed = RunSpec.model_validate(plain_of(slot, name, **{key: value}))
+        assert RunSpec.model_validate(changed.model_dump(mode="json")) == changed
+        ids.append(run_id(changed))
     assert len(set(ids)) == len(ids)
 
 
@@ -62,7 +75,7 @@ def test_a_component_without_a_name_is_refused() -> None:
 def test_each_parameter_is_explained_and_typed(slot: str, name: str) -> None:
     kind = catalogue.kind(slot, name)
     assert kind.__doc__
-    assert [key for key, field in kind.model_fields.items() if key != "name" and not field.description] == []
+    assert [key for key in kind.own if not kind.model_fields[key].description] == []
 
 
 def test_what_a_component_names_is_what_is_imported() -> None:

@@ -101,7 +101,13 @@ def test_override_goes_through_the_same_schema(write) -> None:  # type: ignore[n
         ("method.alpha=2", "method.alpha: expected less than or equal to 1, got 2"),
         ("model.name=spiking_resnet18", "unknown model 'spiking_resnet18'; did you mean 'spiking_resnet19'?"),
         ("data.name=cifar11", "unknown data set 'cifar11'; did you mean 'cifar10'?"),
-        ("model.name=nosuch:thing", "unknown model 'nosuch:thing'"),
+        ("model.name=nosuch:thing", "model 'nosuch:thing': there is no module 'nosuch' with a source file"),
+        ("model.neuron.name=lfi", "model.neuron: unknown neuron 'lfi'; did you mean 'lif'?"),
+        ("model.neuron.taw=3", "model.neuron.taw: unknown key; did you mean 'tau'?"),
+        ("model.neuron.tau=0", "model.neuron.tau: expected greater than or equal to 1, got 0"),
+        ("model.norm.name=batchnorm", "model.norm: unknown norm 'batchnorm'; did you mean 'batch_norm'?"),
+        ("model.neuron.surrogate.name=arktan", "unknown surrogate 'arktan'; did you mean 'arctan'?"),
+        ("model.neuron.surrogate.beta=1", "model.neuron.surrogate.name: is missing"),
         ("data.name=nosuch:thing", "unknown data set 'nosuch:thing'"),
         ("data.augment=imagenet", "data.augment 'imagenet' is not for cifar10; it has strong, plain, none"),
         ("data.split=tebn", "data.split 'tebn' is not for cifar10; it has natural"),
@@ -655,3 +661,47 @@ def test_every_recipe_that_is_not_there_is_told(borrow) -> None:  # type: ignore
         "one.yml",
         "other.yaml",
     ]
+
+
+def model_of(path: Path, *overrides: str) -> dict[str, object]:
+    plain: dict[str, object] = expand(load_recipe(path), overrides=overrides)[0].spec.model.model_dump(
+        exclude_defaults=True
+    )
+    return plain
+
+
+NEURON = "  model: {name: spiking_resnet19, T: 4, neuron: {tau: 3.0, surrogate: {name: arctan, alpha: 3.0}}}"
+
+
+@pytest.fixture
+def with_neuron(write) -> Path:  # type: ignore[no-untyped-def]
+    (old,) = (line for line in SMALL.splitlines() if line.startswith("  model:"))
+    path: Path = write(SMALL.replace(old, NEURON))
+    return path
+
+
+def test_a_component_given_parameters_alone_is_the_default_one(with_neuron: Path) -> None:
+    surrogate = {"name": "arctan", "alpha": 3.0}
+    assert model_of(with_neuron)["neuron"] == {"name": "lif", "tau": 3.0, "surrogate": surrogate}
+    assert model_of(with_neuron, "model.neuron.tau=4")["neuron"] == {"name": "lif", "tau": 4.0, "surrogate": surrogate}
+
+
+def test_a_component_of_another_name_takes_over_nothing_from_the_one_before(with_neuron: Path) -> None:
+    assert model_of(with_neuron, "model.neuron.name=relu")["neuron"] == {"name": "relu"}
+    assert model_of(with_neuron, "model.neuron.name=lif")["neuron"] == model_of(with_neuron)["neuron"]
+    other = model_of(with_neuron, "model.neuron.surrogate.name=sigmoid")["neuron"]
+    assert other == {"name": "lif", "tau": 3.0, "surrogate": {"name": "sigmoid"}}
+
+
+def test_a_network_of_another_name_keeps_what_all_networks_have(with_neuron: Path, tmp_path: Path, monkeypatch) -> None:  # type: ignore[no-untyped-def]
+    (tmp_path / "network_of_mine.py").write_text("def net(num_classes, T, in_chans, width, kit, depth=2): ...")
+    monkeypatch.syspath_prepend(tmp_path)
+    named = NEURON.replace("spiking_resnet19", '"network_of_mine:net", depth: 3').replace("T: 4", "T: 4, width: 0.5")
+    (old,) = (line for line in with_neuron.read_text().splitlines() if line.startswith("  model:"))
+    with_neuron.write_text(with_neuron.read_text().replace(old, named).replace("model.name}", "data.augment}"))
+    outside = model_of(with_neuron)
+    assert (outside["name"], outside["kwargs"], outside["width"]) == ("network_of_mine:net", {"depth": 3}, 0.5)
+    ours = model_of(with_neuron, "model.name=vgg_snn")
+    assert set(ours) == {"name", "T", "width", "neuron"}
+    (told,) = problems(with_neuron, overrides=["model.deepth=3"])
+    assert told.endswith("model.deepth: model 'network_of_mine:net' has no such parameter; did you mean 'depth'?")

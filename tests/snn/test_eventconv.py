@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from tksbench.snn import eventconv, layers
+from tksbench.snn import eventconv, kit
 from tksbench.snn.eventconv import EventConv2d, event_linear
 
 if TYPE_CHECKING:
@@ -314,7 +314,7 @@ def test_without_a_compiler_torch_convolves(monkeypatch: pytest.MonkeyPatch) -> 
 @pytest.mark.parametrize(("kernel", "stride"), [(3, 1), (3, 2), (1, 2)])
 def test_a_convolution_is_torchs_in_keys_and_initial_weights(kernel: int, stride: int) -> None:
     torch.manual_seed(0)
-    ours = layers.conv(16, 24, kernel, stride)
+    ours = kit.conv(16, 24, kernel, stride)
     torch.manual_seed(0)
     torchs = nn.Conv2d(16, 24, kernel, stride, padding=kernel // 2, bias=False)
     assert ours.state_dict().keys() == torchs.state_dict().keys()

@@ -19,7 +19,7 @@ from tests.conv_calls import FaultyCalls
 from tksbench.data.registry import info
 from tksbench.recipe import SCALES, expand, load_recipe
 from tksbench.snn import eventconv
-from tksbench.snn.layers import conv
+from tksbench.snn.kit import conv
 from tksbench.snn.strided import SoundConvolutions, StridedConv1x1, soundly
 
 ROOT = Path(__file__).parents[2]

@@ -83,6 +83,6 @@ def test_features_that_are_no_spikes_are_kept_as_they_are(trainer: Trainer) -> N
 def test_a_network_without_neurons_is_refused_before_it_is_trained(
     trainer: Trainer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("timm.create_model", lambda *_args, **_options: torch.nn.Linear(2, 2))
+    monkeypatch.setattr("tksbench.snn.resnet.spiking_resnet19", lambda **_options: torch.nn.Linear(2, 2))
     with pytest.raises(TrainError, match="'spiking_resnet19' has no neurons"):
         Trainer(trainer.run, trainer.dir, trainer.data, torch.device("cpu"))

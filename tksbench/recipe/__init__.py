@@ -7,7 +7,6 @@ from tksbench.recipe.expand import Recipe, Run, expand, load_recipe
 from tksbench.recipe.identity import canonical, group_id, run_and_group_id, run_id
 from tksbench.recipe.schema import (
     DATA_SETS,
-    MODELS,
     SCALES,
     DataSpec,
     EvalSpec,
@@ -20,7 +19,6 @@ from tksbench.recipe.schema import (
 
 __all__ = [
     "DATA_SETS",
-    "MODELS",
     "SCALES",
     "DataSpec",
     "EvalSpec",

@@ -11,12 +11,12 @@ import functools
 import pkgutil
 import re
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar, Literal, NamedTuple
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, NamedTuple, cast
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, create_model, model_validator
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, SerializeAsAny, create_model, model_validator
 
 from tksbench.recipe.errors import suggest
-from tksbench.recipe.signature import parse, signature
+from tksbench.recipe.signature import Holds, parse, signature
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -27,18 +27,31 @@ _OFFER = re.compile(r'^@component\("(\w+)", "(\w+)"\)$', re.MULTILINE)
 
 
 class Slot(NamedTuple):
-    """What every component of a slot is given, which no recipe says.
+    """What every component of a slot is given beside its own parameters.
 
     Attributes:
-        given: Names of parameters.
+        given: Names of parameters that no recipe says.
         positional: How many are given by position.
+        default: The component where a recipe names none; "" for slots that have to be filled, or may be empty.
+        common: Keys beside `name` that a recipe says for every component.
     """
 
     given: tuple[str, ...] = ()
     positional: int = 0
+    default: str = ""
+    common: tuple[str, ...] = ()
 
 
-SLOTS = {"method": Slot(positional=2)}  # a function: (logits, target)
+SLOTS = {
+    "method": Slot(positional=2),  # a function: (logits, target)
+    "model": Slot(
+        ("pretrained", "num_classes", "T", "in_chans", "width", "kit", "img_size"),
+        common=("T", "width", "neuron", "norm"),
+    ),
+    "neuron": Slot(("backend",), default="lif"),
+    "norm": Slot(positional=1, default="batch_norm"),  # channels
+    "surrogate": Slot(),
+}
 
 
 class Model(BaseModel):
@@ -51,12 +64,13 @@ class Component(Model):
     """A name and its own parameters."""
 
     slot: ClassVar[str] = ""
+    own: ClassVar[tuple[str, ...]] = ()
     name: str
 
     @property
     def params(self) -> dict[str, Any]:
         """Its parameters, complete."""
-        return {key: getattr(self, key) for key in type(self).model_fields if key != "name"}
+        return {key: getattr(self, key) for key in self.own}
 
     def __reduce__(self) -> Any:
         """Let it be sent to another process, where its class is made anew."""
@@ -113,19 +127,35 @@ def kind(slot: str, name: str) -> type[Component]:
     Raises:
         ValueError: There is none of this name; the message suggests the nearest.
     """
+    base = _base(slot)
     if ":" in name:
-        return Outside
+        return Outside if base is Component else type("Outside", (Outside, base), {"slot": slot})
     if name not in _offers().get(slot, {}):
         raise ValueError(f"unknown {slot} {name!r}; {suggest(name, names(slot))}")
     path = _offers()[slot][name]
     tree = parse(path)
-    made = signature(tree, _offered(tree, slot, name), *SLOTS[slot])
+    made = signature(tree, _offered(tree, slot, name), SLOTS[slot].given, SLOTS[slot].positional)
     if made is None or any(type_ is None for type_, _ in made.fields.values()):
         raise ValueError(f"{slot} {name!r}: {path} does not say in plain words what it takes")
-    fields: dict[str, Any] = {"name": (Literal[name], ...), **made.fields}
-    found = create_model(name, __base__=Component, __doc__=made.about, **fields)
-    found.slot = slot
+    fields: dict[str, Any] = {"name": (Literal[name], ...)}
+    fields |= {key: (_typed(type_), default) for key, (type_, default) in made.fields.items()}
+    found = cast("type[Component]", create_model(name, __base__=base, __doc__=made.about, **fields))
+    found.slot, found.own = slot, tuple(made.fields)
     return found
+
+
+def _base(slot: str) -> type[Component]:
+    """What all components of a slot have in common."""
+    from tksbench.recipe.schema import ModelSpec
+
+    return ModelSpec if slot == "model" else Component
+
+
+def _typed(type_: Any) -> Any:
+    """The type of a parameter; one that holds a component may be left out."""
+    if isinstance(type_, Holds):
+        return Annotated[SerializeAsAny[Component] | None, fits(type_.slot)]
+    return type_
 
 
 def _offered(tree: ast.Module, slot: str, name: str) -> ast.FunctionDef | ast.ClassDef:
@@ -140,16 +170,23 @@ def _offered(tree: ast.Module, slot: str, name: str) -> ast.FunctionDef | ast.Cl
 
 
 def load(slot: str, plain: Any) -> Any:
-    """A component of what a recipe or a record says of it; what is no mapping with a name is left as it is.
+    """A component of what a recipe or a record says of it; what is no mapping is left as it is.
 
     Raises:
         ValueError: Its name is not known, or (as a ValidationError) its parameters are not right.
     """
-    if not isinstance(plain, dict) or "name" not in plain:
+    if not isinstance(plain, dict):
         return plain
+    if "name" not in plain:
+        return Component.model_validate({})  # which says so, and no more
     if not isinstance(plain["name"], str):
         raise ValueError(f"unknown {slot} {plain['name']!r}; {suggest(str(plain['name']), names(slot))}")
     return kind(slot, plain["name"]).model_validate(plain)
+
+
+def default(slot: str) -> Any:
+    """The component of a slot where a recipe names none."""
+    return load(slot, {"name": SLOTS[slot].default})
 
 
 def fits(slot: str) -> BeforeValidator:
@@ -163,7 +200,7 @@ def outsiders(spec: BaseModel) -> Iterator[tuple[str, Outside]]:
         value = getattr(spec, key)
         if isinstance(value, Outside):
             yield key, value
-        elif isinstance(value, BaseModel):
+        if isinstance(value, BaseModel):
             yield from ((f"{key}.{inner}", one) for inner, one in outsiders(value))
 
 

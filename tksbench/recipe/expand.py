@@ -12,12 +12,12 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from pydantic import BaseModel, ValidationError
 
-from tksbench.recipe.catalogue import Component, Outside, outsiders
+from tksbench.recipe.catalogue import SLOTS, Outside, outsiders
 from tksbench.recipe.errors import Problem, RecipeError, suggest
 from tksbench.recipe.explain import explain
 from tksbench.recipe.identity import component_versions, group_id, run_id
 from tksbench.recipe.method import unused_arguments, with_method
-from tksbench.recipe.outside import source_digest
+from tksbench.recipe.outside import check_outside, source_digest
 from tksbench.recipe.schema import Execution, RunSpec
 from tksbench.recipe.shape import END_OF_SEEDS, FIRST_SEED, PARTS, check_shape, child, items, part_of, sources
 from tksbench.recipe.yamltree import Node, parse, read
@@ -249,6 +249,7 @@ def _collect(
         for extra in overrides:
             tree = tree.merged(part_of(extra, PARTS))
         tree = Node(tree.value, entry.where)  # what neither says is missing where the run is named
+        tree = _with_components(tree, problems)
         spec = _validate(with_method(root, tree, scale_node, overrides, problems), has_real, problems)
         execution = _execution(root, scale_node, overrides, problems)
         if spec is None:
@@ -271,6 +272,23 @@ def _collect(
         if other.spec != draft.spec:
             problems.append(Problem(runs.where, f"two different runs are named '{draft.name}' at scale {scale}"))
     return drafts, problems
+
+
+def _with_components(tree: Node, problems: list[Problem]) -> Node:
+    """The tree with a name for each component of the network that is given parameters alone; others are checked."""
+    model = tree.get("model")
+    if model is None or not isinstance(model.value, dict):
+        return tree
+    model, wrong = check_outside("model", model, "model")
+    parts = dict(items(model))
+    for slot in ("neuron", "norm"):
+        part = parts.get(slot)
+        if part is not None and isinstance(part.value, dict):
+            named = Node({"name": Node(SLOTS[slot].default, part.where), **part.value}, part.where)
+            parts[slot], more = check_outside(slot, named, f"model.{slot}")
+            wrong += more
+    problems += wrong
+    return Node({**dict(items(tree)), "model": Node(parts, model.where)}, tree.where)
 
 
 def _home(recipe: Recipe, entry: Node, scale: str, problems: list[Problem]) -> tuple[Node | None, Node | None]:
@@ -342,15 +360,16 @@ def _validate(tree: Node, has_real: Callable[[str], bool], problems: list[Proble
         if one.source not in (None, source):
             where = (child(tree, *key.split("."), "source") or tree).where
             problems.append(Problem(where, f"{key}.source: {one.source}, but the file's is {source}"))
-        spec = _replaced(spec, key.split("."), one.model_copy(update={"source": source}))
+        spec = _sourced(spec, key.split("."), source)
     names = {"data": spec.data.name, "model": spec.model.name, "method": spec.method.name}
-    return spec.model_copy(update={"versions": component_versions(**names)})
+    names |= {"neuron": spec.model.neuron.name, "norm": spec.model.norm.name}
+    return spec.model_copy(update={"versions": component_versions(names)})
 
 
-def _replaced(whole: Part, keys: Sequence[str], one: Component) -> Part:
-    """A part of a spec with another component at a path of keys."""
-    new = one if len(keys) == 1 else _replaced(getattr(whole, keys[0]), keys[1:], one)
-    return whole.model_copy(update={keys[0]: new})
+def _sourced(whole: Part, keys: Sequence[str], source: str | None) -> Part:
+    """A part of a spec with the hash of its file in the component at a path of keys."""
+    new = _sourced(getattr(whole, keys[0]), keys[1:], source) if keys else source
+    return whole.model_copy(update={keys[0] if keys else "source": new})
 
 
 def _name(root: Node, entry: Node, tree: Node, problems: list[Problem]) -> str | None:

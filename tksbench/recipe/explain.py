@@ -30,6 +30,8 @@ def explain(
                 path.append(str(part))
         place = ".".join((*prefix, *path))
         words = _words(item, _siblings(model, tree, item["loc"]), place)
+        if words.startswith("unknown ") and node.get("name") is not None:
+            node = node.get("name") or node
         if item["type"] == "value_error" and not path:  # between parts: it begins with the key it is about
             node = _nearest(tree, words.partition(" ")[0])
         yield Problem(node.where, (place + ": " if place else "") + words)

@@ -7,6 +7,8 @@ import json
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from tksbench.recipe.schema import RunSpec
 
 # Bumped by hand when the component's results change for an equal spec; a component not listed is at 1.
@@ -17,9 +19,9 @@ COMPONENT_VERSIONS: dict[str, int] = {}
 _ENCODER = json.JSONEncoder(sort_keys=True, separators=(",", ":"), ensure_ascii=True, allow_nan=False)
 
 
-def component_versions(*, data: str, model: str, method: str) -> dict[str, int]:
-    """The versions above 1 of the components that a run of these names is made of."""
-    names = ("train", "neuron", f"data/{data}", f"model/{model}", f"method/{method}")
+def component_versions(components: Mapping[str, str]) -> dict[str, int]:
+    """The versions above 1 of the components that a run is made of, given their names by slot."""
+    names = ("train", "neuron", *(f"{slot}/{name}" for slot, name in components.items()))
     return {name: COMPONENT_VERSIONS[name] for name in names if name in COMPONENT_VERSIONS}
 
 

@@ -19,7 +19,7 @@ from tksbench.recipe.catalogue import SLOTS
 from tksbench.recipe.errors import Problem, suggest
 from tksbench.recipe.explain import complaints
 from tksbench.recipe.shape import items, part_of
-from tksbench.recipe.signature import Definition, Signature, parse, signature
+from tksbench.recipe.signature import Definition, Holds, Signature, parse, signature
 from tksbench.recipe.yamltree import Node
 
 if TYPE_CHECKING:
@@ -61,7 +61,7 @@ def check_outside(slot: str, one: Node, key: str) -> tuple[Node, list[Problem]]:
         defined = [node.name for node in tree.body if isinstance(node, Definition)]
         return one, [Problem(name.where, f"{called}: {path} has no '{function}'{_hint(function, defined)}")]
     found = _defined(tree, function)
-    taken = signature(tree, found, *SLOTS[slot]) if found else None
+    taken = signature(tree, found, SLOTS[slot].given, SLOTS[slot].positional) if found else None
     if found is None or taken is None:
         return one, []
     if isinstance(found, ast.FunctionDef):
@@ -69,13 +69,14 @@ def check_outside(slot: str, one: Node, key: str) -> tuple[Node, list[Problem]]:
         if len(positional) < SLOTS[slot].positional and found.args.vararg is None:
             message = f"{called} takes {len(positional)} positional, but is given {SLOTS[slot].positional}"
             return one, [Problem(name.where, message)]
-    return _check_parameters(called, one, key, taken)
+    return _check_parameters(slot, called, one, key, taken)
 
 
-def _check_parameters(called: str, one: Node, key: str, taken: Signature) -> tuple[Node, list[Problem]]:
+def _check_parameters(slot: str, called: str, one: Node, key: str, taken: Signature) -> tuple[Node, list[Problem]]:
     """Hold what a recipe says of a component, beside its name or as its `kwargs`, against what it takes."""
+    said = ("name", "kwargs", "source", *SLOTS[slot].common)
     problems, kept, given = list[Problem](), dict[str, Node](), dict[str, Node]()
-    beside = {word: node for word, node in items(one) if word not in ("name", "kwargs", "source")}
+    beside = {word: node for word, node in items(one) if word not in said}
     for prefix, group in ((f"{key}.kwargs", dict(items(one.get("kwargs")))), (key, beside)):
         for word, node in group.items():
             if word not in taken.fields and not (taken.anything and word not in taken.given):
@@ -85,7 +86,9 @@ def _check_parameters(called: str, one: Node, key: str, taken: Signature) -> tup
             given[word] = node
             kind, _ = taken.fields.get(word, (None, None))
             try:
-                TypeAdapter(Any if kind is None else kind).validate_python(node.plain(), strict=True)
+                TypeAdapter(Any if kind is None or isinstance(kind, Holds) else kind).validate_python(
+                    node.plain(), strict=True
+                )
             except ValidationError as error:
                 problems += (Problem(node.where, f"{prefix}.{word}: {words}") for words in complaints(error))
                 continue
@@ -98,7 +101,7 @@ def _check_parameters(called: str, one: Node, key: str, taken: Signature) -> tup
             break
     if isinstance(kwargs := one.get("kwargs"), Node) and isinstance(kwargs.value, dict):
         kept["kwargs"] = part_of(kwargs, taken.fields if not taken.anything else kwargs.value)
-    rest = {word: node for word, node in items(one) if word in ("name", "kwargs", "source")}
+    rest = {word: node for word, node in items(one) if word in said}
     return Node(rest | kept, one.where), problems
 
 
@@ -119,7 +122,7 @@ def parameters(slot: str, name: str) -> list[str] | None:
     except _UNREADABLE:
         return None
     found = tree and _defined(tree, name.partition(":")[2])
-    taken = tree and found and signature(tree, found, *SLOTS[slot])
+    taken = tree and found and signature(tree, found, SLOTS[slot].given, SLOTS[slot].positional)
     return None if not taken or taken.anything else list(taken.fields)
 
 

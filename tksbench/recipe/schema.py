@@ -11,7 +11,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, BeforeValidator, Field, SerializeAsAny, model_validator
 
-from tksbench.recipe.catalogue import Component, Model, fits
+from tksbench.recipe.catalogue import Component, Model, default, fits
 from tksbench.recipe.errors import suggest
 
 AUGMENTATIONS: dict[str, tuple[str, ...]] = {  # what each data set's reader can do
@@ -27,7 +27,6 @@ AUGMENTATIONS: dict[str, tuple[str, ...]] = {  # what each data set's reader can
 }
 SPLITS = {"dvs_cifar10": ("natural", "tebn")}  # all others: natural alone
 DATA_SETS = tuple(AUGMENTATIONS)
-MODELS = ("spiking_resnet19", "sew_resnet18", "sew_resnet19", "sew_resnet34", "sew_resnet50", "vgg_snn")
 SCALES = ("paper", "budget", "mini", "smoke")
 
 
@@ -63,12 +62,15 @@ class DataSpec(Model):
     repair: bool = False  # event files: mend what can be mended instead of refusing
 
 
-class ModelSpec(Model):
-    """The network: timm name, simulation steps, channel multiplier (1.0 is the paper's width)."""
+class ModelSpec(Component):
+    """The network: simulation steps, channel multiplier (1.0 is the paper's width), and what it is made of."""
 
-    name: Annotated[str, _known("model", MODELS)]
     T: Annotated[int, Field(ge=1, le=1000)]  # time steps; of event sets, frames
     width: Annotated[float, Field(gt=0, le=4)] = 1.0  # factor on all channels
+    # What its layers are made of.
+    neuron: Annotated[SerializeAsAny[Component], fits("neuron")] = Field(default_factory=lambda: default("neuron"))
+    # What stands between a convolution and the neurons.
+    norm: Annotated[SerializeAsAny[Component], fits("norm")] = Field(default_factory=lambda: default("norm"))
 
 
 class OptimSpec(Model):
@@ -109,7 +111,7 @@ class RunSpec(Model):
     """All that can change a run's result, fully resolved."""
 
     data: DataSpec
-    model: ModelSpec
+    model: Annotated[SerializeAsAny[ModelSpec], fits("model")]
     method: Annotated[SerializeAsAny[Component], fits("method")]
     optim: OptimSpec
     evaluation: EvalSpec = EvalSpec()

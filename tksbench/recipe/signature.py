@@ -27,6 +27,12 @@ _PARTS = (
 )  # fmt: skip
 
 
+class Holds(NamedTuple):
+    """The type of a parameter that holds another component, `Annotated[..., "slot"]`."""
+
+    slot: str
+
+
 class Signature(NamedTuple):
     """What a call takes by name.
 
@@ -114,6 +120,10 @@ def _kind(annotation: ast.expr | None, names: dict[str, ast.expr]) -> Any:
     if isinstance(annotation, ast.Constant) and isinstance(annotation.value, str):
         return _kind(ast.parse(annotation.value, mode="eval").body, names)
     known = dict(_WORDS)
+    if ast.unparse(annotation).startswith("Annotated[") and isinstance(annotation, ast.Subscript):
+        *_, last = annotation.slice.elts if isinstance(annotation.slice, ast.Tuple) else [annotation.slice]
+        if isinstance(last, ast.Constant) and isinstance(last.value, str):
+            return Holds(last.value)
     for node in ast.walk(annotation):
         if not isinstance(node, _PARTS) or (isinstance(node, ast.Call) and ast.unparse(node.func) != "Field"):
             return None

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 import yaml
 
+from tksbench.recipe.catalogue import SLOTS
 from tksbench.recipe.errors import Problem, RecipeError
 
 if TYPE_CHECKING:
@@ -58,8 +59,16 @@ class Node:
             return over
         out = dict(self.value)
         for key, node in over.value.items():
-            out[key] = out[key].merged(node) if key in out else node
+            out[key] = out[key].without_own(key, node).merged(node) if key in out else node
         return Node(out, self.where)
+
+    def without_own(self, key: str, over: Node) -> Node:
+        """A component that gives way to one of another name: what is left are the keys that all of its kind have."""
+        new, old = over.get("name"), self.get("name")
+        if key not in SLOTS or new is None or new.value == (old.value if old else SLOTS[key].default):
+            return self
+        kept = {word: node for word, node in self.value.items() if word in SLOTS[key].common}  # type: ignore[union-attr]
+        return Node(kept, self.where)
 
 
 def scalar(text: str) -> Scalar:

@@ -23,11 +23,12 @@ _OURS = ("torch.nn.modules.", "tksbench.snn.", "tksbench.train.")
 
 def says(one: Any, word: Word) -> bool:
     """Whether a module, a loss or a function is known to be, or says of itself that it is, what a word means."""
-    if isinstance(one, FunctionType):  # which says it by an attribute
-        return bool(vars(one).get(word, one.__module__.startswith(_OURS)))
     if "forward" in vars(one):  # replaced in this one object
         return False
-    return bool(vars(type(one)).get(word, type(one).__module__.startswith(_OURS)))
+    kind = one if isinstance(one, FunctionType) else type(one)  # a function says it by an attribute
+    if kind.__module__.startswith(_OURS):
+        return bool(getattr(kind, word, True))
+    return bool(vars(kind).get(word, False))
 
 
 def graph_safe(network: nn.Module) -> bool:

@@ -13,10 +13,10 @@ import torch
 from torch import Tensor, nn
 
 from tksbench.snn.errors import SnnError
-from tksbench.snn.eventconv import EventConv2d, event_linear
-from tksbench.snn.neuron import LIF, Backend, Neuron, split_time
+from tksbench.snn.eventconv import event_linear
+from tksbench.snn.kit import PLAIN, Kit
+from tksbench.snn.neuron import Neuron, split_time
 from tksbench.snn.normlif import norm_lif
-from tksbench.snn.strided import StridedConv1x1
 
 
 def scale_channels(channels: int, width: float) -> int:
@@ -26,13 +26,6 @@ def scale_channels(channels: int, width: float) -> int:
     """
     scaled = channels * width
     return 4 * round(scaled / 4) if scaled >= 4 else max(1, round(scaled))
-
-
-def conv(in_channels: int, out_channels: int, kernel: int, stride: int = 1) -> nn.Conv2d:
-    """A convolution without bias that keeps the size at stride 1 (none has one: docs/protocol.md#the-networks)."""
-    if kernel == 1 and stride > 1:
-        return StridedConv1x1(in_channels, out_channels, stride)
-    return EventConv2d(in_channels, out_channels, kernel, stride)
 
 
 def kaiming_init(model: nn.Module) -> None:
@@ -62,13 +55,29 @@ class ConvNormLIF(nn.Module):
     """Convolution, batch norm, LIF; as a network's first layer it is the direct encoder of a static image."""
 
     def __init__(
-        self, in_channels: int, out_channels: int, kernel: int, stride: int = 1, *, backend: Backend = "auto"
+        self,
+        in_channels: int,
+        out_channels: int,
+        kernel: int,
+        stride: int = 1,
+        *,
+        kit: Kit = PLAIN,
+        norm_scale: float | None = None,
     ) -> None:
-        """Build the three layers."""
+        """Build the three layers.
+
+        Args:
+            in_channels: Channels of the input.
+            out_channels: Channels of the output.
+            kernel: Height and width of the convolution.
+            stride: Its stride.
+            kit: Where the layers come from.
+            norm_scale: Factor of `Kit.scaled_norm`; None leaves the norm as it is made.
+        """
         super().__init__()
-        self.conv = conv(in_channels, out_channels, kernel, stride)
-        self.bn = nn.BatchNorm2d(out_channels)
-        self.lif = LIF(backend=backend)
+        self.conv = kit.conv(in_channels, out_channels, kernel, stride)
+        self.bn = kit.norm(out_channels) if norm_scale is None else kit.scaled_norm(out_channels, norm_scale)
+        self.lif = kit.neuron()
 
     def forward(self, x: Tensor, steps: int, repeats: int = 1) -> Tensor:
         """Return spikes [steps * B, C', H', W'].

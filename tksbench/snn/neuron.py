@@ -18,14 +18,20 @@ for CUDA and any type up to float32.
 from __future__ import annotations
 
 from importlib.util import find_spec
-from typing import Any, Literal, cast, get_args
+from typing import TYPE_CHECKING, Annotated, Any, Literal, cast, get_args
 
 import torch
 from torch import Tensor, nn
 
+from tksbench.component import component
 from tksbench.snn import native
 from tksbench.snn.errors import SnnError
 from tksbench.snn.once import once_differentiable
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from pydantic import Field
 
 Backend = Literal["auto", "reference", "fused", "native", "triton"]
 BACKENDS: tuple[str, ...] = get_args(Backend)
@@ -97,36 +103,81 @@ def split_time(x: Tensor, steps: int) -> Tensor:
 class Neuron(nn.Module):
     """A layer of neurons: features, spike rates and energy are those of the modules that are one.
 
-    `forward(current, steps=None)` is called as that of `LIF` is, gives the output of every step in the shape of its
-    input, and keeps no state between calls. A class whose outputs are all 0 or 1 says `spiking = True` in its body.
+    A subclass defines `step`, or `forward` as a whole; it keeps no state between calls. A class whose outputs are all
+    0 or 1 says `spiking = True` in its body.
     """
 
     spiking = False
 
+    def step(self, current: Tensor, v: Tensor) -> tuple[Tensor, Tensor]:
+        """One time step.
 
-class LIF(Neuron):
-    """A layer of LIF neurons; it has no parameters and no state between calls."""
+        Args:
+            current: Input current of the step, [B, ...], float32 at least.
+            v: The state after the step before it, in the same shape; 0 before the first.
 
-    spiking = True
-
-    def __init__(self, tau: float = 2.0, threshold: float = 0.5, backend: Backend = "auto") -> None:
-        """Store the constants; `lif` says what they mean."""
-        super().__init__()
-        _check_options(tau, threshold, backend)
-        self.tau = tau
-        self.threshold = threshold
-        self.backend = backend
+        Returns:
+            The output, in the same shape, and the new state.
+        """
+        raise NotImplementedError
 
     def forward(self, current: Tensor, steps: int | None = None) -> Tensor:
-        """Return the spikes of `current`, in its shape.
+        """Return the output of every step, in the shape and type of `current`.
 
         Args:
             current: [T, ...]; or, with `steps`, time folded into the batch, time outermost: [steps * B, ...].
             steps: Number of time steps of a folded input.
         """
-        if steps is None:
-            return lif(current, self.tau, self.threshold, self.backend)
-        return lif(split_time(current, steps), self.tau, self.threshold, self.backend).flatten(0, 1)
+        series = (current if steps is None else split_time(current, steps)).to(_state_dtype(current.dtype))
+        v, out = torch.zeros_like(series[0]), []
+        for one in series.unbind(0):
+            spikes, v = self.step(one, v)
+            out.append(spikes)
+        return torch.stack(out).to(current.dtype).view_as(current)
+
+
+@component("neuron", "lif")
+class LIF(Neuron):
+    """Leaky integrate-and-fire with hard reset; it has no parameters and no state between calls."""
+
+    spiking = True
+
+    def __init__(
+        self,
+        tau: Annotated[float, Field(ge=1)] = 2.0,
+        threshold: Annotated[float, Field(gt=0)] = 0.5,
+        surrogate: Annotated[Callable[[Tensor], Tensor] | None, "surrogate"] = None,
+        backend: Backend = "auto",
+    ) -> None:
+        """Store the constants; `lif` says what they mean.
+
+        Args:
+            tau: Membrane time constant in time steps.
+            threshold: Above which it fires; it is reset to 0.
+            surrogate: Stands for the derivative of the spikes; none is the triangle of QGate, peak 2, half-width 0.5.
+            backend: How it is computed.
+
+        Raises:
+            SnnError: An option is out of range, or a backend is asked for that has no such surrogate.
+        """
+        super().__init__()
+        _check_options(tau, threshold, backend)
+        if surrogate is not None and backend not in ("auto", "reference"):
+            raise SnnError(f"lif: backend {backend} has no surrogate but its own; choose auto or reference")
+        self.tau = tau
+        self.threshold = threshold
+        self.surrogate = surrogate
+        self.backend = backend
+
+    def forward(self, current: Tensor, steps: int | None = None) -> Tensor:
+        """Return the spikes of `current`, in its shape; see `Neuron.forward`."""
+        series = current if steps is None else split_time(current, steps)
+        if self.surrogate is None:
+            spikes = lif(series, self.tau, self.threshold, self.backend)
+        else:
+            _check(series, self.tau, self.threshold, self.backend)
+            spikes = _lif_reference(series, self.tau, self.threshold, self.surrogate)
+        return spikes if steps is None else spikes.flatten(0, 1)
 
     def extra_repr(self) -> str:
         """Show the constants in `print(model)`."""
@@ -158,13 +209,15 @@ def _state_dtype(dtype: torch.dtype) -> torch.dtype:
     return torch.promote_types(dtype, torch.float32)
 
 
-def _lif_reference(current: Tensor, tau: float, threshold: float) -> Tensor:
+def _lif_reference(
+    current: Tensor, tau: float, threshold: float, surrogate: Callable[[Tensor], Tensor] = qgate
+) -> Tensor:
     current_state = current.to(_state_dtype(current.dtype))
     v = torch.zeros_like(current_state[0])
     spikes = []
     for step in current_state.unbind(0):
         u = v + (step - v) * (1.0 / tau)
-        s = qgate(u - threshold)
+        s = surrogate(u - threshold)
         v = u * (1.0 - s.detach())
         spikes.append(s)
     return torch.stack(spikes).to(current.dtype)

@@ -30,7 +30,7 @@ class SharedBatchNorm2d(nn.BatchNorm2d):
     """
 
     def statistics(self, x: Tensor, repeats: int) -> tuple[Tensor, Tensor, int]:
-        """Statistics to normalise by in training; the running ones are updated.
+        """Statistics to run_layer by in training; the running ones are updated.
 
         Args:
             x: [B, C, H, W].
@@ -97,12 +97,19 @@ def norm_lif(
             return cast("Tensor", _TritonNormLIF.apply(x, shortcut, norm.weight, norm.bias, *fixed))
     if repeats != 1 and type(norm) not in _SAME_AT_EVERY_STEP:
         x, repeats = x.repeat(repeats, 1, 1, 1), 1
-    current = norm(x) if repeats == 1 else batch_norm_repeated(cast("nn.BatchNorm2d", norm), x, repeats)
+    current = (
+        run_layer(norm, x, steps) if repeats == 1 else batch_norm_repeated(cast("nn.BatchNorm2d", norm), x, repeats)
+    )
     if shortcut is not None:
         current = current + shortcut
     if repeats == 1:
         return neurons(current, steps)  # type: ignore[no-any-return]
     return neurons(current.expand(repeats, *current.shape)).flatten(0, 1)  # type: ignore[no-any-return]
+
+
+def run_layer(layer: nn.Module, x: Tensor, steps: int) -> Tensor:
+    """What a layer makes of `x` [steps * B, ...]; one whose class says `per_step` is given the number of steps."""
+    return layer(x, steps) if getattr(layer, "per_step", False) else layer(x)  # type: ignore[no-any-return]
 
 
 def batch_norm_repeated(norm: nn.BatchNorm2d, x: Tensor, repeats: int) -> Tensor:
@@ -154,6 +161,7 @@ def _fits(norm: nn.Module, neurons: nn.Module, x: Tensor) -> bool:
         and x.numel() > x.shape[1]  # torch's own message tells of a single value a channel
         and not any(_watched(module) for module in (norm, neurons))
         and all(_flat(parameter) for parameter in (norm.weight, norm.bias))
+        and neurons.surrogate is None
         and all(isinstance(constant, int | float) for constant in (neurons.tau, neurons.threshold))
     )
 

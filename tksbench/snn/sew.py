@@ -8,9 +8,10 @@ from timm.models import register_model
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from tksbench.component import component
+from tksbench.snn.kit import PLAIN, Kit
 from tksbench.snn.layers import ConvNormLIF, Linear, SpikingNetwork, kaiming_init, scale_channels
-from tksbench.snn.neuron import LIF, Backend
-from tksbench.snn.options import without_timm_options
+from tksbench.snn.options import own_options
 
 
 class SEWBlock(nn.Module):
@@ -22,20 +23,20 @@ class SEWBlock(nn.Module):
 
     expansion = 1
 
-    def __init__(self, in_channels: int, channels: int, stride: int, backend: Backend) -> None:
+    def __init__(self, in_channels: int, channels: int, stride: int, kit: Kit) -> None:
         """Build the block for an output of `channels` * expansion channels."""
         super().__init__()
         out = channels * self.expansion
         # Before the body, so that the body's last neuron is the block's last in module order too.
         self.shortcut: nn.Module | None = None
         if stride != 1 or in_channels != out:
-            self.shortcut = ConvNormLIF(in_channels, out, 1, stride, backend=backend)
-        self.body = nn.ModuleList(self._body(in_channels, channels, stride, backend))
+            self.shortcut = ConvNormLIF(in_channels, out, 1, stride, kit=kit)
+        self.body = nn.ModuleList(self._body(in_channels, channels, stride, kit))
 
-    def _body(self, in_channels: int, channels: int, stride: int, backend: Backend) -> list[nn.Module]:
+    def _body(self, in_channels: int, channels: int, stride: int, kit: Kit) -> list[nn.Module]:
         return [
-            ConvNormLIF(in_channels, channels, 3, stride, backend=backend),
-            ConvNormLIF(channels, channels, 3, backend=backend),
+            ConvNormLIF(in_channels, channels, 3, stride, kit=kit),
+            ConvNormLIF(channels, channels, 3, kit=kit),
         ]
 
     def forward(self, x: Tensor, steps: int) -> Tensor:
@@ -51,11 +52,11 @@ class SEWBottleneck(SEWBlock):
 
     expansion = 4
 
-    def _body(self, in_channels: int, channels: int, stride: int, backend: Backend) -> list[nn.Module]:
+    def _body(self, in_channels: int, channels: int, stride: int, kit: Kit) -> list[nn.Module]:
         return [
-            ConvNormLIF(in_channels, channels, 1, backend=backend),
-            ConvNormLIF(channels, channels, 3, stride, backend=backend),
-            ConvNormLIF(channels, channels * self.expansion, 1, backend=backend),
+            ConvNormLIF(in_channels, channels, 1, kit=kit),
+            ConvNormLIF(channels, channels, 3, stride, kit=kit),
+            ConvNormLIF(channels, channels * self.expansion, 1, kit=kit),
         ]
 
 
@@ -72,7 +73,7 @@ class SEWResNet(SpikingNetwork):
         T: int = 4,
         in_chans: int = 3,
         width: float = 1.0,
-        backend: Backend = "auto",
+        kit: Kit = PLAIN,
     ) -> None:
         """Build the network; `SpikingNetwork` explains the options not listed here.
 
@@ -84,24 +85,24 @@ class SEWResNet(SpikingNetwork):
             T: Time steps.
             in_chans: Channels of the input.
             width: Factor on the channels.
-            backend: Backend of the neurons.
+            kit: Where its layers come from.
         """
         super().__init__(num_classes, T, in_chans, width)
         channels = scale_channels(64, width)
         kernel, stride = (3, 1) if cifar else (7, 2)
-        self.stem = ConvNormLIF(in_chans, channels, kernel, stride, backend=backend)
+        self.stem = ConvNormLIF(in_chans, channels, kernel, stride, kit=kit)
         self.pool = nn.Identity() if cifar else nn.MaxPool2d(3, stride=2, padding=1)
         self.blocks = nn.ModuleList()
         for full, depth, stride in stages:
             out = scale_channels(full, width)
             for index in range(depth):
-                self.blocks.append(block(channels, out, stride if index == 0 else 1, backend))
+                self.blocks.append(block(channels, out, stride if index == 0 else 1, kit))
                 channels = out * block.expansion
         self.fc1: nn.Module | None = None
         if cifar:
             hidden = scale_channels(256, width)
             self.fc1 = Linear(channels, hidden)
-            self.lif = LIF(backend=backend)
+            self.lif = kit.neuron()
             channels = hidden
         self.fc = Linear(channels, num_classes)
         kaiming_init(self)
@@ -121,26 +122,30 @@ def _stages(*depths: int) -> tuple[tuple[int, int, int], ...]:
     return tuple(zip((64, 128, 256, 512), depths, (1, 2, 2, 2), strict=True))
 
 
+@component("model", "sew_resnet18")
 @register_model
 def sew_resnet18(pretrained: bool = False, **kwargs: Any) -> SEWResNet:
     """SEW-ResNet-18 of Table 4: 11,689,512 parameters at 1000 classes."""
-    return SEWResNet(SEWBlock, _stages(2, 2, 2, 2), **without_timm_options("sew_resnet18", pretrained, kwargs))
+    return SEWResNet(SEWBlock, _stages(2, 2, 2, 2), **own_options("sew_resnet18", pretrained, kwargs))
 
 
+@component("model", "sew_resnet19")
 @register_model
 def sew_resnet19(pretrained: bool = False, **kwargs: Any) -> SEWResNet:
     """SEW-ResNet-19 of Tables 1 and 3, for CIFAR: 12,630,858 parameters at 10 classes."""
-    options = {"num_classes": 10} | without_timm_options("sew_resnet19", pretrained, kwargs)
+    options = {"num_classes": 10} | own_options("sew_resnet19", pretrained, kwargs)
     return SEWResNet(SEWBlock, ((128, 3, 1), (256, 3, 2), (512, 2, 2)), cifar=True, **options)
 
 
+@component("model", "sew_resnet34")
 @register_model
 def sew_resnet34(pretrained: bool = False, **kwargs: Any) -> SEWResNet:
     """SEW-ResNet-34 of Tables 1, 3 and 4: 21,797,672 parameters at 1000 classes."""
-    return SEWResNet(SEWBlock, _stages(3, 4, 6, 3), **without_timm_options("sew_resnet34", pretrained, kwargs))
+    return SEWResNet(SEWBlock, _stages(3, 4, 6, 3), **own_options("sew_resnet34", pretrained, kwargs))
 
 
+@component("model", "sew_resnet50")
 @register_model
 def sew_resnet50(pretrained: bool = False, **kwargs: Any) -> SEWResNet:
     """SEW-ResNet-50 of Tables 1 and 3: 25,557,032 parameters at 1000 classes."""
-    return SEWResNet(SEWBottleneck, _stages(3, 4, 6, 3), **without_timm_options("sew_resnet50", pretrained, kwargs))
+    return SEWResNet(SEWBottleneck, _stages(3, 4, 6, 3), **own_options("sew_resnet50", pretrained, kwargs))

@@ -5,18 +5,17 @@ Source: docs/protocol.md#vgg-snn; BrainCog:vgg_snn.py:141-201.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from timm.models import register_model
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from tksbench.component import component
 from tksbench.snn.errors import SnnError
+from tksbench.snn.kit import PLAIN, Kit
 from tksbench.snn.layers import ConvNormLIF, Linear, SpikingNetwork, scale_channels
-from tksbench.snn.options import without_timm_options
-
-if TYPE_CHECKING:
-    from tksbench.snn.neuron import Backend
+from tksbench.snn.options import own_options
 
 STAGES = ((64, 128), (256, 256), (512, 512), (512, 512))
 """Channels of the two layers before each of the four average pools."""
@@ -31,7 +30,7 @@ class VGGSNN(SpikingNetwork):
         T: int = 10,
         in_chans: int = 2,
         width: float = 1.0,
-        backend: Backend = "auto",
+        kit: Kit = PLAIN,
         img_size: int = 48,
     ) -> None:
         """Build the network.
@@ -41,7 +40,7 @@ class VGGSNN(SpikingNetwork):
             T: Time steps of a static input; frames bring their own.
             in_chans: Channels of the input; 2 polarities.
             width: Factor on the channels.
-            backend: Backend of the neurons.
+            kit: Where its layers come from.
             img_size: Height and width of the frames, on which the linear layer depends; at least 16.
 
         Raises:
@@ -58,7 +57,7 @@ class VGGSNN(SpikingNetwork):
             layers = nn.ModuleList()
             for full in stage:
                 out = scale_channels(full, width)
-                layers.append(ConvNormLIF(channels, out, 3, backend=backend))
+                layers.append(ConvNormLIF(channels, out, 3, kit=kit))
                 channels = out
             self.stages.append(layers)
         self.fc = Linear(channels * side * side, num_classes)
@@ -81,7 +80,8 @@ class VGGSNN(SpikingNetwork):
             )
 
 
+@component("model", "vgg_snn")
 @register_model
-def vgg_snn(pretrained: bool = False, **kwargs: Any) -> VGGSNN:
+def vgg_snn(pretrained: bool = False, img_size: int = 48, **kwargs: Any) -> VGGSNN:
     """VGG-SNN of Tables 2 and 3: 9,268,746 parameters at 10 classes."""
-    return VGGSNN(**without_timm_options("vgg_snn", pretrained, kwargs))
+    return VGGSNN(img_size=img_size, **own_options("vgg_snn", pretrained, kwargs))

@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 import functools
+import inspect
 import os
 from typing import TYPE_CHECKING, Any
 
-import timm
 import torch
 from timm.optim import create_optimizer_v2  # type: ignore[attr-defined]
 
-import tksbench.snn
 from tksbench.data.registry import info
 from tksbench.runs.environment import OWN
+from tksbench.snn.kit import Kit
 from tksbench.snn.neuron import Neuron
+from tksbench.train.components import maker
 from tksbench.train.errors import TrainError
 
 if TYPE_CHECKING:
@@ -21,9 +22,7 @@ if TYPE_CHECKING:
 
     from torch import nn
 
-    from tksbench.recipe import Execution, NumericsSpec, RunSpec
-
-_registered = tksbench.snn  # importing it is what makes timm know the networks
+    from tksbench.recipe import Execution, ModelSpec, NumericsSpec, RunSpec
 
 
 def pick_device(execution: Execution) -> torch.device:
@@ -55,25 +54,52 @@ def set_numerics(spec: NumericsSpec, seed: int) -> None:
     torch.backends.cudnn.allow_tf32 = tf32
 
 
+def build_kit(spec: RunSpec) -> Kit:
+    """The layers that the spec's network is to be made of.
+
+    Raises:
+        TrainError: A component from outside cannot be used, or neurons have no such backend.
+    """
+    backend = spec.numerics.neuron
+    neuron = maker("neuron", spec.model.neuron, offered={"backend": backend})
+    if backend not in ("auto", "reference") and "backend" not in inspect.signature(neuron).parameters:
+        raise TrainError(
+            f"numerics.neuron {backend}: neuron '{spec.model.neuron.name}' has its plain form alone; use auto"
+        )
+    return Kit(neuron=neuron, norm=maker("norm", spec.model.norm, ("channels",)))
+
+
+def _is_ignored(chosen: ModelSpec, key: str, network: Callable[..., Any]) -> bool:
+    """Whether a choice of the spec would be lost on a network that does not take it."""
+    takes = inspect.signature(network).parameters
+    word = "width" if key == "width" else "kit"
+    anything = any(parameter.kind == parameter.VAR_KEYWORD for parameter in takes.values())
+    field = type(chosen).model_fields[key]
+    return word not in takes and not anything and getattr(chosen, key) != field.get_default(call_default_factory=True)
+
+
 def build_model(spec: RunSpec, num_classes: int, in_chans: int, device: torch.device) -> nn.Module:
     """The network, initialised on the CPU from the spec's seed, channels last.
 
     Raises:
-        TrainError: It has no neurons, of which features and cost could be measured.
+        TrainError: A component from outside cannot be used, the network ignores a choice of the spec, or it has no
+            neurons, of which features and cost could be measured.
     """
     set_numerics(spec.numerics, spec.seed)
-    options: dict[str, Any] = {}
-    if spec.model.name == "vgg_snn":  # the one network whose linear layer depends on the size of the frames
-        options["img_size"] = spec.data.image_size or info(spec.data.name).size
-    model = timm.create_model(
-        spec.model.name,
-        num_classes=num_classes,
-        T=spec.model.T,
-        width=spec.model.width,
-        in_chans=in_chans,
-        backend=spec.numerics.neuron,
-        **options,
-    )
+    chosen = spec.model
+    offered = {
+        "num_classes": num_classes,
+        "T": chosen.T,
+        "width": chosen.width,
+        "in_chans": in_chans,
+        "kit": build_kit(spec),
+        "img_size": spec.data.image_size or info(spec.data.name).size,
+    }
+    network = maker("model", chosen, offered=offered)
+    ignored = [f"model.{key}" for key in ("width", "neuron", "norm") if _is_ignored(chosen, key, network)]
+    if ignored:
+        raise TrainError(f"model '{chosen.name}' has no choice of {' and '.join(ignored)}: leave it out")
+    model: nn.Module = network()
     if not any(isinstance(module, Neuron) for module in model.modules()):
         # Known only when the record is written, it would be known too late.
         raise TrainError(f"model '{spec.model.name}' has no neurons: a layer of them derives from tksbench.snn.Neuron")

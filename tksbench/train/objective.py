@@ -71,5 +71,5 @@ def build_objective(spec: RunSpec, steps: int, autocast: Callable[[], Any] = nul
     Raises:
         TrainError: If a method from outside the project cannot be used, or its file is not the one of the spec.
     """
-    loss = make("method", spec.method, "logits", "target")
+    loss = make("method", spec.method, ("logits", "target"))
     return Objective(loss, spec.optim.epochs, steps, autocast)

@@ -1,0 +1,124 @@
+"""Components from a file of one's own, in every slot of a network and as its loss, down to the record of a run."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+ROOT = Path(__file__).parents[1]
+
+MINE = '''"""A neuron that learns its time constant, a norm for each step, and a network and a loss of them."""
+
+from typing import Annotated
+
+import torch
+from pydantic import Field
+from torch import nn
+from torch.nn import functional as F
+
+from tksbench.snn.layers import SpikingNetwork
+from tksbench.snn.neuron import Neuron
+from tksbench.snn.normlif import run_layer
+
+
+class Learnt(Neuron):
+    spiking = True
+
+    def __init__(self, *, tau: Annotated[float, Field(gt=1)] = 2.0, surrogate: Annotated[object, "surrogate"] = None):
+        super().__init__()
+        self.threshold = 0.5
+        self.w = nn.Parameter(torch.tensor(1.0 / tau))
+
+    def step(self, current, v):
+        u = v + (current - v) * self.w
+        spikes = (u > self.threshold).float() + (u - u.detach())
+        return spikes, u * (1 - spikes.detach())
+
+
+class EachStep(nn.Module):
+    per_step = True
+
+    def __init__(self, channels, *, eps: float = 1e-5):
+        super().__init__()
+        self.norms = nn.ModuleList(nn.BatchNorm2d(channels, eps=eps) for _ in range(2))
+
+    def forward(self, x, steps):
+        return torch.cat([norm(part) for norm, part in zip(self.norms, x.chunk(steps))])
+
+
+class Small(SpikingNetwork):
+    def __init__(self, num_classes, T, in_chans, width, kit, *, depth: int = 1):
+        super().__init__(num_classes, T, in_chans, width)
+        self.convs = nn.ModuleList(nn.Conv2d(8 if i else in_chans, 8, 3, 2) for i in range(depth))
+        self.norms = nn.ModuleList(kit.norm(8) for _ in range(depth))
+        self.neurons = nn.ModuleList(kit.neuron() for _ in range(depth))
+        self.fc = nn.Linear(8, num_classes)
+
+    def classify(self, x, steps, repeats):
+        x = x.repeat(repeats, 1, 1, 1)
+        for conv, norm, neurons in zip(self.convs, self.norms, self.neurons):
+            x = neurons(run_layer(norm, conv(x), steps), steps)
+        return self.fc(x.mean((2, 3)))
+
+
+class Late:
+    def __init__(self, *, gain: float = 0.5):
+        self.gain = gain
+
+    def constants(self, at):
+        return {"alpha": self.gain * at.epoch / at.epochs}
+
+    def __call__(self, logits, target, alpha):
+        return (1 - alpha) * F.cross_entropy(logits.mean(0), target) + alpha * F.cross_entropy(logits[-1], target)
+'''
+
+RECIPE = """\
+name: "{data.name}/small/late"
+protocol:
+  data: {name: cifar10, source: stand-in, augment: none, train_subset: 32, test_subset: 20, image_size: 16}
+  model:
+    name: mine:Small
+    T: 2
+    depth: 2
+    neuron: {name: "mine:Learnt", tau: 3.0}
+    norm: {name: "mine:EachStep"}
+  optim: {name: sgd, lr: 0.1, weight_decay: 0.0, epochs: 2, warmup_epochs: 1, batch_size: 16, min_lr: 0.01}
+runs: [{method: "mine:Late", params: {gain: 0.8}}]
+execution: {device: cpu, threads: 1}
+"""
+
+
+def command(folder: Path, *words: str) -> subprocess.CompletedProcess[str]:
+    environment = {key: value for key, value in os.environ.items() if not key.startswith("TKSBENCH_")}
+    environment |= {"PYTHONPATH": str(ROOT), "TKSBENCH_DATA": str(folder), "COLUMNS": "80"}
+    words = (sys.executable, "-m", "tksbench.launch", "small.yaml", *words)
+    return subprocess.run(words, cwd=folder, env=environment, capture_output=True, text=True, timeout=300)
+
+
+def test_a_neuron_a_norm_a_network_and_a_loss_of_ones_own_are_trained_and_recorded(tmp_path: Path) -> None:
+    (tmp_path / "mine.py").write_text(MINE)
+    (tmp_path / "small.yaml").write_text(RECIPE)
+    done = command(tmp_path)
+    assert done.returncode == 0, done.stdout + done.stderr
+    (path,) = tmp_path.glob("results/runs/*/record.json")
+    record = json.loads(path.read_text())
+    model = record["spec"]["model"]
+    assert (model["name"], model["kwargs"]) == ("mine:Small", {"depth": 2})
+    assert (model["neuron"]["kwargs"], model["norm"]["kwargs"]) == ({"tau": 3.0}, {})
+    assert record["spec"]["method"]["kwargs"] == {"gain": 0.8}
+    kept = {name for name in record["files"] if name.endswith(".py")}
+    assert kept == {"model.py", "model.neuron.py", "model.norm.py", "method.py"}
+    assert all((path.parent / name).read_text() == MINE for name in kept)
+    assert record["cost"]["parameters"] == 3 * 8 * 9 + 8 + 8 * 8 * 9 + 8 + 2 * (2 * 2 * 8 + 1) + 90
+    rows = [json.loads(line) for line in (path.parent / "metrics.jsonl").read_text().splitlines()]
+    assert [row["alpha"] for row in rows] == [0.0, 0.4]
+    refused = command(tmp_path, "model.neuron.tau=0.5")
+    assert refused.returncode == 2
+    assert refused.stderr.strip().endswith("model.neuron.tau: expected greater than 1, got 0.5")
+    (tmp_path / "mine.py").write_text(MINE + "\n")
+    plan = command(tmp_path, "--plan").stdout
+    assert record["id"] not in plan
+    assert "1 to run" in plan or "1 run" in plan

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from tksbench.snn import eventconv, kit
+from tksbench.snn import eventconv, kit, layers
 from tksbench.snn.eventconv import EventConv2d, event_linear
 
 if TYPE_CHECKING:

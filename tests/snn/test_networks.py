@@ -168,7 +168,7 @@ def test_resnet19_first_block_has_a_norm_alone_as_shortcut() -> None:
     kinds = [
         [type(m).__name__ for m in model.get_submodule(f"blocks.{index}.shortcut").children()] for index in range(8)
     ]
-    down = ["EventConv2d", "BatchNorm2d"]
+    down = ["StridedConv1x1", "BatchNorm2d"]
     assert kinds == [["BatchNorm2d"], [], [], down, [], [], down, []]
 
 

@@ -327,6 +327,17 @@ def test_arguments_on_the_command_line_reach_the_methods_that_have_them(mixed: P
     assert {run.name for run in runs if run.id != plain[run.name]} == {"cifar10/spiking_resnet19/outside_mixed.loss"}
 
 
+@pytest.mark.parametrize("written", ["{a: 5}", "{kwargs: {a: 5}}"])
+@pytest.mark.parametrize(
+    "words", [["method.a=3"], ["method.kwargs.a=3"], ["method.a=4", "method.kwargs.a=3"], ["method.kwargs={a: 3}"]]
+)
+def test_both_ways_to_name_an_argument_replace_the_recipes(mixed: Path, written: str, words: list[str]) -> None:
+    text = mixed.read_text()
+    mixed.write_text(text.replace('"outside_mixed:loss"}', f'"outside_mixed:loss", params: {written}}}'))
+    runs = {run.name.rpartition("/")[2]: run for run in expand(load_recipe(mixed), overrides=words)}
+    assert runs["outside_mixed.loss"].spec.method.params == {"a": 3}
+
+
 @pytest.mark.parametrize("words", [["method.kwargs.c=3"], ["method.kwargs={c: 3}", "method.kwargs.a=2"]])
 def test_an_argument_that_no_method_has_is_refused(mixed: Path, words: list[str]) -> None:
     (line,) = told(mixed, *words)

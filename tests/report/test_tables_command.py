@@ -331,9 +331,9 @@ def test_a_committed_table_of_a_run_that_is_not_published_is_drift(
     main([])
     shutil.copytree(world.root / "results" / "local" / "tables", world.root / "results" / "tables", dirs_exist_ok=True)
     assert main(["--check"]) == 1
-    told = capsys.readouterr().err
-    assert "drift: results/tables/table1.md: shows runs that are not published; rebuild with: " in told
-    assert "python -m tksbench.tables table1 --only-published\n" in told
+    printed = capsys.readouterr().err
+    assert "drift: results/tables/table1.md: shows runs that are not published; rebuild with: " in printed
+    assert "python -m tksbench.tables table1 --only-published\n" in printed
 
 
 def test_a_results_folder_that_cannot_be_written_is_one_message(

@@ -43,9 +43,9 @@ def with_method(root: Node, tree: Node, scale_node: Node, overrides: Sequence[No
             message = f"method '{named.value}': expected parameters as keys and values ({{}} for none), got {got}"
             problems.append(Problem(own.where, message))
         elif own is not None:
-            method = method.merged(own)
+            method = method.merged(_beside(method, own))
     for layer in (scale_node.get("method"), *(extra.get("method") for extra in overrides)):
-        method = method.merged(_accepted(root, method, layer, problems)) if layer else method
+        method = method.merged(_beside(method, _accepted(root, method, layer, problems))) if layer else method
     method, wrong = check_outside("method", method, "method")
     problems += wrong
     parts = {key: node for key, node in items(tree) if key != "params"}
@@ -53,7 +53,7 @@ def with_method(root: Node, tree: Node, scale_node: Node, overrides: Sequence[No
 
 
 def _stand_in(tree: Node) -> Node:
-    """The run with a method that exists, so that what else is wrong with it is told as well."""
+    """The run with a method that exists, so that what else is wrong with it is listed as well."""
     name = Node({"name": Node("baseline", tree.where)}, tree.where)
     return Node({**{key: node for key, node in items(tree) if key != "params"}, "method": name}, tree.where)
 
@@ -80,6 +80,19 @@ def _accepted(root: Node, method: Node, layer: Node, problems: list[Problem]) ->
     if arguments is None or takes is None or not isinstance(arguments.value, dict):
         return taken
     return Node({**dict(items(taken)), "kwargs": part_of(arguments, takes)}, taken.where)
+
+
+def _beside(method: Node, layer: Node) -> Node:
+    """An overlay whose arguments under `kwargs` stand beside the name where the method has them there already.
+
+    A parameter of a method from outside may be written in both places, and the one beside the name counts.
+    """
+    arguments = items(layer.get("kwargs"))
+    beside = {key: node for key, node in arguments if method.get(key) is not None}
+    if not beside:
+        return layer
+    kwargs = Node({key: node for key, node in arguments if key not in beside}, layer.where)
+    return Node({**dict(items(layer)), "kwargs": kwargs, **beside}, layer.where)
 
 
 def _named(root: Node) -> set[str]:

@@ -82,6 +82,15 @@ def test_versions_out_of_range_and_missing_packages_fail(monkeypatch: pytest.Mon
     assert _states(machine.python()) == ["FAILED"]
 
 
+def test_variables_of_libraries_are_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("os.environ", {"PATH": "/bin", "OMP_NUM_THREADS": "1"})
+    assert _states(machine.variables()) == ["ok"]
+    monkeypatch.setattr("os.environ", {"NVIDIA_TF32_OVERRIDE": "1", "ONEDNN_MAX_CPU_ISA": "AVX2"})
+    not_heeded, limiting = machine.variables()
+    assert (not_heeded.state, not_heeded.detail.startswith("NVIDIA_TF32_OVERRIDE: not heeded")) == ("ok", True)
+    assert (limiting.state, "ONEDNN_MAX_CPU_ISA=AVX2" in limiting.detail) == ("warning", True)
+
+
 def test_losses_are_golden_and_a_learning_rate_wrong_by_a_tenth_is_seen() -> None:
     expected = json.loads(golden._FILE.read_text())["losses"]
     assert golden.judge(golden.losses(golden.spec()), expected).state == "ok"

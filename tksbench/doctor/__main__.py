@@ -39,6 +39,7 @@ _DISK = "the file system hangs: see `df`, `mount` and the system's log; name ano
 CHECKS = (
     Check("Python", "tksbench.doctor.machine:python", 30, _SLOW),
     Check("packages", "tksbench.doctor.machine:packages", 30, _SLOW),
+    Check("variables", "tksbench.doctor.machine:variables", 30, _SLOW),
     Check("GPUs", "tksbench.doctor.machine:gpus", 120, f"{_TORCH} (nvidia-smi)"),
     Check("neuron", "tksbench.doctor.machine:compiled_neuron", 180, _TORCH),
     Check("convolution", "tksbench.doctor.convolution:convolution", 120, _TORCH),

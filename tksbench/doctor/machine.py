@@ -1,8 +1,9 @@
-"""Checks of the machine: Python, packages, GPUs, the compiled neuron."""
+"""Checks of the machine: Python, packages, environment variables, GPUs, the compiled neuron."""
 
 from __future__ import annotations
 
 import importlib.metadata
+import os
 import platform
 import tomllib
 from pathlib import Path
@@ -10,6 +11,7 @@ from typing import TYPE_CHECKING
 
 import tksbench
 from tksbench.doctor.findings import Finding, State
+from tksbench.runs import environment
 
 if TYPE_CHECKING:
     from tksbench.snn.neuron import Backend
@@ -51,6 +53,19 @@ def packages() -> list[Finding]:
     state: State = "FAILED" if wrong else "ok"
     told = "; ".join(wrong) or f"{others} others within their ranges"
     return [*found, Finding("packages", state, told, _INSTALL if wrong else "")]
+
+
+def variables() -> list[Finding]:
+    """Environment variables of the libraries that train: which are not heeded, and which would stand in records."""
+    not_heeded, changing = environment.overriding(os.environ), environment.changing()
+    found = []
+    if not_heeded:
+        found.append(Finding("variables", "ok", environment.not_heeded(not_heeded)))
+    if changing:
+        listed = ", ".join(f"{name}={value}" for name, value in changing.items())
+        advice = "unset what is not meant: a record is made again to the bit under the same ones"
+        found.append(Finding("variables", "warning", f"can change bits, and stand in records: {listed}", advice))
+    return found or [Finding("variables", "ok", "none that changes results")]
 
 
 def _ranges() -> tuple[str, list[str]]:

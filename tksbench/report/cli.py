@@ -236,7 +236,7 @@ def _publish(ledger: Ledger) -> list[str]:
         from tksbench.report.publish import publish
 
         done = publish(ledger)
-    more = f"; {done.dirty} of them take more than their commit to be made again (--why says what)" * bool(done.dirty)
+    more = f"; {done.dirty} not of the commit alone: --why says of what else" * bool(done.dirty)
     sys.stdout.write(f"{len(done.added)} records published, {done.present} were already{more}\n")
     return done.refused
 

@@ -30,9 +30,8 @@ PARTS = {
 }
 NOTES = {  # what a reader has to know of a part's candidates
     "networks": (
-        "ReLU: the same layers over the same T time steps, with ReLU in the place of the neurons. On a CPU, this "
-        "project computes convolutions from lists of what is not 0, and the gradient of their inputs by Winograd's "
-        "algorithm, where there are AVX2 and a C compiler; elsewhere they are torch's, as in the other candidates."
+        "ReLU: the same layers over the same T time steps, with ReLU in the place of the neurons. On a CPU with a C "
+        "compiler this project has convolutions of its own: docs/speed.md says which, and since when."
     ),
 }
 INSTALL = "make bench EXTRAS=bench"

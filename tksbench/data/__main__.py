@@ -103,7 +103,7 @@ def _prepare(names: list[str], root: Path, console: Console) -> int:
             message = prepare(name, root)
         except DataError as error:
             complete, message = False, str(error)
-        console.print(Text(f"{name}: {message}"))
+        console.print(Text(f"{name}: {message}"), soft_wrap=True)  # a path stays whole
     return 0 if complete else 1
 
 

@@ -93,6 +93,7 @@ _HARMLESS = (
     "KMP_AFFINITY",
     "KMP_BLOCKTIME",
     "KMP_DUPLICATE_LIB_OK",
+    "KMP_INIT_AT_FORK",
     "MKL_NUM_THREADS",
     "NCCL_DEBUG*",
     "NCCL_IB_*",

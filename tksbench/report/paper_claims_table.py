@@ -42,10 +42,11 @@ def summary(table: PaperClaims) -> str:
     tested = [one for one in known if one.p is not None]
     beyond = [one for one in tested if one.supported and one.p is not None and one.p < LEVEL]
     sure = [one for one in beyond if one.p_holm is not None and one.p_holm < LEVEL]
+    claiming = sum(bool(one.findings) for one in table.sentences)
     return (
-        f"Sentences that claim a result: {len(table.sentences)}; their claims: {len(found)}; with numbers in the "
-        f"paper: {len(known)}, of which these support {sum(bool(one.supported) for one in known)}. Differences in "
-        f"accuracy: {len(tested)}; for the claim, and beyond the error of the test set: {len(beyond)}; "
+        f"Sentences: {len(table.sentences)}, of which {claiming} claim a result; their claims: {len(found)}; with "
+        f"numbers in the paper: {len(known)}, of which these support {sum(bool(one.supported) for one in known)}. "
+        f"Differences in accuracy: {len(tested)}; for the claim, and beyond the error of the test set: {len(beyond)}; "
         f"after Holm's correction: {len(sure)}."
     )
 

@@ -128,7 +128,9 @@ def bootstrap(venv: Path) -> None:
 def install(venv: Path, *arguments: str) -> bool:
     """Installs with uv; with pip where uv is missing or fails (an index that only pip is set up for, say)."""
     python, uv = venv / "bin/python", venv / "bin/uv"
-    if uv.exists() and run(uv, "pip", "install", "--quiet", "--python", python, *arguments):
+    # Bytecode now, as pip does it: where PYTHONDONTWRITEBYTECODE is set, as in many containers, every start of torch
+    # would otherwise compile it anew, which takes longer than loading it.
+    if uv.exists() and run(uv, "pip", "install", "--quiet", "--compile-bytecode", "--python", python, *arguments):
         return True
     say("uv did not do it; trying pip")
     return run(python, "-m", "pip", "install", "--quiet", *arguments)
@@ -156,6 +158,7 @@ def install_extra(venv: Path, extra: str) -> None:
     say(f"installing the extra {extra}")
     # deepspeed ships as source whose build asks for the torch that is already here.
     options = ["--no-build-isolation", "--require-hashes", "-c", EXTRA_PINS, "-r", "pyproject.toml"]
+    options.append("--compile-bytecode")
     if not run(venv / "bin/uv", "pip", "install", "--python", venv / "bin/python", *options, "--extra", extra):
         raise SetupError(f"the extra {extra} could not be installed: see the lines above")
 

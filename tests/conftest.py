@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import importlib.util
 import os
 import shutil
@@ -12,6 +13,7 @@ import pytest
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from pathlib import Path
 
 # Before anything imports torch: test processes run side by side, and their threads would wait for each other.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
@@ -56,3 +58,22 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
     for marker, (is_here, reason) in TOOLS.items():
         if item.get_closest_marker(marker) and not is_here():
             pytest.skip(reason)
+
+
+@pytest.fixture(scope="session")
+def stand_in(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Path]:
+    """Make the stand-in data of some data sets, once for all test processes; returns their root, not to change."""
+    base = tmp_path_factory.getbasetemp()
+    root = (base.parent if "PYTEST_XDIST_WORKER" in os.environ else base) / "stand-in"
+    root.mkdir(exist_ok=True)
+
+    def make(*names: str) -> Path:
+        from tksbench.data.registry import ensure_miniature
+
+        for name in names:
+            with (root / f"{name}.lock").open("w") as turn:  # else several would make the same
+                fcntl.flock(turn, fcntl.LOCK_EX)
+                ensure_miniature(name, root)
+        return root
+
+    return make

@@ -70,6 +70,7 @@ def cheap(command: str) -> tuple[list[str], set[int]]:
             return [*PYTHON, module, *rest], {0, 1, 2}
         if "--status" in rest and rest[0] != "--status":  # --watch would wait until that recipe is trained
             return [*PYTHON, module, *(word for word in rest if word != "--watch")], {0}
+        rest = ["--plan" if word == "--rehearse" else word for word in rest]  # which would train
         plan = [] if {"--plan", "--status"} & set(rest) else ["--plan"]
         return [*PYTHON, module, *rest, *plan], {0}
     if rest[:1] == ["compare"]:  # 1: what the lines above it train is not there

@@ -163,6 +163,13 @@ def test_uv_comes_from_the_pins_with_its_hashes(setup_venv: ModuleType, tmp_path
     assert any("--require-hashes -r" in line and "uv.txt" in line for line in setup_venv.commands)
 
 
+def test_packages_are_compiled_as_they_are_installed(setup_venv: ModuleType) -> None:
+    setup_venv.main([".venv", "deepspeed"])
+    by_uv = [line for line in setup_venv.commands if "bin/uv pip" in line]
+    assert len(by_uv) == 3
+    assert all("--compile-bytecode" in line for line in by_uv)
+
+
 def test_pip_steps_in_where_uv_fails(setup_venv: ModuleType) -> None:
     setup_venv.failing = ("bin/uv pip",)
     assert setup_venv.main([".venv"]) == 0

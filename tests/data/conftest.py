@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from tksbench.data import registry
 from tksbench.recipe import DataSpec
 
 if TYPE_CHECKING:
@@ -19,12 +18,9 @@ AUGMENT = {"cifar10": "strong", "cifar100": "strong", "imagenet": "imagenet"}
 
 
 @pytest.fixture(scope="session")
-def static_root(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def static_root(stand_in: Callable[..., Path]) -> Path:
     """A data root with all static miniatures; read-only by agreement."""
-    root = tmp_path_factory.mktemp("data")
-    for name in STATIC:
-        registry.ensure_miniature(name, root)
-    return root
+    return stand_in(*STATIC)
 
 
 @pytest.fixture

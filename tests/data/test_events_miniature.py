@@ -16,12 +16,13 @@ from tksbench.errors import TksbenchError
 from tksbench.recipe import DataSpec
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from pathlib import Path
 
 
 @pytest.fixture(scope="module")
-def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return tmp_path_factory.mktemp("data")
+def root(stand_in: Callable[..., Path]) -> Path:
+    return stand_in("dvs_cifar10", "ncaltech101", "nmnist")
 
 
 @pytest.mark.parametrize(

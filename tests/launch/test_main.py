@@ -137,7 +137,7 @@ def test_a_long_reason_is_readable_in_the_status_at_80_columns(
         (["small.yaml", "--max-gpu-hours", "nan"], "--max-gpu-hours nan: expected GPU-hours"),
         (["small.yaml", "--budget", "-1"], "--max-gpu-hours -1.0: expected GPU-hours"),
         (["small.yaml", "--plam"], "unrecognized arguments: --plam"),
-        (["small.yaml", "--json"], "--json goes with --plan or --status"),
+        (["small.yaml", "--json"], "--json goes with --plan, --rehearse or --status"),
         (["small.yaml", "--plan", "--status"], "exclude each other"),
         (["small.yaml", "--status", "--again"], "--again trains, which --status and --cancel do not"),
         (["small.yaml", "--watch"], "--watch goes with --status"),

@@ -15,16 +15,17 @@ if TYPE_CHECKING:
 
     from tksbench.runs import Ledger
 
-# The baseline's 2 x 18 steps are enough to be timed; TKS has a single step in all.
+# The baseline's 2 x 18 steps, with images from workers, are enough to be timed; TKS has a single step in all.
 RECIPE = """
 protocol:
-  data: {name: cifar10, source: miniature, augment: none, train_subset: 288, test_subset: 20}
+  data: {name: cifar10, source: miniature, augment: strong, train_subset: 288, test_subset: 20}
   model: {name: spiking_resnet19, T: 2, width: 0.05}
   optim: {name: adamw, lr: 1e-3, weight_decay: 0.0, epochs: 2, batch_size: 16, warmup_epochs: 0}
 methods: {baseline: {}, tks: {}}
 runs:
   - {method: baseline}
   - {method: tks, optim: {epochs: 1, batch_size: 288}}
+execution: {workers: 1}
 """
 
 
@@ -44,8 +45,24 @@ def test_probes_tell_what_no_record_does(
     assert "median of 20" in told
     assert "a run of 1 steps is too short to be timed" in told
     assert [row["wall_source"] for row in rows] == ["probe", "unknown"] * 2
+    assert [bool(row["probe_failed"]) for row in rows] == [False, True] * 2
     assert 0 < rows[0]["wall_hours"] < 1
     assert not list(ledger.root.rglob("*"))
+
+
+def test_a_plan_says_which_figures_no_probe_has_measured(
+    ledger: Ledger,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    recipe: str,
+) -> None:
+    monkeypatch.setenv("TKSBENCH_RESULTS", str(ledger.root))
+    monkeypatch.setenv("TKSBENCH_DATA", str(tmp_path))
+    monkeypatch.setattr("tksbench.launch.probe._in_a_process", lambda run: "AttributeError: Can't pickle it")
+    assert main([recipe, "--plan", "--probe"]) == 0
+    out = capsys.readouterr().out
+    assert "note: cifar10/spiking_resnet19/tks: its probe failed, so its time is no measurement (AttributeError" in out
 
 
 def test_a_probe_needs_something_to_tell(tmp_path: Path) -> None:

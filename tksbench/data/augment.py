@@ -105,7 +105,7 @@ def rand_augment(size: int) -> Callable[[Image.Image], Image.Image]:
     for operation in chosen.ops:
         operation.aug_fn = _FASTER.get(operation.name, operation.aug_fn)
         if operation.name in _POINTWISE:
-            operation.aug_fn = tabulated(operation.aug_fn)
+            operation.aug_fn = Tabulated(operation.aug_fn)
     return cast("Callable[[Image.Image], Image.Image]", chosen)
 
 
@@ -118,22 +118,25 @@ def posterize(image: Image.Image, bits: int, **options: object) -> Image.Image:
     return Image.new(image.mode, image.size) if bits == 0 else ImageOps.posterize(image, bits)
 
 
-def tabulated(operation: Operation) -> Operation:
+class Tabulated:
     """The same operation by a table of what it makes of each level, for one that knows neither place nor channel.
 
     Args:
-        operation: From an RGB image and a few whole numbers to an image.
+        operation: From an RGB image and a few whole numbers to an image; a function that workers can import.
     """
-    levels = np.arange(256, dtype=np.uint8)[None, :, None].repeat(3, axis=2)
 
-    @lru_cache(maxsize=512)
-    def table(*amounts: int) -> NDArray[np.uint8]:
-        return np.asarray(operation(Image.fromarray(levels), *amounts))[0, :, 0].copy()
+    def __init__(self, operation: Operation) -> None:
+        self._operation = operation
+        self._tables: dict[tuple[int, ...], NDArray[np.uint8]] = {}  # a few hundred: the amounts are levels
 
-    def apply(image: Image.Image, *amounts: int, **options: object) -> Image.Image:
-        return Image.fromarray(table(*amounts).take(np.asarray(image)))
-
-    return apply
+    def __call__(self, image: Image.Image, *amounts: int, **options: object) -> Image.Image:
+        """What the operation makes of an image."""
+        table = self._tables.get(amounts)
+        if table is None:
+            levels = np.arange(256, dtype=np.uint8)[None, :, None].repeat(3, axis=2)
+            table = np.asarray(self._operation(Image.fromarray(levels), *amounts))[0, :, 0].copy()
+            self._tables[amounts] = table
+        return Image.fromarray(table.take(np.asarray(image)))
 
 
 def autocontrast(image: Image.Image, **options: object) -> Image.Image:

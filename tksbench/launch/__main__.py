@@ -40,6 +40,7 @@ examples:
   python -m tksbench.launch recipes/*.yaml --scale budget --max-gpu-hours 20
   python -m tksbench.launch recipes/cifar10.yaml optim.epochs=100
   python -m tksbench.launch recipes/cifar10.yaml execution.track=tensorboard
+  python -m tksbench.launch recipes/cifar10.yaml --rehearse
   python -m tksbench.launch recipes/imagenet.yaml --slurm slurm/default.yaml
   python -m tksbench.launch --status --watch
 
@@ -78,15 +79,19 @@ def main(argv: list[str] | None = None) -> int:
         scale = options.scale or "paper"
         runs = collect_runs(options.recipes, scale, options.seeds, options.overrides, options.only)
     data_root()  # a folder that does not exist is told here, not by every job
+    if options.rehearse:
+        return _rehearse(runs, profile, options.json)
     with working("reading records"):
         heads = ledger.all_finished()
         past = past_costs(ledger, heads)
     trained_here = profile is None or profile.python is None
+    unprobed: dict[str, str] = {}
     if options.probe:
         from tksbench.launch.probe import probe
 
         say = functools.partial(print, file=sys.stderr, flush=True)
-        past = probe(make_plan(runs, ledger, past=past, trained_here=trained_here, again=options.again), past, say)
+        asked = make_plan(runs, ledger, past=past, trained_here=trained_here, again=options.again)
+        past, unprobed = probe(asked, past, say)
     with working("reading how the runs stand"):
         past = with_pace(past, runs, heads)
         items = make_plan(
@@ -99,6 +104,10 @@ def main(argv: list[str] | None = None) -> int:
     from tksbench.launch.other_code import notices, take_aside
 
     notes = list(notices(items, ledger))
+    if unprobed:
+        from tksbench.launch.probe import failures
+
+        notes += failures(items, unprobed)
     if not options.plan:
         if options.again:
             notes += take_aside(items, ledger)
@@ -113,7 +122,9 @@ def main(argv: list[str] | None = None) -> int:
     machine = this_machine() if profile is None else cluster(profile)
     spent = outlays(items, machine, past)
     if options.json:
-        _print_json([item.to_json() | outlay.to_json() for item, outlay in zip(items, spent, strict=True)])
+        probes = [{"probe_failed": unprobed.get(item.run.group)} for item in items]
+        rows = zip(items, spent, probes, strict=True)
+        _print_json([item.to_json() | outlay.to_json() | probe for item, outlay, probe in rows])
     else:
         from tksbench.launch.show import print_plan
 
@@ -134,6 +145,18 @@ def _profile(path: str | None) -> SlurmProfile | None:
     if not path:
         sys.stderr.write(f"tksbench: no profile is named: taking {DEFAULT_PROFILE}\n")
     return load_profile(path or DEFAULT_PROFILE)
+
+
+def _rehearse(runs: Sequence[Run], profile: SlurmProfile | None, as_json: bool) -> int:
+    from tksbench.launch.plan import real_is_here
+    from tksbench.launch.rehearsal import command
+    from tksbench.launch.slots import find_gpus
+
+    gpus: list[str] = []
+    if any(run.execution.device != "cpu" for run in runs):
+        with working("looking for GPUs"):
+            gpus = find_gpus()
+    return command(_console(), runs, gpus, real_is_here, profile, as_json)
 
 
 def _submit(items: Sequence[Item], ledger: Ledger, profile: SlurmProfile, options: argparse.Namespace) -> int:
@@ -170,6 +193,9 @@ def _parse(words: Sequence[str]) -> argparse.Namespace:
         "--probe", action="store_true", help="first train 20 steps here of each run whose cost no record tells"
     )
     parser.add_argument(
+        "--rehearse", action="store_true", help="train two steps of each run here, save, read back, test; keep nothing"
+    )
+    parser.add_argument(
         "--again", action="store_true", help="train anew also what is done or begun, which is moved to set-aside/"
     )
     parser.add_argument(
@@ -193,7 +219,7 @@ def _parse(words: Sequence[str]) -> argparse.Namespace:
     parser.add_argument(
         "--watch", action="store_true", help="with --status: again and again, until nothing is running or queued"
     )
-    parser.add_argument("--json", action="store_true", help="with --plan or --status: print JSON")
+    parser.add_argument("--json", action="store_true", help="with --plan, --rehearse or --status: print JSON")
     options = parser.parse_intermixed_args(words)
     if options.slurm and not _is_profile(options.slurm):  # `--slurm RECIPE`: argparse took the recipe for the profile
         options.words.append(options.slurm)
@@ -228,14 +254,18 @@ def _check(options: argparse.Namespace) -> None:
         raise LaunchError("--probe goes with --plan or --max-gpu-hours: it says what runs will cost")
     if options.cancel and (options.plan or options.status or options.slurm is not None):
         raise LaunchError("--cancel goes with recipes, --scale, --only and --seeds alone")
+    if options.rehearse and options.slurm is not None and options.cluster != "local":
+        raise LaunchError("--rehearse submits nothing: with a profile's job it goes as --cluster local")
+    if options.rehearse and (options.plan or options.cancel or options.status or options.again or options.probe):
+        raise LaunchError("--rehearse goes with recipes, --scale, --only, --seeds and --json alone")
     if options.again and (options.cancel or options.status):
         raise LaunchError("--again trains, which --status and --cancel do not")
     if options.slurm is not None and options.status:
         raise LaunchError("--status shows Slurm's jobs without --slurm")
     if options.watch and (options.json or not options.status):
         raise LaunchError("--watch goes with --status, and not with --json")
-    if options.json and not (options.plan or options.status):
-        raise LaunchError("--json goes with --plan or --status")
+    if options.json and not (options.plan or options.rehearse or options.status):
+        raise LaunchError("--json goes with --plan, --rehearse or --status")
     if not options.recipes and (options.overrides or not options.status):
         raise LaunchError("no recipe named, for example: python -m tksbench.launch recipes/cifar10.yaml --plan")
 

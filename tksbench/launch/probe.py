@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import multiprocessing
+import os
+import signal
+import threading
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from tksbench.errors import TksbenchError
 from tksbench.launch.past import Past
+from tksbench.launch.warm import follow_the_launcher
 from tksbench.progress import working
 from tksbench.runs import environment
 
@@ -23,15 +27,20 @@ _PATIENCE_S, _LIMIT_S = 30.0, 180.0  # a probe is content with less after the fi
 _PRELOADED = ("tksbench.train.loop", "tksbench.train.probe")
 
 
-def probe(items: Sequence[Item], past: Mapping[str, Past], say: Callable[[str], None]) -> dict[str, Past]:
+def probe(
+    items: Sequence[Item], past: Mapping[str, Past], say: Callable[[str], None]
+) -> tuple[dict[str, Past], dict[str, str]]:
     """The costs of finished runs, and of those that are to be trained, one probe for each group that has none.
 
     Args:
         items: The plan; what is blocked or done is not probed.
         past: Costs of finished runs, by group.
-        say: Told of each probe, a line each.
+        say: Called with a line for each probe, and with one for its result.
+
+    Returns:
+        Costs by group; why a probe has no figure, by group.
     """
-    found = dict(past)
+    found, failed = dict(past), dict[str, str]()
     environment.remove_overriding()  # as for training
     to_do = {
         item.run.group: item.run for item in reversed(items) if item.action == "run" and item.run.group not in past
@@ -39,14 +48,21 @@ def probe(items: Sequence[Item], past: Mapping[str, Past], say: Callable[[str], 
     for number, (group, run) in enumerate(reversed(to_do.items()), 1):
         say(f"probe {number} of {len(to_do)}: {run.name}")
         with working("loading torch, then 20 steps"):
-            told = _in_a_process(run)
-        if isinstance(told, str):
-            say(f"  no figure: {told}")
+            result = _in_a_process(run)
+        if isinstance(result, str):
+            say(f"  no figure: {result}")
+            failed[group] = result
             continue
-        say(f"  {told.step_s:.3g} s a step on the {told.device.upper()}, median of {told.steps}")
-        on_cpu = told.device == "cpu"
-        found[group] = Past(None if on_cpu else told.hours, told.hours if on_cpu else None, source="probe")
-    return found
+        say(f"  {result.step_s:.3g} s a step on the {result.device.upper()}, median of {result.steps}")
+        on_cpu = result.device == "cpu"
+        found[group] = Past(None if on_cpu else result.hours, result.hours if on_cpu else None, source="probe")
+    return found, failed
+
+
+def failures(items: Sequence[Item], failed: Mapping[str, str]) -> list[str]:
+    """What a plan has to say of probes without a figure, a line for each."""
+    names = {item.run.group: item.run.name for item in reversed(items) if item.run.group in failed}
+    return [f"{names[group]}: its probe failed, so its time is no measurement ({failed[group]})" for group in names]
 
 
 def _in_a_process(run: Run) -> Probe | str:
@@ -54,24 +70,29 @@ def _in_a_process(run: Run) -> Probe | str:
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload(list(_PRELOADED))
     receiver, sender = context.Pipe(duplex=False)
-    process = context.Process(target=_measure, args=(run, sender), daemon=True)
+    process = context.Process(target=_measure, args=(run, sender))  # no daemon: those may not start data workers
     process.start()
     sender.close()
     try:
         if receiver.poll(_LIMIT_S):
-            told: Probe | str = receiver.recv()
-            return told
+            result: Probe | str = receiver.recv()
+            return result
         return f"not even three steps within {_LIMIT_S:.0f} s"
     except EOFError:
         process.join()
         return f"its process ended with status {process.exitcode} (out of memory?)"
     finally:
-        process.kill()
+        assert process.pid is not None  # noqa: S101 - it has been started
+        with suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)  # its data workers too
+        process.kill()  # should it not have a session of its own yet
         process.join()
 
 
 def _measure(run: Run, sender: Connection) -> None:
     """What the process does."""
+    os.setsid()
+    threading.Thread(target=follow_the_launcher, name="launcher", daemon=True).start()
     with suppress(OSError), open("/proc/self/oom_score_adj", "w") as file:  # noqa: PTH123 - a file of the kernel's
         file.write("1000")  # where memory runs out, this is what may go
     from tksbench.train.probe import measure
@@ -80,3 +101,5 @@ def _measure(run: Run, sender: Connection) -> None:
         sender.send(measure(run, _PATIENCE_S))
     except TksbenchError as error:
         sender.send(str(error))
+    except Exception as error:  # whatever it is, the run would meet it too
+        sender.send(f"{type(error).__name__}: {(str(error).splitlines() or [''])[0]}")

@@ -108,7 +108,7 @@ def _train(run_dir: Path, log: Path, environment: dict[str, str]) -> None:
     from tksbench.train.job import configure_logging, run_job
 
     os.setsid()  # Ctrl-C reaches the launcher alone, which passes it on once
-    threading.Thread(target=_follow_the_launcher, name="launcher", daemon=True).start()
+    threading.Thread(target=follow_the_launcher, name="launcher", daemon=True).start()
     signal.pthread_sigmask(signal.SIG_UNBLOCK, _SIGNALS)
     signal.signal(signal.SIGINT, signal.default_int_handler)
     descriptor = os.open(log, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o644)
@@ -123,7 +123,7 @@ def _train(run_dir: Path, log: Path, environment: dict[str, str]) -> None:
     sys.exit(run_job(run_dir))
 
 
-def _follow_the_launcher() -> None:
+def follow_the_launcher() -> None:
     """Ask this process to save and leave when the launcher dies (the server that forked us outlives it)."""
     launcher = multiprocessing.parent_process()
     if launcher is not None:

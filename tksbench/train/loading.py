@@ -12,6 +12,8 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch.utils.data import DataLoader, Dataset
 
+from tksbench.train.origin import WORKERS_START
+
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
 
@@ -26,8 +28,8 @@ def read_batches(split: Split, batches: Iterable[list[Key]], workers: int, devic
     Args:
         split: Where from.
         batches: Keys of each batch; iterated over once.
-        workers: Processes that read ahead; with 0, and where they would not help, each batch is read when it is
-            asked for.
+        workers: Processes that read ahead, at most one a core; with 0, and where they would not help, each batch is
+            read when it is asked for.
         device: Where images and labels shall be.
     """
     packed: Iterable[Packed] = map(split.pack, batches)
@@ -36,7 +38,8 @@ def read_batches(split: Split, batches: Iterable[list[Key]], workers: int, devic
             _Packing(split),
             batch_sampler=batches,
             collate_fn=_identity,
-            num_workers=workers,
+            num_workers=min(workers, cores()),
+            multiprocessing_context=WORKERS_START,
             worker_init_fn=_quiet,
             pin_memory=device.type == "cuda",
         )
@@ -45,6 +48,11 @@ def read_batches(split: Split, batches: Iterable[list[Key]], workers: int, devic
     for parts in packed:
         images, labels = split.unpack(tuple(_send(part, device) for part in parts))
         yield images.contiguous(memory_format=torch.channels_last) if images.dim() == 4 else images, labels
+
+
+def cores() -> int:
+    """Cores that this process may use: more workers than that would only wait for each other."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 class _Packing(Dataset[Any]):

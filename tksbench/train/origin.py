@@ -7,10 +7,11 @@ when it ends: whoever edits while a long run trains changes nothing of it, excep
 from __future__ import annotations
 
 import hashlib
-import multiprocessing
+import os
 import site
 import sys
 import sysconfig
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -31,6 +32,12 @@ if TYPE_CHECKING:
 
 _WORKERS_LOAD = ("tksbench/data/", "tksbench/train/loading.py")  # data workers that are not forked import it anew
 _MAIN = ("__main__", "__mp_main__")  # what was started, and what that is called in a forked trainer
+WORKERS_START = "fork" if sys.platform == "linux" else None
+"""How data workers are started, however the trainer was: None is Python's own way.
+
+A trainer that was itself forked from a server would hand the server's way on. Its workers would then be the server's
+children: they would get the data set through a pipe, load the code anew, and not see the trainer end.
+"""
 Stamps = dict[str, tuple[int, ...]]
 
 
@@ -160,7 +167,7 @@ def check_same_code(parallel: OneProcess, code: Code) -> None:
 
 def workers_load(execution: Execution) -> bool:
     """Whether data workers of a run import the package from the disk, each time they start."""
-    return execution.workers > 0 and multiprocessing.get_start_method(allow_none=True) not in (None, "fork")
+    return execution.workers > 0 and WORKERS_START != "fork"
 
 
 def _stamps(package: Path) -> Stamps:
@@ -180,9 +187,21 @@ def _loaded(package: Path) -> Iterator[str]:
     for name, module in list(sys.modules.items()):
         file = getattr(module, "__file__", None)
         if name.partition(".")[0] == package.name and isinstance(file, str):
-            path = Path(file).resolve()
+            path = Path(_real(file))
             if path.is_relative_to(package):
                 yield str(path.relative_to(package.parent))
+
+
+def _real(file: str) -> str:
+    """A module's file with its links followed; folders are looked at once, since there are thousands of modules."""
+    folder, name = os.path.split(file)
+    path = os.path.join(_real_folder(folder), name)  # noqa: PTH118 - strings, for speed
+    return os.path.realpath(path) if os.path.islink(path) else path  # noqa: PTH114
+
+
+@cache
+def _real_folder(folder: str) -> str:
+    return os.path.realpath(folder)
 
 
 def _by_package(modules: Mapping[str, Path]) -> dict[str, str]:

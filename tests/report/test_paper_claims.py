@@ -73,9 +73,9 @@ def test_proportions_without_error_differ_or_not() -> None:
         ("StanfordDogs SEW-ResNet-34: baseline", "top5", "-0.75", "no, within"),
         ("DVS-CIFAR10: TEBN [24]", "top1", "0.4", "yes, within"),
         ("ImageNet-1k SEW-ResNet-34: TET [23]", "top1", "1.60", "yes, beyond"),
-        ("DVS-CIFAR10: baseline at T = 10, at T = 1", "top1", "≈33", "yes, beyond"),
-        ("DVS-CIFAR10 tested at T = 1: baseline", "top1", "≈25", "yes, beyond"),
-        ("DVS-CIFAR10: lead at T = 1, at T = 10", "top1", "≈23", "yes, beyond"),
+        ("DVS-CIFAR10: baseline at T = 10, at T = 1", "top1", "≈33", "yes"),
+        ("DVS-CIFAR10 tested at T = 1: baseline", "top1", "≈25", "yes"),
+        ("DVS-CIFAR10: lead at T = 1, at T = 10", "top1", "≈23", "yes"),
     ],
 )
 def test_a_small_lead_is_not_taken_for_a_large_one(
@@ -119,14 +119,14 @@ def test_the_docs_have_these_counts(table: PaperClaims) -> None:
     known = sum(one.supported is not None for one in table.findings)
     beyond = sum(one.verdict == "yes, beyond" for one in tested)
     assert f"{len(table.findings)}, of which {known} have numbers. One of these has the wrong sign" in text
-    assert f"{beyond} of {len(tested)} leads in accuracy are larger" in text
+    assert f"{beyond} of {len(tested)} differences in accuracy are in favour and larger" in text
 
 
 def test_p_is_corrected_over_all_claims(table: PaperClaims) -> None:
     tested = [one for one in table.findings if one.p is not None and one.p_holm is not None]
-    assert len(tested) == 60
+    assert len(tested) == 57
     smallest = min(tested, key=lambda one: one.p or 0.0)
-    assert smallest.p_holm == pytest.approx(60 * (smallest.p or 0.0))
+    assert smallest.p_holm == pytest.approx(57 * (smallest.p or 0.0))
 
 
 def test_many_claims_without_numbers_share_a_line() -> None:

@@ -151,7 +151,8 @@ def _measured(finding: Finding, plus: Sequence[Number], minus: Sequence[Number],
     difference = finding.a.less(finding.b)
     supported = difference.value < 0 if finding.metric == "aurc" else difference.value > 0
     measured = replace(finding, difference=difference, supported=supported)
-    if finding.metric == "aurc":
+    # A number that the text words, such as "nearly 33 %" less, is no count of right samples: its sign alone is judged.
+    if finding.metric == "aurc" or difference.approximate:
         return measured
     above, below = ([one.value / _POINT for one in side] for side in (plus, minus))
     test = difference_of_proportions(above, below, samples)

@@ -24,7 +24,8 @@ _HOLM = HEADERS.index("p (Holm)")
 _WIDE = 100  # columns on which a terminal has room for p (Holm)
 NOTES = (
     "Claim: data set, network, and what TKS is claimed to be better than. TKS and Other: as the paper prints them, in "
-    "per cent, AURC × 10⁻³; ≈: as its text rounds them. Of a drop and of two leads: the first-named and the second.",
+    "per cent, AURC × 10⁻³; ≈: as its text words them, judged by sign alone. Of a drop and of two leads: the "
+    "first-named and the second.",
     "Difference: with ±, 95 % by the size of the test set alone, as of two independent proportions. The paper gives no "
     "predictions; paired by test samples the error would be smaller, so this is an upper bound. Cited works are taken "
     "to have the same test set. p: two-sided; p (Holm): corrected over all claims here. AURC is no proportion, and its "

@@ -77,3 +77,12 @@ def stand_in(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Path]:
         return root
 
     return make
+
+
+@pytest.fixture
+def machine_as_it_is(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Without the variables that imitate another processor, under which all tests may be run."""
+    from tksbench.runs.environment import LIMITS
+
+    for name in LIMITS:
+        monkeypatch.delenv(name, raising=False)

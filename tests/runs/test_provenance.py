@@ -157,6 +157,7 @@ def test_packages_that_are_not_there_have_no_version(monkeypatch: pytest.MonkeyP
     assert list(versions()) == ["tksbench", "numpy", "torch"]
 
 
+@pytest.mark.usefixtures("machine_as_it_is")
 def test_a_state_is_named_after_commit_packages_environment_and_processor(monkeypatch: pytest.MonkeyPatch) -> None:
     code = Code({}, "c0ffee" * 7)
     monkeypatch.setattr(provenance, "read_code", lambda: code)

@@ -144,6 +144,7 @@ def test_another_environment_in_a_part_of_the_run(
     assert record.attempts[0].setup["environment"] == {"ONEDNN_MAX_CPU_ISA": "AVX512_CORE"}
 
 
+@pytest.mark.usefixtures("machine_as_it_is")
 def test_another_environment_in_all_of_the_run_is_in_record_command_and_diff(
     make_run: MakeRun, train: Callable[..., int], monkeypatch: pytest.MonkeyPatch
 ) -> None:

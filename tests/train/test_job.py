@@ -47,6 +47,7 @@ def test_job_ends_with_a_record_and_is_not_done_twice(make_run: MakeRun) -> None
     assert Ledger(run_dir.path.parent.parent).status(run.id).state == "done"
 
 
+@pytest.mark.usefixtures("machine_as_it_is")
 def test_a_run_on_a_cpu_computes_with_the_threads_that_it_is_told_and_its_command_says_the_same(
     make_run: MakeRun, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -190,6 +191,7 @@ def as_of(monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
 A = Code({"tksbench/snn/losses.py": "1"}, "a" * 40)
 
 
+@pytest.mark.usefixtures("machine_as_it_is")
 def test_a_record_is_of_the_code_and_setup_that_trained_it(
     make_run: MakeRun, as_of: Callable[..., None], monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from tests import watchdog
+
 if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
@@ -18,6 +20,8 @@ if TYPE_CHECKING:
 # Before anything imports torch: test processes run side by side, and their threads would wait for each other.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 os.environ.setdefault("MKL_NUM_THREADS", "1")
+
+watchdog.start()
 
 
 def _has_program(*names: str) -> bool:

@@ -2,13 +2,12 @@ from __future__ import annotations
 
 import fcntl
 import os
-import subprocess
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.launch.devcluster import ROOT, SCRIPT
+from tests.launch.devcluster import ROOT, bring_up
 from tests.records import make
 from tksbench.runs import Ledger
 from tksbench.runs.record import save_record
@@ -40,34 +39,19 @@ def devcluster(cluster_is_up: None) -> Iterator[None]:
     """The cluster, for one test at a time: they kill nodes and the controller under whoever is running."""
     with Path(f"{CLUSTER}.one-test").open("a") as turn:
         fcntl.flock(turn, fcntl.LOCK_EX)
-        subprocess.run([SCRIPT, "up"], capture_output=True, check=True)  # what the test before has left is mended
+        bring_up(check=True)  # what the test before has left is mended
         yield
 
 
 @pytest.fixture(scope="session")
-def cluster_is_up(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
-    """The cluster, started if it is down, and stopped then by whichever test process ends last."""
+def cluster_is_up() -> None:
+    """The cluster, started if it is down; it stops when the last process that it was started for has ended."""
     if os.geteuid() != 0:
         pytest.skip("slurm/devcluster up needs root")
-    with Path(f"{CLUSTER}.tests").open("a") as users:
-        fcntl.flock(users, fcntl.LOCK_SH)
-        was_up = subprocess.run([SCRIPT, "status"], capture_output=True).returncode == 0
-        up = subprocess.run([SCRIPT, "up"], capture_output=True, text=True)
-        if up.returncode != 0:
-            pytest.skip(f"no Slurm here: {up.stderr.strip()[-300:]}")
-        if not was_up:
-            users.write("started by tests\n")
-            users.flush()
-        os.environ["SLURM_CONF"] = f"{CLUSTER}/etc/slurm.conf"
-        yield
-        fcntl.flock(users, fcntl.LOCK_UN)
-        try:
-            fcntl.flock(users, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
-            return
-        if Path(users.name).stat().st_size:
-            users.truncate(0)
-            subprocess.run([SCRIPT, "down"], capture_output=True, check=True)
+    up = bring_up()
+    if up.returncode != 0:
+        pytest.skip(f"no Slurm here: {up.stderr.strip()[-300:]}")
+    os.environ["SLURM_CONF"] = f"{CLUSTER}/etc/slurm.conf"
 
 
 @pytest.fixture

@@ -12,8 +12,8 @@ ARGS ?=
 # Optional extras of pyproject.toml to install as well: deepspeed, aedat4, bench, docs.
 EXTRAS ?=
 VENV ?= .venv
-# Test processes side by side; each uses one thread of torch.
-TEST_WORKERS ?= 2
+# Test processes side by side; each uses one thread of torch. One of them mostly waits for the Slurm test cluster.
+TEST_WORKERS ?= 3
 # The first Python on the PATH that the pins cover; the set-up says what is wrong if there is none.
 PYTHON ?= $(shell for p in python3 python3.13 python3.12 python3.11; do \
 	"$$p" -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 13))' >/dev/null 2>&1 \
@@ -64,7 +64,7 @@ smoke: env  ## run every recipe at smoke scale
 .PHONY: test
 test: export OMP_NUM_THREADS := 1
 test: env  ## run all tests that this machine can; say what was skipped and why
-	$(PY) -m pytest -n $(TEST_WORKERS) -rs
+	$(PY) -m pytest -n $(TEST_WORKERS) --dist loadgroup -rs
 
 .PHONY: torture
 torture: export OMP_NUM_THREADS := 1
@@ -95,7 +95,7 @@ check: env  ## formatting, lint, types, spelling, drift of the committed tables,
 .PHONY: coverage
 coverage: export OMP_NUM_THREADS := 1
 coverage: env  ## run the tests and tell which lines of tksbench/ they reach; build/coverage has each file
-	$(PY) -m pytest -n $(TEST_WORKERS) -q --cov --cov-report=term --cov-report=html:build/coverage \
+	$(PY) -m pytest -n $(TEST_WORKERS) --dist loadgroup -q --cov --cov-report=term --cov-report=html:build/coverage \
 		--cov-report=json:build/coverage.json
 
 .PHONY: fuzz

@@ -57,6 +57,14 @@ TOOLS: dict[str, tuple[Callable[[], bool], str]] = {
 }
 
 
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Leave all tests on the Slurm test cluster to one process: they take turns there, and others need not wait."""
+    for item in items:
+        if item.get_closest_marker("slurm"):
+            item.add_marker(pytest.mark.xdist_group("slurm"))
+
+
 def pytest_runtest_setup(item: pytest.Item) -> None:
     """Skip a marked test whose tool is missing."""
     for marker, (is_here, reason) in TOOLS.items():

@@ -149,6 +149,7 @@ def test_a_node_whose_daemon_dies_is_started_again(
     os.kill(int((root / "run" / "slurmd-node2.pid").read_text()), signal.SIGKILL)
     try:  # the node is given up after SlurmdTimeout, 15 s, and the job waits for another one
         until(lambda: look(ledger)[run.id].task.state == "PENDING")
+        (ledger.run_dir(run.id).path / "hurry").touch()
     finally:
         subprocess.run([SCRIPT, "start-node", "2"], check=True)
     until(lambda: settled(ledger))
@@ -167,8 +168,12 @@ def test_the_real_time_limit_is_hit_twice(
     run, other = collect_runs([recipe], "paper", overrides=["optim.epochs=22"])[:2]
     submit([run], profile=PROFILE.model_copy(update={"minutes": 1, "signal_seconds": 20}))
     submit([other])
+    run_dir = ledger.run_dir(run.id)
+    until(lambda: sum(row["event"] == "end" for row in read_attempts(run_dir)) >= 2, 500)
+    for path in (run_dir.path, ledger.run_dir(other.id).path):
+        (path / "hurry").touch()  # the third start has nothing more to show
     until(lambda: settled(ledger), 500)
-    rows = read_attempts(ledger.run_dir(run.id))
+    rows = read_attempts(run_dir)
     starts, ends = ([row for row in rows if row["event"] == event] for event in ("start", "end"))
     assert [row["reason"] for row in ends] == ["stopped by a signal"] * (len(starts) - 1) + [""]
     assert len(starts) >= 3
@@ -299,9 +304,10 @@ def test_the_controller_may_be_restarted_and_the_same_command_completes(
     until(lambda: epochs(ledger, run))
     root = Path(os.environ["SLURM_CONF"]).parents[1]
     # One that had not saved that the job runs would start it again, on a node that knows its id, and drain the node:
-    # that is Slurm's own, and seconds long.
-    started, saved = time.time(), root / "state" / "job_state"
-    until(lambda: saved.exists() and saved.stat().st_mtime > started)
+    # that is Slurm's own, and seconds long. It saves after a change only; a comment is one.
+    seen, saved = time.time(), root / "state" / "job_state"
+    scheduler.call("scontrol", "update", f"JobId={look(ledger)[run.id].task.job}", "Comment=runs")
+    until(lambda: saved.exists() and saved.stat().st_mtime > seen)
     os.kill(int((root / "run" / "slurmctld.pid").read_text()), signal.SIGKILL)
     time.sleep(1)
     subprocess.run([SCRIPT, "start-controller"], check=True)

@@ -17,14 +17,14 @@ from typing import TYPE_CHECKING
 
 from rich.console import Console
 
-from tksbench.launch.cost import estimate_gpu_hours
+from tksbench.estimate.model import estimate_gpu_hours
 from tksbench.recipe.schema import SCALES
 from tksbench.report.added import with_added_rows
 from tksbench.report.cells import JUDGED, rounded
 from tksbench.report.claims_table import brief, build_claims
 from tksbench.report.evidence import gather
 from tksbench.report.groups import candidates
-from tksbench.report.paper import load_paper
+from tksbench.report.paper_file import load_paper
 from tksbench.report.tables import Table, build_table
 from tksbench.report.terminal import show
 from tksbench.runs import Ledger

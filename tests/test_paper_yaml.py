@@ -11,7 +11,8 @@ from typing import Any
 import pytest
 import yaml
 
-from tksbench.report.paper import Paper, load_paper
+from tksbench.report.paper import Paper
+from tksbench.report.paper_file import load_paper
 
 PAPER = Path(__file__).parents[1] / "results" / "paper.yaml"
 VARIANT = r"(-plain|-T([1-9]))?"

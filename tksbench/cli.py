@@ -13,8 +13,8 @@ import os
 import sys
 from typing import TYPE_CHECKING, NoReturn
 
-from tksbench import __version__
 from tksbench.errors import TksbenchError
+from tksbench.version import __version__
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence

@@ -10,7 +10,7 @@ import pytest
 from tksbench.report.cells import Cell, build_cell, group_records
 from tksbench.report.evidence import gather
 from tksbench.report.groups import ReportError, candidates
-from tksbench.report.paper import load_paper
+from tksbench.report.paper_file import load_paper
 from tksbench.runs import Lease, attempt_ended, attempt_started, write_json
 
 if TYPE_CHECKING:

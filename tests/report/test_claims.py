@@ -13,7 +13,7 @@ from tksbench.report import claims_table
 from tksbench.report.claims import ClaimResult, claims
 from tksbench.report.evidence import gather
 from tksbench.report.groups import candidates
-from tksbench.report.paper import load_paper
+from tksbench.report.paper_file import load_paper
 from tksbench.report.stats import holm
 from tksbench.runs import Lease, attempt_started, write_json
 from tksbench.runs.record import save_record

@@ -13,7 +13,7 @@ import pytest
 from tksbench.launch.plan import collect_runs
 from tksbench.report.evidence import gather
 from tksbench.report.groups import candidates
-from tksbench.report.paper import load_paper
+from tksbench.report.paper_file import load_paper
 from tksbench.report.why import why
 from tksbench.runs import Ledger
 

@@ -14,7 +14,7 @@ from tksbench.report.evidence import gather
 from tksbench.report.figure_tsne import Cloud, Scatter, build_scatter, embed
 from tksbench.report.figures import to_csv, write_figure
 from tksbench.report.groups import candidates
-from tksbench.report.paper import load_paper
+from tksbench.report.paper_file import load_paper
 from tksbench.runs import sha256_file
 from tksbench.runs.record import save_record
 from tksbench.tables import main

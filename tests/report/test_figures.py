@@ -15,7 +15,7 @@ from tksbench.report.cells import group_records
 from tksbench.report.evidence import gather, inconsistency
 from tksbench.report.figure_data import Figure, Panel, build_figure, choose, rows
 from tksbench.report.groups import candidates
-from tksbench.report.paper import load_paper
+from tksbench.report.paper_file import load_paper
 from tksbench.runs.record import save_record
 from tksbench.tables import main
 

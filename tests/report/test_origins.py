@@ -10,7 +10,8 @@ import pytest
 from tests.report.conftest import World
 from tksbench.report.markup import latex, markdown
 from tksbench.report.origins import bibliography, footnotes, marks
-from tksbench.report.paper import Origin, PaperError, Reference, Row, load_paper
+from tksbench.report.paper import Origin, PaperError, Reference, Row
+from tksbench.report.paper_file import load_paper
 from tksbench.report.tables import Line, Table
 from tksbench.tables import main
 

@@ -16,9 +16,10 @@ from tksbench.report.claims_table import ClaimsTable
 from tksbench.report.derive import all_claims
 from tksbench.report.evidence import gather
 from tksbench.report.groups import candidates
-from tksbench.report.paper import Paper, PaperError, load_paper
+from tksbench.report.paper import Paper, PaperError
 from tksbench.report.paper_claims import Finding, Number, PaperClaims, build_paper_claims
 from tksbench.report.paper_claims_table import latex, lines_of, markdown, show, summary
+from tksbench.report.paper_file import load_paper
 from tksbench.report.stats import StatsError, difference_of_proportions
 from tksbench.tables import main
 

@@ -18,7 +18,7 @@ from tksbench.report.figure_data import FIGURES
 from tksbench.report.figures import to_csv
 from tksbench.report.groups import candidates
 from tksbench.report.page.write import write_page
-from tksbench.report.paper import load_paper
+from tksbench.report.paper_file import load_paper
 from tksbench.report.tables import Table
 from tksbench.runs import Ledger
 from tksbench.runs.record import make_record

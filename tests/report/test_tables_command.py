@@ -106,7 +106,7 @@ def test_terminal_fits_80_columns(world: World, capsys: pytest.CaptureFixture[st
 
 def test_wide_terminal_has_all_columns(world: World) -> None:
     from tksbench.report.evidence import Evidence
-    from tksbench.report.paper import load_paper
+    from tksbench.report.paper_file import load_paper
     from tksbench.report.tables import build_table
     from tksbench.report.terminal import show
 

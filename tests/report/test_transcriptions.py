@@ -14,7 +14,7 @@ import yaml
 from rich.console import Console
 
 from tksbench.report.evidence import Evidence
-from tksbench.report.paper import load_paper
+from tksbench.report.paper_file import load_paper
 from tksbench.report.tables import build_table
 from tksbench.report.terminal import show
 

@@ -20,7 +20,8 @@ from tksbench.runs.record import load_record
 from tksbench.train import job, zero
 from tksbench.train.checkpoint import list_checkpoints
 from tksbench.train.errors import TrainError
-from tksbench.train.parallel import ALONE, join
+from tksbench.train.join import join
+from tksbench.train.parallel import ALONE
 from tksbench.train.shares import Shares
 
 needs_deepspeed = pytest.mark.skipif(

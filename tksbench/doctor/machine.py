@@ -9,7 +9,6 @@ import tomllib
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import tksbench
 from tksbench.doctor.findings import Finding, State
 from tksbench.runs import environment
 
@@ -70,7 +69,7 @@ def variables() -> list[Finding]:
 
 def _ranges() -> tuple[str, list[str]]:
     """What pyproject.toml asks of Python and of packages; an installed copy has kept both."""
-    file = Path(tksbench.__file__).parents[1] / "pyproject.toml"
+    file = Path(__file__).parents[2] / "pyproject.toml"
     if file.is_file():
         project = tomllib.loads(file.read_text())["project"]
         return project["requires-python"], project["dependencies"]

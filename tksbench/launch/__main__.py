@@ -71,8 +71,7 @@ def main(argv: list[str] | None = None) -> int:
         return _status(ledger, options) if options.status else _cancel(ledger, options)
     with working("reading recipes"):
         from tksbench.data.registry import data_root
-        from tksbench.launch.pace import with_pace
-        from tksbench.launch.past import past_costs
+        from tksbench.estimate.records import recorded_costs, with_pace
         from tksbench.launch.plan import collect_runs, make_plan
 
         profile = _profile(options.slurm)
@@ -83,19 +82,19 @@ def main(argv: list[str] | None = None) -> int:
         return _rehearse(runs, profile, options.json)
     with working("reading records"):
         heads = ledger.all_finished()
-        past = past_costs(ledger, heads)
+        known = recorded_costs(ledger, heads)
     trained_here = profile is None or profile.python is None
     unprobed: dict[str, str] = {}
     if options.probe:
         from tksbench.launch.probe import probe
 
         say = functools.partial(print, file=sys.stderr, flush=True)
-        asked = make_plan(runs, ledger, past=past, trained_here=trained_here, again=options.again)
-        past, unprobed = probe(asked, past, say)
+        asked = make_plan(runs, ledger, known=known, trained_here=trained_here, again=options.again)
+        known, unprobed = probe(asked, known, say)
     with working("reading how the runs stand"):
-        past = with_pace(past, runs, heads)
+        known = with_pace(known, runs, heads)
         items = make_plan(
-            runs, ledger, budget=options.max_gpu_hours, past=past, trained_here=trained_here, again=options.again
+            runs, ledger, budget=options.max_gpu_hours, known=known, trained_here=trained_here, again=options.again
         )
     if profile is not None:
         from tksbench.launch.cluster import add_queue
@@ -117,18 +116,18 @@ def main(argv: list[str] | None = None) -> int:
         for note in notes:
             _console().print(f"note: {note}", markup=False, soft_wrap=True)
         return _submit(items, ledger, profile, options)
-    from tksbench.launch.outlay import cluster, outlays, this_machine
+    from tksbench.launch.schedule import cluster, schedule, this_machine
 
     machine = this_machine() if profile is None else cluster(profile)
-    spent = outlays(items, machine, past)
+    needs = schedule(items, machine, known)
     if options.json:
         probes = [{"probe_failed": unprobed.get(item.run.group)} for item in items]
-        rows = zip(items, spent, probes, strict=True)
-        _print_json([item.to_json() | outlay.to_json() | probe for item, outlay, probe in rows])
+        rows = zip(items, needs, probes, strict=True)
+        _print_json([item.to_json() | one.to_json() | probe for item, one, probe in rows])
     else:
         from tksbench.launch.show import print_plan
 
-        print_plan(_console(), items, spent, machine, notes)
+        print_plan(_console(), items, needs, machine, notes)
         if profile is not None:
             from tksbench.launch.cluster import print_scripts
 

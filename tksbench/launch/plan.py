@@ -9,10 +9,10 @@ from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from tksbench.launch.cost import estimate_gpu_hours
+from tksbench.estimate.model import estimate_gpu_hours
+from tksbench.estimate.records import Costs, recorded_costs
 from tksbench.launch.errors import LaunchError
 from tksbench.launch.other_code import with_code
-from tksbench.launch.past import Past, past_costs
 from tksbench.recipe import expand, load_recipe, suggest
 from tksbench.recipe.extras import missing_extra, missing_package
 from tksbench.runs import Status
@@ -20,11 +20,11 @@ from tksbench.runs import Status
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
+    from tksbench.estimate.records import Source
     from tksbench.recipe import Run
     from tksbench.runs import Ledger
 
 Action = Literal["run", "skip", "wait", "blocked"]
-CostSource = Literal["records", "probe", "pace", "model", "none", "unknown"]
 
 
 @dataclass(frozen=True)
@@ -46,7 +46,7 @@ class Item:
     action: Action
     reason: str
     gpu_hours: float | None
-    cost_source: CostSource
+    cost_source: Source
     status: Status
     missing: str = ""
     other: tuple[str, ...] = ()
@@ -128,7 +128,7 @@ def make_plan(
     ledger: Ledger,
     has_real: Callable[[str], bool] | None = None,
     budget: float | None = None,
-    past: Mapping[str, Past] | None = None,
+    known: Mapping[str, Costs] | None = None,
     trained_here: bool = True,
     again: bool = False,
 ) -> list[Item]:
@@ -139,18 +139,18 @@ def make_plan(
         ledger: The results so far.
         has_real: As in `collect_runs`.
         budget: GPU-hours that may be spent: in the order of `runs`, each run that still fits is kept.
-        past: What the finished runs have cost, by group; None reads it from the ledger.
+        known: What the finished runs have cost, by group; None reads it from the ledger.
         trained_here: Whether runs are trained with the packages of this interpreter, so that a missing one tells.
         again: Whether runs that are done or begun are to be trained anew.
     """
     present = cache(has_real or real_is_here)
-    past = past_costs(ledger) if past is None else past
+    known = recorded_costs(ledger) if known is None else known
     states = [_as_new(ledger.status(run.id)) if again else ledger.status(run.id) for run in runs]
     items = [
         _item(
             run,
             status,
-            past.get(run.group, Past()),
+            known.get(run.group, Costs()),
             present,
             missing_extra(run.execution) if trained_here else None,
         )
@@ -167,12 +167,12 @@ def _as_new(status: Status) -> Status:
     return status if status.state == "new" else Status(status.id, "new", f"anew; before: {status.reason}")
 
 
-def _item(run: Run, status: Status, known: Past, has_real: Callable[[str], bool], lacking: str | None) -> Item:
+def _item(run: Run, status: Status, costs: Costs, has_real: Callable[[str], bool], lacking: str | None) -> Item:
     if status.state == "done":
         return Item(run, "skip", status.reason, 0.0, "none", status)
     if status.state == "running":
         return Item(run, "wait", status.reason, 0.0, "none", status)
-    hours, source = _hours(run, status, known)
+    hours, source = _hours(run, status, costs)
     if run.spec.data.source == "real" and not has_real(run.spec.data.name):
         return Item(run, "blocked", _missing(run.spec.data.name), hours, source, status, run.spec.data.name)
     if lacking:
@@ -180,14 +180,14 @@ def _item(run: Run, status: Status, known: Past, has_real: Callable[[str], bool]
     return Item(run, "run", _why_run(run, status), hours, source, status)
 
 
-def _hours(run: Run, status: Status, known: Past) -> tuple[float | None, CostSource]:
+def _hours(run: Run, status: Status, costs: Costs) -> tuple[float | None, Source]:
     """GPU-hours still to be spent on a run, and where the figure comes from."""
     if run.execution.device == "cpu":
         return 0.0, "none"
-    hours = known.gpu_hours if known.gpu_hours is not None else estimate_gpu_hours(run.spec)
+    hours = costs.gpu_hours if costs.gpu_hours is not None else estimate_gpu_hours(run.spec)
     if hours is None:
         return None, "unknown"
-    return hours * share_left(run, status), "model" if known.gpu_hours is None else known.source
+    return hours * share_left(run, status), "model" if costs.gpu_hours is None else costs.source
 
 
 def share_left(run: Run, status: Status) -> float:

@@ -10,7 +10,7 @@ from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from tksbench.errors import TksbenchError
-from tksbench.launch.past import Past
+from tksbench.estimate.records import Costs
 from tksbench.launch.warm import follow_the_launcher
 from tksbench.progress import working
 from tksbench.runs import environment
@@ -28,8 +28,8 @@ _PRELOADED = ("tksbench.train.loop", "tksbench.train.probe")
 
 
 def probe(
-    items: Sequence[Item], past: Mapping[str, Past], say: Callable[[str], None]
-) -> tuple[dict[str, Past], dict[str, str]]:
+    items: Sequence[Item], past: Mapping[str, Costs], say: Callable[[str], None]
+) -> tuple[dict[str, Costs], dict[str, str]]:
     """The costs of finished runs, and of those that are to be trained, one probe for each group that has none.
 
     Args:
@@ -55,7 +55,7 @@ def probe(
             continue
         say(f"  {result.step_s:.3g} s a step on the {result.device.upper()}, median of {result.steps}")
         on_cpu = result.device == "cpu"
-        found[group] = Past(None if on_cpu else result.hours, result.hours if on_cpu else None, source="probe")
+        found[group] = Costs(None if on_cpu else result.hours, result.hours if on_cpu else None, source="probe")
     return found, failed
 
 

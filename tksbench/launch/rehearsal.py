@@ -197,7 +197,7 @@ def _through(run: Run, ledger: Ledger, train: Train, times: int) -> tuple[str, s
     weights = set()
     for _ in range(times):
         run_dir.record.unlink(missing_ok=True)
-        (item,) = make_plan([run], ledger, has_real=lambda name: True, past={})
+        (item,) = make_plan([run], ledger, has_real=lambda name: True, known={})
         reason = train(item, ledger)
         if reason:
             return reason, str(run_dir.log) if run_dir.log.exists() else None

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from rich.table import Table
 
-from tksbench.launch.outlay import GPU_WATTS
+from tksbench.launch.schedule import GPU_WATTS
 from tksbench.launch.view import duration, number
 
 if TYPE_CHECKING:
@@ -15,8 +15,8 @@ if TYPE_CHECKING:
 
     from rich.console import Console
 
-    from tksbench.launch.outlay import Machine, Outlay
     from tksbench.launch.plan import Item
+    from tksbench.launch.schedule import Machine, Needs
     from tksbench.recipe import Run
     from tksbench.runs import Status
 
@@ -43,7 +43,7 @@ _ORIGINS = {
 
 
 def print_plan(
-    console: Console, items: Sequence[Item], spent: Sequence[Outlay], machine: Machine, notes: Iterable[str] = ()
+    console: Console, items: Sequence[Item], spent: Sequence[Needs], machine: Machine, notes: Iterable[str] = ()
 ) -> None:
     """The plan, then what it comes to and where these figures come from.
 
@@ -64,10 +64,10 @@ def print_plan(
         table.add_column(name, justify="right", no_wrap=True)
     if wide:
         table.add_column("reason", overflow="fold")
-    for item, outlay in zip(items, spent, strict=True):
+    for item, one in zip(items, spent, strict=True):
         style = _ACTION_STYLES[item.action]
         hours = "?" if item.cost_source == "unknown" else _figure(item.gpu_hours)
-        figures = [hours, *map(_known, (outlay.wall_hours, outlay.energy_kwh)), _known(outlay.disk_bytes, _size)]
+        figures = [hours, *map(_known, (one.wall_hours, one.energy_kwh)), _known(one.disk_bytes, _size)]
         reason = f"{item.missing} is missing" if item.action == "blocked" else item.reason
         local = item.status.state != "done" or "other code" in reason
         telling = item.action != "blocked" and local and reason != "new"
@@ -118,12 +118,12 @@ def print_status(console: Console, rows: Sequence[tuple[Run, Status]], absent: S
         console.print(f"never begun: {counted} (--scale NAME lists them)", soft_wrap=True)
 
 
-def _totals(rows: Sequence[tuple[Item, Outlay]], machine: Machine) -> Table:
+def _totals(rows: Sequence[tuple[Item, Needs]], machine: Machine) -> Table:
     """What the runs come to that are to be trained, and those that are blocked, and how that is known."""
     parts = {name: [row for row in rows if row[0].action == name] for name in ("run", "blocked")}
     parts = {name: part for name, part in parts.items() if part}
     asked = [row for part in parts.values() for row in part]
-    outlays = [outlay for _, outlay in asked]
+    needs = [one for _, one in asked]
     table = Table(box=None, padding=(0, 1, 0, 0), header_style="dim")
     table.add_column("", no_wrap=True)
     for name in parts:
@@ -136,18 +136,18 @@ def _totals(rows: Sequence[tuple[Item, Outlay]], machine: Machine) -> Table:
     )
     table.add_row(
         "wall time",
-        *(_last([outlay.done_after_hours for _, outlay in part]) for part in parts.values()),
-        f"{_origin('wall', [outlay.wall_source for outlay in outlays])}; {machine.name}",
+        *(_last([one.done_after_hours for _, one in part]) for part in parts.values()),
+        f"{_origin('wall', [one.wall_source for one in needs])}; {machine.name}",
     )
     table.add_row(
         "energy",
-        *(_sum([outlay.energy_kwh for _, outlay in part], " kWh") for part in parts.values()),
-        _origin("energy", [outlay.energy_source for outlay in outlays]),
+        *(_sum([one.energy_kwh for _, one in part], " kWh") for part in parts.values()),
+        _origin("energy", [one.energy_source for one in needs]),
     )
     table.add_row(
         "disk",
-        *(_sum([outlay.disk_bytes for _, outlay in part], form=_size) for part in parts.values()),
-        _origin("disk", [outlay.disk_source for outlay in outlays]),
+        *(_sum([one.disk_bytes for _, one in part], form=_size) for part in parts.values()),
+        _origin("disk", [one.disk_source for one in needs]),
     )
     return table
 

@@ -61,7 +61,7 @@ def build_table(name: str, sources: Sources, evidence: Evidence) -> AnyTable:
     Raises:
         ReportError: results/paper.yaml has no such table.
     """
-    from tksbench.launch.cost import estimate_gpu_hours
+    from tksbench.estimate.model import estimate_gpu_hours
     from tksbench.report import claims_table, costs, paper_claims, smoke_checks, tables
 
     if name == smoke_checks.NAME:

@@ -95,7 +95,7 @@ def main(argv: list[str] | None = None) -> int:
     options = _parse(words)
     with working("reading recipes"):
         from tksbench.report.added import with_added_rows
-        from tksbench.report.paper import load_paper
+        from tksbench.report.paper_file import load_paper
         from tksbench.runs import Ledger
 
         ledger = Ledger()

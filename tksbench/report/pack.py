@@ -20,13 +20,13 @@ from contextlib import nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
-import tksbench
 from tksbench.data.archives import unpacked
 from tksbench.report.evidence import gather
 from tksbench.report.groups import ReportError
 from tksbench.report.publish import doubts
 from tksbench.runs import Ledger, RunDir, sha256_file
 from tksbench.runs.code import read_code
+from tksbench.version import __version__
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -120,7 +120,7 @@ def _readme(records: int, without: list[str]) -> bytes:
     code = read_code()
     commit = f"commit {code.commit}{' with uncommitted changes' * bool(code.dirty)}"
     lines = [
-        f"Records of tksbench {tksbench.__version__}, {commit if code.commit else 'not from a checkout'}.",
+        f"Records of tksbench {__version__}, {commit if code.commit else 'not from a checkout'}.",
         "",
         "results/records   one file a run: spec, metrics, cost, versions, data, commit",
         "results/runs      per-step test logits [N, T, C], labels, losses of every step",

@@ -6,7 +6,7 @@ import re
 import textwrap
 from typing import TYPE_CHECKING
 
-from tksbench.launch.cost import estimate_gpu_hours
+from tksbench.estimate.model import estimate_gpu_hours
 from tksbench.recipe import suggest
 from tksbench.report.groups import ReportError
 from tksbench.report.tables import build_table

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from tksbench.launch.cost import estimate_gpu_hours
+from tksbench.estimate.model import estimate_gpu_hours
 from tksbench.metrics import correct, mean_logits
 from tksbench.report.claims import claims
 from tksbench.report.claims_table import numbers

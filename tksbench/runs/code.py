@@ -19,12 +19,10 @@ from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, cast, overload
 
-import tksbench
-
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Mapping
 
-PACKAGE = Path(tksbench.__file__).resolve().parent
+PACKAGE = Path(__file__).resolve().parents[1]
 _GIT_S = 20  # seconds a git command may take
 _OF_A_HOOK = {"GIT_DIR", "GIT_WORK_TREE", "GIT_INDEX_FILE", "GIT_PREFIX"}  # git's own for its hooks: another checkout's
 _LEFTOVERS = (".md", ".orig", ".rej", ".swp", "~")  # of editors, and prose: nothing reads them

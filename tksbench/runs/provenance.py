@@ -9,11 +9,11 @@ import shlex
 from importlib import metadata
 from typing import TYPE_CHECKING, Any
 
-import tksbench
 from tksbench.runs import environment
 from tksbench.runs.attempts import lasting
 from tksbench.runs.code import read_code
 from tksbench.runs.processor import describe_cpu
+from tksbench.version import __version__
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
@@ -171,7 +171,7 @@ def rerun_command(run: Run, threads: int | None = None, variables: Mapping[str, 
 
 def versions() -> dict[str, str]:
     """Installed versions of what can change a number; what is not installed is left out."""
-    found = {"tksbench": tksbench.__version__}
+    found = {"tksbench": __version__}
     for name in PACKAGES:
         try:
             found[name] = metadata.version(name)

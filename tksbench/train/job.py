@@ -25,8 +25,9 @@ from tksbench.runs.errors import LeaseHeld, LeaseLost
 from tksbench.runs.lease import Lease
 from tksbench.runs.paths import RunDir
 from tksbench.train.errors import Interrupted
+from tksbench.train.join import join
 from tksbench.train.origin import Witness, attempt_origin, check_same_code, keep_code, workers_load
-from tksbench.train.parallel import ALONE, Verdict, join
+from tksbench.train.parallel import ALONE, Verdict
 
 if TYPE_CHECKING:
     from collections.abc import Callable

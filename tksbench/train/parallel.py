@@ -6,13 +6,11 @@ Imports no torch: a run in one process must not pay for what it does not use (`t
 
 from __future__ import annotations
 
-import logging
 import os
 from contextlib import nullcontext
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, NamedTuple, TypeVar
 
-from tksbench.recipe.extras import missing_extra
 from tksbench.train.errors import TrainError
 
 if TYPE_CHECKING:
@@ -26,7 +24,6 @@ if TYPE_CHECKING:
     from tksbench.recipe import Execution, RunSpec
 
 T = TypeVar("T")
-log = logging.getLogger("tksbench.train")
 _TORCH = ("RANK", "WORLD_SIZE", "LOCAL_RANK")
 _SLURM = ("SLURM_PROCID", "SLURM_NTASKS", "SLURM_LOCALID")
 _MASTER = ("MASTER_ADDR", "MASTER_PORT")
@@ -179,32 +176,3 @@ class OneProcess:
 
 
 ALONE = OneProcess()
-
-
-def join(execution: Execution, on_verdict: Callable[[Verdict], None]) -> OneProcess:
-    """Meet the run's other processes, if there are any.
-
-    Args:
-        execution: Says on which kind of device to train.
-        on_verdict: Called, in another thread, when another process ends the run; then this process exits.
-
-    Raises:
-        TrainError: If the environment is contradictory, the processes cannot meet, or ZeRO lacks its packages.
-    """
-    lacking = missing_extra(execution)
-    if lacking:
-        raise TrainError(lacking)
-    world = world_from_env()
-    if world is None:
-        if execution.zero:
-            log.info("execution.zero %d divides among processes; this run is one, and trains without", execution.zero)
-        return ALONE
-    # Before torch is loaded: its data parallelism warns in each process of what `processes` asks of it on purpose.
-    os.environ.setdefault("TORCH_CPP_LOG_LEVEL", "ERROR")
-    if execution.zero:
-        from tksbench.train.zero import ZeroProcesses
-
-        return ZeroProcesses(world, execution, on_verdict)
-    from tksbench.train.processes import Processes
-
-    return Processes(world, execution, on_verdict)

@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
-from tksbench import __version__
 from tksbench.report.cells import rounded
 from tksbench.report.page.model import KINDS
 from tksbench.report.page.runs import MOST_DRAWN
+from tksbench.version import __version__
 
 if TYPE_CHECKING:
     from collections.abc import Iterable

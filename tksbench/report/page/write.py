@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from tksbench.launch.cost import estimate_gpu_hours
+from tksbench.estimate.model import estimate_gpu_hours
 from tksbench.report.claims_table import ClaimsTable, build_claims
 from tksbench.report.costs import build_costs
 from tksbench.report.page.model import build_page

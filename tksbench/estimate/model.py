@@ -50,44 +50,60 @@ def estimate_gpu_hours(spec: RunSpec) -> float | None:
 
     The spike neuron counts as fused unless the recipe asks for the reference one.
     """
-    from tksbench.data.registry import DATASETS
-
-    network, data = _NETWORKS.get(spec.model.name), DATASETS.get(spec.data.name)
-    if network is None or data is None:
+    known = _known(spec)
+    if known is None:
         return None
+    network, data = known
     optim, T, width = spec.optim, spec.model.T, spec.model.width
     area = ((spec.data.image_size or data.size) / network.pixels) ** 2
     macs, neurons = network.macs * width**2 * area, network.neurons * width * area
-    steps = iterations(spec, data)
-    trained = optim.epochs * (steps * optim.batch_size)
-    evaluations = -(-optim.epochs // spec.evaluation.every)
-    tested = evaluations * min(spec.data.test_subset or data.n_test, data.n_test)
+    steps = _steps(spec, data)
+    trained = steps * optim.batch_size
+    tested = -(-optim.epochs // spec.evaluation.every) * _tested(spec, data)
     neuron = "reference" if spec.numerics.neuron == "reference" else "fused"
     compute = 2 * macs * T * (3 * trained + tested) / _FLOP_PER_S[spec.numerics.precision]
     traffic = neurons * T * trained * _TRAFFIC[neuron] / _BANDWIDTH
-    launches = _LAUNCH_S[neuron] * T * steps * optim.epochs
+    launches = _LAUNCH_S[neuron] * T * steps
     return (compute + traffic + launches) / 3600
 
 
 def estimate_disk_bytes(spec: RunSpec) -> float | None:
     """Bytes that the run's directory holds when it is done; None for a network or data set from outside."""
-    from tksbench.data.registry import DATASETS
-
-    network, data = _NETWORKS.get(spec.model.name), DATASETS.get(spec.data.name)
-    if network is None or data is None:
+    known = _known(spec)
+    if known is None:
         return None
+    network, data = known
     optim, width, classes = spec.optim, spec.model.width, data.num_classes
-    tested = min(spec.data.test_subset or data.n_test, data.n_test)
     parameters = network.parameters * width**2 + network.per_class * width * (classes - 10)
     moments = 2 if optim.name != "sgd" else 1 if optim.momentum else 0
     checkpoint = _FLOAT * parameters * (1 + moments)
-    logits = _FLOAT * tested * spec.model.T * classes
-    losses = _STEP_BYTES * iterations(spec, data) * optim.epochs
-    return _CHECKPOINTS * checkpoint + _LOGITS * logits + losses + _REST_BYTES
+    logits = _FLOAT * _tested(spec, data) * spec.model.T * classes
+    return _CHECKPOINTS * checkpoint + _LOGITS * logits + _STEP_BYTES * _steps(spec, data) + _REST_BYTES
 
 
-def iterations(spec: RunSpec, data: DatasetInfo) -> int:
-    """Optimizer steps an epoch."""
+def training_steps(spec: RunSpec) -> int | None:
+    """Optimizer steps of a whole run; None for a data set from outside."""
+    data = dataset(spec)
+    return None if data is None else _steps(spec, data)
+
+
+def dataset(spec: RunSpec) -> DatasetInfo | None:
+    """What is known of a run's data set; None for one from outside."""
+    from tksbench.data.registry import DATASETS
+
+    return DATASETS.get(spec.data.name)
+
+
+def _known(spec: RunSpec) -> tuple[_Network, DatasetInfo] | None:
+    network, data = _NETWORKS.get(spec.model.name), dataset(spec)
+    return (network, data) if network and data else None
+
+
+def _steps(spec: RunSpec, data: DatasetInfo) -> int:
     samples = min(spec.data.train_subset or data.n_train, data.n_train)
     full, rest = divmod(samples, spec.optim.batch_size)
-    return full + (1 if rest and not spec.optim.drop_last else 0)
+    return spec.optim.epochs * (full + (1 if rest and not spec.optim.drop_last else 0))
+
+
+def _tested(spec: RunSpec, data: DatasetInfo) -> int:
+    return min(spec.data.test_subset or data.n_test, data.n_test)

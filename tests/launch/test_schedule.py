@@ -5,27 +5,27 @@ from typing import TYPE_CHECKING
 import pytest
 
 from tests.records import make
-from tksbench.launch.outlay import GPU_WATTS, Machine, cluster, outlays, this_machine
-from tksbench.launch.past import past_costs
+from tksbench.estimate.records import recorded_costs
 from tksbench.launch.plan import collect_runs, make_plan
 from tksbench.launch.profile import SlurmProfile
+from tksbench.launch.schedule import GPU_WATTS, Machine, cluster, schedule, this_machine
 from tksbench.runs.record import save_record
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from tksbench.launch.outlay import Outlay
     from tksbench.launch.plan import Item
+    from tksbench.launch.schedule import Needs
     from tksbench.recipe import Run
     from tksbench.runs import Ledger
 
 ONE_GPU = Machine(1, 1, 1, "one GPU")
 
 
-def _planned(ledger: Ledger, recipe: str, machine: Machine, *words: str, seeds: int = 1) -> list[tuple[Item, Outlay]]:
-    past = past_costs(ledger)
-    items = make_plan(collect_runs([recipe], "paper", seeds=seeds, overrides=words), ledger, past=past)
-    return list(zip(items, outlays(items, machine, past), strict=True))
+def _planned(ledger: Ledger, recipe: str, machine: Machine, *words: str, seeds: int = 1) -> list[tuple[Item, Needs]]:
+    known = recorded_costs(ledger)
+    items = make_plan(collect_runs([recipe], "paper", seeds=seeds, overrides=words), ledger, known=known)
+    return list(zip(items, schedule(items, machine, known), strict=True))
 
 
 def test_gpus_share_a_run_and_places_share_the_runs(recipe: str, ledger: Ledger) -> None:
@@ -53,9 +53,9 @@ def test_measured_energy_and_real_directories_go_before_the_model(recipe: str, l
     save_record(run_dir.record, record)
     run_dir.checkpoints.mkdir()
     (run_dir.checkpoints / "one").write_bytes(bytes(500_000))
-    past = past_costs(ledger)
-    items = make_plan([run for run in runs if run.group == runs[0].group], ledger, past=past)
-    done, new = outlays(items, ONE_GPU, past)
+    known = recorded_costs(ledger)
+    items = make_plan([run for run in runs if run.group == runs[0].group], ledger, known=known)
+    done, new = schedule(items, ONE_GPU, known)
     assert (done.wall_hours, done.energy_kwh, done.disk_bytes) == (0.0, 0.0, 0.0)
     assert (new.energy_kwh, new.energy_source, new.disk_source) == (0.8, "records", "records")
     assert new.disk_bytes == pytest.approx(500_000, rel=0.05)
@@ -105,7 +105,7 @@ def test_this_machine_is_what_cuda_may_see(
     visible: str, gpus: int, at_once: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", visible)
-    monkeypatch.setattr("tksbench.launch.outlay.count_cores", lambda: 6)
+    monkeypatch.setattr("tksbench.launch.schedule.count_cores", lambda: 6)
     machine = this_machine()
     assert (machine.gpus, machine.at_once, machine.at_once_cpu, machine.shared) == (gpus, at_once, 6, True)
     assert machine.name == (f"{at_once} GPU{'s' * (at_once > 1)} here" if gpus else "6 cores, no GPU here")

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from tksbench.launch.cost import estimate_disk_bytes, estimate_gpu_hours
+from tksbench.estimate.model import estimate_disk_bytes, estimate_gpu_hours
 from tksbench.recipe import RunSpec
 
 

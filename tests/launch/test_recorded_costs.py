@@ -8,9 +8,8 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from tests.records import record_parts
+from tksbench.estimate.records import Costs, recorded_costs, with_pace
 from tksbench.launch.__main__ import main
-from tksbench.launch.pace import with_pace
-from tksbench.launch.past import Past, past_costs
 from tksbench.launch.plan import collect_runs
 from tksbench.runs.record import make_record, save_record
 
@@ -34,9 +33,9 @@ def finish(ledger: Ledger, run: Run, hours: float = 1.0, gpu_hours: float = 0.0,
     save_record(ledger.prepare(run).record, make_record(**parts))
 
 
-def paced(ledger: Ledger, run: Run) -> Past | None:
+def paced(ledger: Ledger, run: Run) -> Costs | None:
     heads = ledger.all_finished()
-    return with_pace(past_costs(ledger, heads), [run], heads).get(run.group)
+    return with_pace(recorded_costs(ledger, heads), [run], heads).get(run.group)
 
 
 def test_seconds_a_step_times_the_steps(recipe: str, ledger: Ledger) -> None:

@@ -1,19 +1,21 @@
-"""What a plan comes to besides GPU-hours: wall time, energy, disk; each with where it comes from."""
+"""What the runs of a plan need besides GPU-hours: wall time, energy, disk; each with where the figure comes from."""
 
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass
+from math import inf
 from typing import TYPE_CHECKING, Any
 
-from tksbench.launch.cost import estimate_disk_bytes
-from tksbench.launch.past import Past
+from tksbench.estimate.model import estimate_disk_bytes
+from tksbench.estimate.records import Costs
 from tksbench.launch.plan import share_left
 from tksbench.launch.slots import cores_of, count_cores, count_gpus
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from tksbench.launch.plan import CostSource, Item
+    from tksbench.estimate.records import Source
+    from tksbench.launch.plan import Item
     from tksbench.launch.profile import SlurmProfile
     from tksbench.recipe import Run
 
@@ -46,7 +48,7 @@ class Machine:
 
 
 @dataclass(frozen=True)
-class Outlay:
+class Needs:
     """What one run of a plan comes to; None where nothing is known, 0 where nothing is to be spent.
 
     Attributes:
@@ -63,19 +65,19 @@ class Outlay:
 
     gpus: int
     wall_hours: float | None
-    wall_source: CostSource
+    wall_source: Source
     done_after_hours: float | None
     energy_kwh: float | None
-    energy_source: CostSource
+    energy_source: Source
     disk_bytes: float | None
-    disk_source: CostSource
+    disk_source: Source
 
     def to_json(self) -> dict[str, Any]:
         """Plain data, as `--plan --json` prints it beside the plan's."""
         return asdict(self)
 
 
-_NOTHING = Outlay(0, 0.0, "none", 0.0, 0.0, "none", 0.0, "none")
+_NOTHING = Needs(0, 0.0, "none", 0.0, 0.0, "none", 0.0, "none")
 
 
 def this_machine() -> Machine:
@@ -93,54 +95,44 @@ def cluster(profile: SlurmProfile) -> Machine:
     return Machine(gpus, runs, runs, name)
 
 
-def outlays(items: Sequence[Item], machine: Machine, past: Mapping[str, Past]) -> list[Outlay]:
-    """What each run of a plan comes to, in the plan's order; nothing for those that are skipped or waited for.
+def schedule(items: Sequence[Item], machine: Machine, known: Mapping[str, Costs]) -> list[Needs]:
+    """What each run of a plan needs, in the plan's order; nothing for those that are skipped or waited for.
 
     Args:
         items: The plan.
         machine: What trains it.
-        past: What finished runs have cost, by group.
+        known: What finished runs have cost, by group.
     """
-    queues: dict[tuple[str, bool], _Queue] = {}
+    free: dict[tuple[str, bool], list[float]] = {}  # from when on each place is free
     made = []
     for item in items:
         if item.action not in ("run", "blocked"):
             made.append(_NOTHING)
             continue
-        costs = past.get(item.run.group, Past())
+        costs = known.get(item.run.group, Costs())
         gpus = 0 if item.run.execution.device == "cpu" else machine.gpus
         wall, wall_source = _wall(item, gpus, costs)
         places, taken = machine.places(item.run)
-        done = queues.setdefault((item.action, gpus > 0), _Queue(places)).add(wall, taken)
-        made.append(Outlay(gpus, wall, wall_source, done, *_energy(item, costs), *_disk(item, costs)))
+        done = _place(free.setdefault((item.action, gpus > 0), [0.0] * places), wall, taken)
+        made.append(Needs(gpus, wall, wall_source, done, *_energy(item, costs), *_disk(item, costs)))
     return made
 
 
-class _Queue:
-    """Runs that share some places, taken in order by the next run as soon as enough of them are free."""
-
-    def __init__(self, places: int) -> None:
-        self._free: list[float] | None = [0.0] * places
-
-    def add(self, hours: float | None, taken: int) -> float | None:
-        """When the next run is done; None from the first run on whose time is unknown."""
-        if hours is None or self._free is None:
-            self._free = None
-            return None
-        self._free.sort()
-        done = self._free[taken - 1] + hours
-        self._free[:taken] = [done] * taken
-        return done
+def _place(free: list[float], hours: float | None, taken: int) -> float | None:
+    """When the next run is done, which starts as soon as enough places are free; None from the first unknown one on."""
+    free.sort()
+    done = free[taken - 1] + (inf if hours is None else hours)
+    free[:taken] = [done] * (len(free) if done == inf else taken)
+    return None if done == inf else done
 
 
-def _wall(item: Item, gpus: int, costs: Past) -> tuple[float | None, CostSource]:
-    if not gpus:
-        hours = costs.cpu_hours
-        return (None, "unknown") if hours is None else (hours * share_left(item.run, item.status), costs.source)
-    return (None, "unknown") if item.gpu_hours is None else (item.gpu_hours / gpus, item.cost_source)
+def _wall(item: Item, gpus: int, costs: Costs) -> tuple[float | None, Source]:
+    if gpus:
+        return _known(item.gpu_hours and item.gpu_hours / gpus, item.cost_source)
+    return _known(costs.cpu_hours and costs.cpu_hours * share_left(item.run, item.status), costs.source)
 
 
-def _energy(item: Item, costs: Past) -> tuple[float | None, CostSource]:
+def _energy(item: Item, costs: Costs) -> tuple[float | None, Source]:
     if item.run.execution.device == "cpu" or item.gpu_hours is None:
         return None, "unknown"
     if costs.gpu_kwh is not None:
@@ -148,8 +140,11 @@ def _energy(item: Item, costs: Past) -> tuple[float | None, CostSource]:
     return item.gpu_hours * GPU_WATTS / 1000, "model"
 
 
-def _disk(item: Item, costs: Past) -> tuple[float | None, CostSource]:
+def _disk(item: Item, costs: Costs) -> tuple[float | None, Source]:
     if costs.disk_bytes is not None:
         return costs.disk_bytes, "records"
-    size = estimate_disk_bytes(item.run.spec)
-    return size, "unknown" if size is None else "model"
+    return _known(estimate_disk_bytes(item.run.spec), "model")
+
+
+def _known(value: float | None, source: Source) -> tuple[float | None, Source]:
+    return value, "unknown" if value is None else source

@@ -18,8 +18,8 @@ from tksbench.recipe import expand, load_recipe
 from tksbench.report.groups import ReportError
 from tksbench.runs import Lease, Ledger, LedgerError, comparison, provenance
 from tksbench.runs.code import Code, digest_of
-from tksbench.runs.comparison import known_differences
-from tksbench.runs.processor import cpu_name, describe_cpu
+from tksbench.runs.comparison import bits_expected, known_differences
+from tksbench.runs.processor import PORTABLE, cpu_name, describe_cpu
 from tksbench.runs.record import Record, load_record, save_record
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -67,6 +67,7 @@ def test_a_run_made_again_is_equal_and_one_that_is_not_is_told(
     assert rerun.main([second.id[:6]]) == 0
     out = capsys.readouterr().out
     assert out.endswith("\nequal to the bit\n")
+    assert "note: equal bits are to be expected (of this run they " in out
     (place,) = Path("build/rerun").iterdir()
     assert place.name.startswith("c0ffee00c0ff-")
     assert [one.id for one in Ledger(place).run_dirs()] == [second.id]  # its seed alone
@@ -80,7 +81,9 @@ def test_a_run_made_again_is_equal_and_one_that_is_not_is_told(
     out = capsys.readouterr().out
     assert "made again at this commit before, not trained now" in out
     assert "started on CPU" not in out
-    assert out.endswith("different: weights\n")
+    top1 = load_record(second.record).metrics.last.top1
+    assert f"different: weights\ntop-1 of the last epoch: {top1:.2f} for {top1:.2f}, within " in out
+    assert out.endswith(", which one more seed gives with 95 % (from 2 seeds)\n")
 
 
 def test_what_another_state_of_the_code_has_trained_is_no_proof(ledger: Ledger, state: dict[str, Any]) -> None:
@@ -157,6 +160,38 @@ def test_what_is_known_to_differ_is_named(
     assert any(line.startswith(said) for line in known_differences(other(record, **proof))), known_differences(
         other(record, **proof)
     )
+
+
+@pytest.mark.parametrize(
+    ("proof", "said"),
+    [
+        ({}, "are to be expected (of this run they depend on the processor)"),
+        ({"machine": {"kind": "Zilog family 80"}}, "are not to be expected: the record is of other processor"),
+        ({"machine": {"kind": "Zilog 80", "bits": PORTABLE}}, f"are to be expected (of this run they are {PORTABLE})"),
+        ({"machine": {}}, "are not to be expected: the record is of earlier code"),
+        ({"code": "f" * 16, "commit": "beef00beef00"}, " if the changes of the code leave its arithmetic as it was"),
+        ({"processes": 2, "versions": {"numpy": "1.0"}}, "expected: the record is of other packages, processes"),
+    ],
+)  # fmt: skip
+def test_whether_equal_bits_can_be_expected_is_said(
+    state: dict[str, Any], record: Record, proof: dict[str, Any], said: str
+) -> None:
+    assert said in bits_expected(other(record, **proof))
+
+
+def test_a_gpus_record_asks_for_that_gpu(state: dict[str, Any], record: Record) -> None:
+    cost = record.cost.model_copy(update={"device": "NVIDIA Z80", "gpu_hours": 1.0})
+    assert "expected on NVIDIA Z80" in bits_expected(record.model_copy(update={"cost": cost}))
+
+
+def test_a_result_that_no_seed_would_give_is_outside(ledger: Ledger) -> None:
+    runs = expand(load_recipe("r.yaml"), "smoke", seeds=5)
+    first, far = make(runs[0], 40.0, 0.0), make(runs[0], 90.0, 0.0)
+    assert rerun._as_another_seed(first, far).endswith("90.00 for 40.00; no other seed has a record")
+    ledger.published(runs[0].id).parent.mkdir(parents=True)
+    for run in runs[1:]:
+        save_record(ledger.published(run.id), make(run, 41.0, 0.0))
+    assert "90.00 for 40.00, outside " in rerun._as_another_seed(first, far)
 
 
 def test_a_record_of_another_processor_or_of_an_earlier_version_is_named(state: dict[str, Any], record: Record) -> None:

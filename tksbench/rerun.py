@@ -52,7 +52,7 @@ def main(argv: list[str] | None = None) -> int:
         from tksbench.report.difference import compare, find_side
         from tksbench.report.groups import ReportError
         from tksbench.runs import Ledger
-        from tksbench.runs.comparison import known_differences
+        from tksbench.runs.comparison import bits_expected, known_differences
 
         first = find_side(Ledger(), options.record)
     if first.record is None:
@@ -64,18 +64,40 @@ def main(argv: list[str] | None = None) -> int:
     if made.record.resolve() == first.path.resolve():
         raise ReportError(f"{first.path}: lies where the run would be made again; choose another folder with --into")
     with working("comparing code, packages and machine"):
-        differences = list(known_differences(first.record))
+        differences, expected = known_differences(first.record), bits_expected(first.record)
     for difference in differences:
         sys.stdout.write(f"note: {difference}\n")
+    sys.stdout.write(f"note: {expected}\n")
     if made.record.exists():
         sys.stdout.write(f"note: made again at this commit before, not trained now; to train: rm -r {made.path}\n")
     status = _train(run, again)
     if status:
         return status
     with working("comparing"):
-        text, equal = compare(first, find_side(again, str(made.path)))
+        second = find_side(again, str(made.path))
+        text, equal = compare(first, second)
     sys.stdout.write(text)
+    if not equal and second.record is not None:
+        sys.stdout.write(f"{_as_another_seed(first.record, second.record)}\n")
     return 0 if equal else 1
+
+
+def _as_another_seed(first: Record, second: Record) -> str:
+    """Whether unequal bits have led further away than another seed would: a line about the last epoch's accuracy."""
+    from tksbench.report.stats import prediction_interval
+    from tksbench.runs import Ledger
+
+    of_seed = {one.seed: one.metrics.last.top1 for one in Ledger().records() if one.group == first.group}
+    of_seed[first.seed] = first.metrics.last.top1
+    top1 = second.metrics.last.top1
+    if len(of_seed) < 2:
+        return f"top-1 of the last epoch: {top1:.2f} for {of_seed[first.seed]:.2f}; no other seed has a record"
+    low, high = prediction_interval(list(of_seed.values()), resolution=100 / first.test.n)
+    place = "within" if low <= top1 <= high else "outside"
+    return (
+        f"top-1 of the last epoch: {top1:.2f} for {of_seed[first.seed]:.2f}, {place} {low:.2f} to {high:.2f}, "
+        f"which one more seed gives with 95 % (from {len(of_seed)} seeds)"
+    )
 
 
 def run_of(record: Record) -> Run:

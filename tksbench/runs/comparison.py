@@ -18,11 +18,11 @@ from tksbench.runs.code import (
 )
 from tksbench.runs.errors import LedgerError
 from tksbench.runs.files import read_json
-from tksbench.runs.processor import cpu_name, describe_cpu
+from tksbench.runs.processor import PORTABLE, cpu_name, describe_cpu
 from tksbench.runs.provenance import versions
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Iterable, Iterator, Mapping
 
     from tksbench.runs.paths import RunDir
     from tksbench.runs.record import Record
@@ -72,24 +72,51 @@ def _kept_files(run_dir: RunDir | None, code: str) -> dict[str, str] | None:
 
 def known_differences(record: Record) -> list[str]:
     """What is known to change the last bits of a record's run if it is trained here, a line each."""
+    return [line for _, line in _found(record)]
+
+
+def bits_expected(record: Record) -> str:
+    """Whether a record's run has equal bits if it is trained here, as far as that is known: one line."""
+    proof = record.provenance
+    portable = proof.machine.get("bits") == PORTABLE
+    if record.cost.gpu_hours == 0 and not proof.machine:
+        return (
+            "equal bits are not to be expected: the record is of earlier code, whose sums were in an order that the "
+            "processor decided"
+        )
+    apart = {part for part, _ in _found(record)} - ({"processor"} if portable else set())
+    if record.cost.gpu_hours > 0:
+        apart.discard("processor")
+        where = f"on {record.cost.device}, with the record's driver"
+    else:
+        where = f"(of this run they are {PORTABLE})" if portable else "(of this run they depend on the processor)"
+    if not apart:
+        return f"equal bits are to be expected {where}"
+    listed = ", ".join(sorted(apart))
+    if apart == {"code"}:
+        return f"equal bits are to be expected {where} if the changes of the code leave its arithmetic as it was"
+    return f"equal bits are not to be expected: the record is of other {listed}"
+
+
+def _found(record: Record) -> Iterator[tuple[str, str]]:
+    """What differs, and a line about it."""
     proof, packages = record.provenance, versions()
-    found = []
     if proof.processes > 1:
-        found.append(f"the record was trained by {proof.processes} processes, this will be by one")
+        yield "processes", f"the record was trained by {proof.processes} processes, this will be by one"
     if record.cost.gpu_hours == 0 and record.cost.device != cpu_name():
-        found.append(f"the record is of {record.cost.device}, this is {cpu_name()}")
-    found += _pairs(proof.machine, describe_cpu(), ("kind", "flags"))
-    found += _pairs(proof.environment, environment.changing(os.environ)) if proof.machine else []
+        yield "processor", f"the record is of {record.cost.device}, this is {cpu_name()}"
+    yield from (("processor", line) for line in _pairs(proof.machine, describe_cpu(), ("kind", "flags")))
+    if proof.machine:
+        yield from (("variables", line) for line in _pairs(proof.environment, environment.changing(os.environ)))
     if proof.dirty:
-        found.append("the record is not of its commit alone: python -m tksbench.tables --why says of what else")
-    found += _code(record)
+        yield "code", "the record is not of its commit alone: python -m tksbench.tables --why says of what else"
+    yield from (("code", line) for line in _code(record))
     others = [
         name for name in sorted(packages.keys() & proof.versions.keys()) if packages[name] != proof.versions[name]
     ]
     if others:
         listed = ", ".join(f"{name} {proof.versions[name]} (here {packages[name]})" for name in others)
-        found.append(f"the record is of {listed}")
-    return found
+        yield "packages", f"the record is of {listed}"
 
 
 def clean_claim(record: Record, run_dir: RunDir) -> str | None:

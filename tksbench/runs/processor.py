@@ -35,6 +35,10 @@ _ONEDNN = (
 )
 
 
+PORTABLE = "the same on every x86-64 processor with AVX2"
+"""What a record's `machine` has as `bits` where no processor decides about them; else it has no such key."""
+
+
 def cpu_name() -> str:
     """The processor's name as Linux has it, else its architecture."""
     return _fields().get("model name") or platform.machine()

@@ -73,7 +73,12 @@ def fits(x: Tensor, weight: Tensor) -> bool:
 
 def is_narrow(weight: Tensor) -> bool:
     """Whether a layer is computed by the compiled code throughout: narrow ones, and small ones of a single pixel."""
-    return max(weight.shape[:2]) <= NARROW or (weight.shape[-1] == 1 and weight.numel() <= _FEW_WEIGHTS)
+    return max(weight.shape[:2]) <= NARROW or (weight.shape[-1] == 1 and few_weights(weight))
+
+
+def few_weights(weight: Tensor) -> bool:
+    """Whether a linear layer is computed by the compiled code throughout."""
+    return weight.numel() <= _FEW_WEIGHTS
 
 
 def convolve(x: Tensor, weight: Tensor, stride: int = 1) -> Tensor:
@@ -95,7 +100,7 @@ def convolve(x: Tensor, weight: Tensor, stride: int = 1) -> Tensor:
 
 def event_linear(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
     """A linear layer, [N, C] to [N, K]; by torch unless it is narrow and `fits`."""
-    if x.dim() == 2 and weight.numel() <= _FEW_WEIGHTS and x.is_contiguous() and 0 < len(x) < _PIXELS:
+    if x.dim() == 2 and few_weights(weight) and x.is_contiguous() and 0 < len(x) < _PIXELS:
         # One image of N pixels in a column: its memory is channels-last as it is.
         image, kernel = x.t().unsqueeze(0).unsqueeze(-1), weight.unsqueeze(-1).unsqueeze(-1)
         if fits(image, kernel):

@@ -188,7 +188,9 @@ class Job:
         before = attempts.lasting(attempts.read_attempts(self.dir))
         place, recipe = procedure.place, Path(self.run.recipe)
         self.strays = set(WITNESS.strays())
-        self.origin, code = attempt_origin(WITNESS, recipe, procedure.device, self.parallel, self.variables)
+        self.origin, code = attempt_origin(
+            WITNESS, recipe, procedure.device, self.parallel, self.variables, procedure.portable
+        )
         keep_code(self.dir, code)
         for attempt in before[-1:]:
             changed = changed_files(attempt.row.get("code"), attempt.row.get("commit"), self.dir, here=code.files)

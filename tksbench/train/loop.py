@@ -19,6 +19,7 @@ from tksbench.data.registry import info
 from tksbench.metrics import summarize
 from tksbench.runs.files import write_json
 from tksbench.snn.known import graph_safe
+from tksbench.snn.portable import portable
 from tksbench.snn.strided import soundly
 from tksbench.train import build
 from tksbench.train.checkpoint import State, newest, restore, save_checkpoint
@@ -332,6 +333,11 @@ class Trainer:
     def place(self) -> tuple[int, int]:
         """Epoch and step at which training stands."""
         return self.state.epoch, self.state.step
+
+    @property
+    def portable(self) -> bool:
+        """Whether no processor decides about its bits."""
+        return portable(self.model, self.run.spec, self.device)
 
     @property
     def manifest(self) -> dict[str, str]:

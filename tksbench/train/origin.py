@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 from tksbench.runs.code import PACKAGE, can_change_results, digest_of, read_code, source_files
 from tksbench.runs.files import write_bytes, write_json
+from tksbench.runs.processor import PORTABLE
 from tksbench.runs.provenance import software
 from tksbench.train.errors import TrainError
 
@@ -96,6 +97,7 @@ def attempt_origin(
     device: torch.device,
     parallel: OneProcess,
     variables: Mapping[str, str],
+    portable: bool = False,
 ) -> tuple[dict[str, Any], Code]:
     """What an attempt's row says of code and setup, and the code.
 
@@ -105,6 +107,7 @@ def attempt_origin(
         device: Where the run is trained.
         parallel: The processes that share it.
         variables: Of the environment, those that stay and can change bits.
+        portable: Whether no processor decides about the run's bits.
     """
     import torch
 
@@ -126,6 +129,8 @@ def attempt_origin(
         "machine": describe_machine(device, variables),
         "outside": _by_package({name: path for name, path in strays.items() if path not in known}),
     }
+    if portable and not variables and parallel.size == 1:
+        setup["machine"]["bits"] = PORTABLE
     if len(parallel.processors) > 1:
         setup["machine"]["processors"] = "; ".join(parallel.processors)
     setup["devices"] = setup["devices"] or [setup["machine"]["processor"]]

@@ -64,6 +64,10 @@ class Procedure(Protocol):
     def manifest(self) -> dict[str, str]:
         """Checksums of the data set."""
 
+    @property
+    def portable(self) -> bool:
+        """Whether its bits are the same on every x86-64 processor with AVX2."""
+
     def guard(self) -> None:
         """Raise if the run belongs to another process by now."""
 

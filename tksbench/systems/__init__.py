@@ -1,0 +1,1 @@
+"""Published systems that the paper compares itself with, one module each."""

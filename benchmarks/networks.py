@@ -1,5 +1,8 @@
 """Training steps of ResNet-19 and VGG-SNN: this project, the same network with ReLU, SpikingJelly and BrainCog.
 
+On a CPU two shapes of each: the one that recipes have at scale `mini`, on one thread as they train it, and full width
+on all threads. The networks fire at the rate of trained ones (`density.py`).
+
 A step is forward pass, cross-entropy of the mean logits, backward pass and AdamW in one kernel, the same for all. The
 floor and the peers are measured in each form that may be their fastest; the line to hold against is the best one. On
 CUDA convolutions are in bfloat16, and a form may be recorded as a CUDA graph, as the trainer does.
@@ -7,6 +10,7 @@ CUDA convolutions are in bfloat16, and a form may be recorded as a CUDA graph, a
 
 from __future__ import annotations
 
+import copy
 import sys
 import time
 from functools import partial
@@ -15,6 +19,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from benchmarks import peers
+from benchmarks.density import fire_at, trained_rate
 from benchmarks.memory import Memory
 from benchmarks.parts import lacking
 from benchmarks.timing import Candidate, Case
@@ -30,6 +35,7 @@ if TYPE_CHECKING:
     from torch import Tensor, nn
 
     from benchmarks.parts import Options
+    from tksbench.snn.layers import SpikingNetwork
 
 NEEDS = ()
 FULL_ON_A_GPU = True
@@ -39,6 +45,8 @@ RESNET_BATCH = (4, 16, 128)
 VGG_BATCH = (1, 8, 64)
 CLASSES = 10
 FRAME = 48
+# What recipes/cifar100.yaml and dvs_cifar10.yaml have at scale mini.
+MINI_WIDTH, MINI_BATCH, MINI_SIZE = 0.125, (64, 32), (16, 32)
 
 
 class Step:
@@ -111,15 +119,31 @@ def cases(options: Options) -> Iterator[Case]:
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     size = 2 if device.type == "cuda" else int(options.full)
     libraries = _libraries()
-    generator = torch.Generator().manual_seed(0)
     torch.manual_seed(0)
+    if device.type == "cpu":
+        threads = torch.get_num_threads()
+        torch.set_num_threads(1)
+        (batch, many), (pixels, frame) = MINI_BATCH, MINI_SIZE
+        title = f"mini ResNet-19, batch {batch}, T=4, {pixels}x{pixels}, one thread"
+        yield _case(title, SpikingResNet19(width=MINI_WIDTH), _images(batch, pixels), libraries, device, compiled=True)
+        title = f"mini VGG-SNN, batch {many}, T=10, {frame}x{frame}, one thread"
+        ours = VGGSNN(width=MINI_WIDTH, img_size=frame)
+        yield _case(title, ours, _frames(many, frame), libraries, device, compiled=True)
+        torch.set_num_threads(threads)
     batch = RESNET_BATCH[size]
-    images = torch.randn(batch, 3, 32, 32, generator=generator)
-    yield _case(f"ResNet-19, batch {batch}, T=4, 32x32", SpikingResNet19(), images, libraries, device, compiled=True)
+    name = f"ResNet-19, batch {batch}, T=4, 32x32"
+    yield _case(name, SpikingResNet19(), _images(batch, 32), libraries, device, compiled=True)
     batch = VGG_BATCH[size]
-    frames = torch.poisson(torch.full((batch, 10, 2, FRAME, FRAME), 0.3), generator=generator)
     name = f"VGG-SNN, batch {batch}, T=10, {FRAME}x{FRAME}"
-    yield _case(name, VGGSNN(img_size=FRAME), frames, libraries, device, compiled=size > 0)
+    yield _case(name, VGGSNN(img_size=FRAME), _frames(batch, FRAME), libraries, device, compiled=size > 0)
+
+
+def _images(batch: int, size: int) -> Tensor:
+    return torch.randn(batch, 3, size, size, generator=torch.Generator().manual_seed(0))
+
+
+def _frames(batch: int, size: int) -> Tensor:
+    return torch.poisson(torch.full((batch, 10, 2, size, size), 0.3), generator=torch.Generator().manual_seed(0))
 
 
 def training_operations(network: nn.Module, images: Tensor) -> float:
@@ -185,7 +209,7 @@ def _libraries() -> dict[str, Callable[[], peers.Library]]:
 
 def _case(
     name: str,
-    ours: nn.Module,
+    ours: SpikingNetwork,
     images: Tensor,
     libraries: dict[str, Callable[[], peers.Library]],
     device: torch.device,
@@ -193,8 +217,11 @@ def _case(
     compiled: bool,
 ) -> Case:
     """All candidates of a network. They start from the same weights, which `ours` holds while it is not trained."""
+    few = images[: 8 if ours.width < 1 else 2]
+    wanted = trained_rate("spiking_resnet19" if isinstance(ours, SpikingResNet19) else "vgg_snn")
+    name += f", {100 * fire_at(ours, few, wanted):.0f} % spikes"
     weights = {key: value.clone() for key, value in ours.state_dict().items()}
-    again = partial(_again, type(ours), weights)
+    again = partial(_again, copy.deepcopy(ours).cpu(), weights)
     cuda = device.type == "cuda"
     forms = ["eager", "contiguous", *["compiled"] * compiled, *["graph", "compiled graph"] * cuda]
     named = {"eager": "", "contiguous": ", NCHW"} | {form: f", {form}" for form in forms[2:]}
@@ -213,8 +240,8 @@ def _case(
     return Case(name=name, candidates=candidates, reference=REFERENCE)
 
 
-def _again(kind: type[nn.Module], weights: dict[str, Tensor]) -> nn.Module:
-    made = kind()
+def _again(like: nn.Module, weights: dict[str, Tensor]) -> nn.Module:
+    made = copy.deepcopy(like)
     made.load_state_dict(weights)
     return made
 

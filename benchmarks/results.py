@@ -16,7 +16,8 @@ from tabulate import tabulate
 from benchmarks.parts import NOTES
 from tksbench.runs import read_json, write_bytes, write_json
 from tksbench.runs.code import read_code
-from tksbench.runs.processor import cpu_name
+from tksbench.runs.environment import LIMITS
+from tksbench.runs.processor import cpu_name, describe_cpu, onednn_isa
 from tksbench.runs.provenance import versions
 
 if TYPE_CHECKING:
@@ -34,10 +35,13 @@ _NOISE = re.compile(r"\((r|tm|c)\)|@.*|\b(cpu|processor|\d+-core)\b", re.IGNOREC
 def machine() -> dict[str, Any]:
     """What the figures depend on; nothing that names the host."""
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    cpu, gpus = cpu_name(), _gpus()
+    cpu, gpus, isa = cpu_name(), _gpus(), onednn_isa(os.environ)
     return {
-        "name": machine_name(cpu, cores, gpus),
+        "name": machine_name(cpu, cores, gpus, isa),
         "cpu": cpu,
+        "kind": describe_cpu().get("kind", ""),
+        "instructions": isa,
+        "variables": {name: os.environ[name] for name in LIMITS if name in os.environ},
         "cores": cores,
         "gpus": gpus,
         "platform": f"{platform.system()} {platform.machine()}",
@@ -46,9 +50,12 @@ def machine() -> dict[str, Any]:
     }
 
 
-def machine_name(cpu: str, cores: int, gpus: Sequence[str] = ()) -> str:
-    """A file name of the machine's kind: model of the processor, its cores, and the GPU if there is one."""
-    words = [_NOISE.sub(" ", cpu), f"{cores} cores" if cores > 1 else "1 core", *gpus[:1]]
+def machine_name(cpu: str, cores: int, gpus: Sequence[str] = (), isa: str = "") -> str:
+    """A file name of the machine's kind: model of the processor, its instructions, its cores, and the GPU if any.
+
+    Cloud providers give unlike processors one name, so the widest instruction set that oneDNN may use is part of it.
+    """
+    words = [_NOISE.sub(" ", cpu), isa.partition("_")[0], f"{cores} cores" if cores > 1 else "1 core", *gpus[:1]]
     return "-".join(re.findall(r"[a-z0-9]+", " ".join(words).lower()))
 
 

@@ -123,6 +123,11 @@ def test_the_terminal_table_fits_80_columns_reference_first() -> None:
     assert [line.split()[0] for line in lines[2:]] == ["ours", "a"]
 
 
+def test_processors_of_one_name_have_files_of_their_own() -> None:
+    named = [results.machine_name("AMD EPYC", 2, (), isa) for isa in ("AVX2", "AVX512_CORE_BF16", "")]
+    assert named == ["amd-epyc-avx2-2-cores", "amd-epyc-avx512-2-cores", "amd-epyc-2-cores"]
+
+
 @pytest.mark.parametrize(
     ("cpu", "cores", "gpus", "name"),
     [

@@ -79,7 +79,7 @@ docs:  ## build the documentation into build/docs, to be read without a network;
 
 .PHONY: bench
 bench: env  ## measure this beside its peers; EXTRAS=bench installs them (some minutes, on a quiet machine)
-	@case ' $(EXTRAS) ' in *' bench '*) $(PY) -m pip install --quiet --disable-pip-version-check --no-deps --require-hashes -r benchmarks/braincog.txt ;; esac
+	@case ' $(EXTRAS) ' in *' bench '*) $(PY) -m pip install --quiet --disable-pip-version-check --no-deps --require-hashes -r benchmarks/braincog.txt -r benchmarks/neurobench.txt ;; esac
 	$(PY) -m benchmarks $(ARGS)
 
 .PHONY: check

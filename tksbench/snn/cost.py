@@ -62,7 +62,9 @@ def measure_cost(model: SpikingNetwork, x: Tensor) -> dict[str, Any]:
 
     The first layer reads analog values, so its operations are MACs; a static image is convolved once, not at
     every step. Every other layer does one AC a synapse and incoming spike: SynOps = dense MACs x mean input value. An
-    input value counts as what it is: a SEW sum of 2 as two spikes, an average-pooled 0.25 as a quarter of one.
+    input value counts as what it is: a SEW sum of 2 as two spikes, an average-pooled 0.25 as a quarter of one. The
+    zeros that pad a map have synapses too, as in published figures; NeuroBench counts those of each spike, which are
+    fewer at a border (tests/bench/test_synops.py).
 
     Where a network has modules that are not known to spike alone, a layer whose input is not of whole numbers reads
     analog values too; without spiking neurons every layer does.

@@ -25,7 +25,7 @@ PARTS = (
     ("data", schema.DataSpec),
     ("model", schema.ModelSpec),
     *((f"{slot}: {name}", catalogue.kind(slot, name)) for slot in PARTS_OF for name in catalogue.names(slot)),
-    ("method, neuron or norm from outside", catalogue.Outside),
+    ("method, neuron or norm from outside", catalogue.Sourced),
     ("optim", schema.OptimSpec),
     ("evaluation", schema.EvalSpec),
     ("numerics", schema.NumericsSpec),
@@ -33,7 +33,7 @@ PARTS = (
 )
 CHOICES = {  # checked by a function, so that the type does not tell
     (part, "name"): ", ".join(f"`{name}`" for name in names)
-    for part, names in (("data", schema.DATA_SETS), ("model", catalogue.names("model")))
+    for part, names in (("data", catalogue.names("data")), ("model", catalogue.names("model")))
 } | {("data", "source"): "`real`, `stand-in`, `auto`"}
 INTRO = """\
 # Recipes
@@ -85,11 +85,11 @@ def recipe() -> str:
 
 def comments(model: Any) -> dict[str, str]:
     """Each field's description, or its comment: on its own line, else on the lines just above it."""
-    if issubclass(model, catalogue.Component) and model is not schema.ModelSpec:
+    if issubclass(model, catalogue.Component) and model not in (schema.ModelSpec, schema.DataSpec):
         return {name: field.description or "" for name, field in model.model_fields.items()}
     source = textwrap.dedent(inspect.getsource(model))
     lines = source.splitlines()
-    found = {"name": ""} if model is schema.ModelSpec else {}
+    found = {"name": ""} if issubclass(model, catalogue.Component) else {}
     for node in ast.parse(source).body[0].body:  # type: ignore[attr-defined]
         if isinstance(node, ast.AnnAssign) and isinstance(node.target, ast.Name):
             told = lines[(node.end_lineno or 0) - 1][node.end_col_offset or 0 :].strip().removeprefix("#").strip()

@@ -10,14 +10,11 @@ import subprocess
 import sys
 from importlib.util import find_spec
 from pathlib import Path
-from types import ModuleType
-from typing import Any
 
 import pytest
 
 from tksbench.data import registry
-from tksbench.data.registry import DATASETS, DatasetInfo
-from tksbench.recipe import DataSpec, schema
+from tksbench.recipe import RunSpec
 from tksbench.runs.record import load_record
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -97,7 +94,9 @@ def checkout(tmp_path_factory: pytest.TempPathFactory) -> Path:
     for name in ("results/paper.yaml", "Makefile", "constraints.txt", "constraints-extras.txt", "pyproject.toml"):
         shutil.copy(ROOT / name, root / name)
     (root / "data").mkdir()
-    for page, kinds in (("add-a-cluster.md", "yaml"), ("add-a-method.md", "python")):
+    written = [("add-a-cluster.md", "yaml"), ("add-a-method.md", "python")]
+    written += [("add-a-data-set.md", kind) for kind in ("python", "yaml")]
+    for page, kinds in written:
         for title, content in titled(ROOT / "docs" / "how-to" / page, kinds):
             (root / title).write_text(content)
     recipe = root / "recipes" / "cifar10.yaml"
@@ -160,22 +159,26 @@ def test_the_pages_show_commands_and_the_test_sees_them() -> None:
 
 
 def test_the_data_set_of_the_how_to_can_be_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    page = ROOT / "docs" / "how-to" / "add-a-data-set.md"
-    (_, source), (_, entry), (_, augmentations) = titled(page, "python")
-    module = ModuleType("tksbench.data.mydigits")
-    exec(compile(source, str(page), "exec"), module.__dict__)  # noqa: S102
-    monkeypatch.setitem(sys.modules, module.__name__, module)
-    (info,) = eval(entry, {"DatasetInfo": DatasetInfo})  # noqa: S307
-    monkeypatch.setitem(DATASETS, info.name, info)
-    known: dict[str, Any] = dict(schema.AUGMENTATIONS)
-    exec(augmentations, {"AUGMENTATIONS": known})  # noqa: S102
-    assert known[info.name] == ("plain", "none")
-    spec = DataSpec.model_construct(name=info.name, source="miniature", augment="plain")
-    data = registry.load(spec, T=4, seed=42, root=tmp_path)
+    ((title, source),) = titled(ROOT / "docs" / "how-to" / "add-a-data-set.md", "python")
+    (tmp_path / title).write_text(source)
+    monkeypatch.syspath_prepend(tmp_path)
+    name = "mydigits:Digits"
+    spec = RunSpec.model_validate(
+        {
+            "data": {"name": name, "source": "stand-in", "augment": "plain"},
+            "model": {"name": "spiking_resnet19", "T": 4},
+            "method": {"name": "baseline"},
+            "optim": {"name": "sgd", "lr": 0.1, "weight_decay": 0.0, "epochs": 9, "batch_size": 10},
+        }
+    )
+    data = registry.load(spec.data, T=4, seed=42, root=tmp_path)
     images, labels = data.train.__getitems__([(0, 0), (0, 1)])
     assert (list(images.shape), len(data.train), len(data.test)) == ([2, 3, 32, 32], 1500, 297)
     assert labels.tolist() == [0, 1]
-    assert [status.state for status in module.verify(info.name, tmp_path / "miniature")] == ["ok"]
+    assert [status.state for status in registry.reader(name).verify(tmp_path / "miniature")] == ["ok"]
+    assert (registry.info(name).title, registry.info(name).augmentations) == ("My digits", ("plain", "none"))
+    with pytest.raises(ValueError, match=r"augment 'dvs' is not for mydigits:Digits; it has plain, none"):
+        RunSpec.model_validate(spec.model_dump() | {"data": spec.data.model_dump() | {"augment": "dvs"}})
 
 
 def test_the_documentation_builds_without_a_warning_and_asks_for_no_network(tmp_path: Path) -> None:

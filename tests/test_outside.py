@@ -1,9 +1,10 @@
-"""Components from a file of one's own, in every slot of a network and as its loss, down to the record of a run."""
+"""Components from files of one's own, a data set, a network, its layers and its loss, down to the record of a run."""
 
 from __future__ import annotations
 
 import json
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -76,9 +77,9 @@ class Late:
 '''
 
 RECIPE = """\
-name: "{data.name}/small/late"
+name: "mydigits/small/late"
 protocol:
-  data: {name: cifar10, source: stand-in, augment: none, train_subset: 32, test_subset: 20, image_size: 16}
+  data: {name: "mydigits:Digits", source: stand-in, augment: none, train_subset: 32, test_subset: 20}
   model:
     name: mine:Small
     T: 2
@@ -98,9 +99,12 @@ def command(folder: Path, *words: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(words, cwd=folder, env=environment, capture_output=True, text=True, timeout=300)
 
 
-def test_a_neuron_a_norm_a_network_and_a_loss_of_ones_own_are_trained_and_recorded(tmp_path: Path) -> None:
+def test_a_data_set_a_network_its_layers_and_a_loss_of_ones_own_are_trained_and_recorded(tmp_path: Path) -> None:
     (tmp_path / "mine.py").write_text(MINE)
     (tmp_path / "small.yaml").write_text(RECIPE)
+    page = (ROOT / "docs" / "how-to" / "add-a-data-set.md").read_text()
+    (digits,) = re.findall(r'^```python title="mydigits.py"\n(.*?)^```$', page, re.MULTILINE | re.DOTALL)
+    (tmp_path / "mydigits.py").write_text(digits)
     done = command(tmp_path)
     assert done.returncode == 0, done.stdout + done.stderr
     (path,) = tmp_path.glob("results/runs/*/record.json")
@@ -110,8 +114,8 @@ def test_a_neuron_a_norm_a_network_and_a_loss_of_ones_own_are_trained_and_record
     assert (model["neuron"]["kwargs"], model["norm"]["kwargs"]) == ({"tau": 3.0}, {})
     assert record["spec"]["method"]["kwargs"] == {"gain": 0.8}
     kept = {name for name in record["files"] if name.endswith(".py")}
-    assert kept == {"model.py", "model.neuron.py", "model.norm.py", "method.py"}
-    assert all((path.parent / name).read_text() == MINE for name in kept)
+    assert kept == {"data.py", "model.py", "model.neuron.py", "model.norm.py", "method.py"}
+    assert all((path.parent / name).read_text() == (digits if name == "data.py" else MINE) for name in kept)
     assert record["cost"]["parameters"] == 3 * 8 * 9 + 8 + 8 * 8 * 9 + 8 + 2 * (2 * 2 * 8 + 1) + 90
     rows = [json.loads(line) for line in (path.parent / "metrics.jsonl").read_text().splitlines()]
     assert [row["alpha"] for row in rows] == [0.0, 0.4]

@@ -172,7 +172,7 @@ def _train(run: Run, ledger: Ledger) -> int:
     if run.execution.device == "cuda" and not gpus:
         blocked.append("the record is of a GPU, and there is none here")
     for key, one in outsiders(run.spec):
-        if source_digest(one.name) != one.source:
+        if source_digest(one.name) != one.digest:
             blocked.append(f"the file of '{one.name}' is not the record's; a copy is {key}.py in the run's folder")
     if blocked:
         raise LaunchError(f"{run.name} seed {run.seed}: {blocked[0]}")

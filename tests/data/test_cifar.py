@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 from torchvision import datasets
 
-from tksbench.data import DataError, cifar, has_real, load
+from tksbench.data import DataError, cifar, has_real, load, registry
 from tksbench.data.miniature import python2_pickle
 from tksbench.data.pickles import unpickle
 
@@ -63,12 +63,12 @@ def test_missing_file_is_refused(copied_root: Path, make_spec: Callable[..., Dat
 
 
 def test_miniature_does_not_pass_for_the_real_set(static_root: Path) -> None:
-    states = {status.state for status in cifar.verify("cifar10", static_root / "miniature")}
+    states = {status.state for status in registry.reader("cifar10").verify(static_root / "miniature")}
     assert states == {"corrupt"}
 
 
 def test_verify_reports_each_absent_file(tmp_path: Path) -> None:
-    found = cifar.verify("cifar100", tmp_path)
+    found = registry.reader("cifar100").verify(tmp_path)
     assert [(s.path, s.state) for s in found] == [
         (f"cifar-100-python/{file}", "missing") for file in ("train", "test", "meta")
     ]
@@ -126,7 +126,7 @@ def test_many_names_for_one_array_take_the_memory_of_one() -> None:
 
 def test_images_of_a_batch_can_be_written_to() -> None:
     images, _ = cifar.read_batch(
-        "cifar10", python2_pickle({"data": np.zeros((1, 3072), np.uint8), "labels": [0]}), Path()
+        python2_pickle({"data": np.zeros((1, 3072), np.uint8), "labels": [0]}), Path(), b"labels", 10
     )
     assert images.flags.writeable
 
@@ -148,12 +148,12 @@ def test_malformed_pickle_is_one_clear_error(raw: bytes) -> None:
 )
 def test_pickle_of_another_shape_is_refused(content: dict[str, object], message: str) -> None:
     with pytest.raises(DataError, match=message):
-        cifar.read_batch("cifar10", python2_pickle(content), Path("odd"))
+        cifar.read_batch(python2_pickle(content), Path("odd"), b"labels", 10)
 
 
 @pytest.mark.parametrize("name", ["cifar10", "cifar100"])
 def test_wrong_augmentation_is_refused(static_root: Path, make_spec: Callable[..., DataSpec], name: str) -> None:
-    with pytest.raises(DataError, match=r"data.augment=imagenet: .* has strong, plain or none"):
+    with pytest.raises(DataError, match=r"data.augment=imagenet: .* has strong, plain, none"):
         load(make_spec(name, augment="imagenet"), 4, 42, static_root)
 
 

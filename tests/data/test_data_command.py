@@ -12,9 +12,10 @@ import pytest
 from torchvision.datasets import utils as torchvision_utils
 
 from tksbench.cli import run_command
-from tksbench.data import DATASETS, DataError, archives, cifar, prepare
+from tksbench.data import DATASETS, DataError, archives
 from tksbench.data.__main__ import main as data_command
 from tksbench.data.archives import Archive
+from tksbench.data.cifar import CIFAR100
 from tksbench.data.files import md5_of, md5_of_file
 
 if TYPE_CHECKING:
@@ -43,7 +44,7 @@ def link(name: str, target: str, kind: bytes) -> tarfile.TarInfo:
 def as_published(static_root: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """Take the CIFAR-100 miniature for the published set, so that a complete set can be had offline."""
     folder = static_root / "miniature" / "cifar-100-python"
-    monkeypatch.setitem(cifar.MD5, "cifar100", {p: md5_of_file(folder / p) for p in ("train", "test", "meta")})
+    monkeypatch.setattr(CIFAR100, "md5", {p: md5_of_file(folder / p) for p in ("train", "test", "meta")})
     return folder
 
 
@@ -54,7 +55,7 @@ def packed(as_published: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
     with tarfile.open(path, "w:gz") as archive:
         archive.add(as_published, "cifar-100-python")
     known = Archive(path.name, "cifar-100-python", "cifar-100-python", md5_of_file(path))
-    monkeypatch.setitem(prepare.ARCHIVES, "cifar100", (known,))
+    monkeypatch.setattr(CIFAR100, "archives", (known,))
     return tmp_path
 
 
@@ -92,7 +93,7 @@ def test_unknown_name_is_one_message_and_exit_2(
 ) -> None:
     assert main([action, "cifer10", "--root", str(tmp_path)]) == 2
     shown = capsys.readouterr().err
-    assert "unknown data set 'cifer10': did you mean 'cifar10'?" in shown
+    assert "unknown data set 'cifer10'; did you mean 'cifar10'?" in shown
     assert shown.count("\n") == 1
     assert not list(tmp_path.iterdir())
 

@@ -20,13 +20,13 @@ from torchvision.transforms import InterpolationMode
 
 from tksbench.data import DataError, event_splits
 from tksbench.data.event_augment import augment_frames, draw
-from tksbench.data.event_listing import find_listing
-from tksbench.data.event_sets import FrameMaker, load, resize, verify
+from tksbench.data.event_frames import FrameMaker, resize
 from tksbench.data.event_splits import Listing, parse_manifest, read_manifest, split_by_rule
 from tksbench.data.events import EventFileError, Events
 from tksbench.data.files import new_scratch
 from tksbench.data.frame_cache import cache_folder, cache_key, open_frames, open_or_build, sound_digest
 from tksbench.data.miniature_events import write_aedat2, write_atis
+from tksbench.data.registry import reader
 from tksbench.recipe import DataSpec
 
 if TYPE_CHECKING:
@@ -55,7 +55,8 @@ def nmnist(tmp_path: Path) -> Path:
 
 def load_nmnist(root: Path, T: int = 4, seed: int = 0, **changes: object) -> Data:
     spec = {"name": "nmnist", "source": "miniature", "augment": "none", **changes}
-    return load(DataSpec.model_validate(spec), T, seed, root)
+    made = DataSpec.model_validate(spec)
+    return reader(made.name).load(made, T, seed, root)
 
 
 # ---- splits
@@ -119,21 +120,21 @@ def test_missing_dvs_cifar10_recordings_are_named(tmp_path: Path) -> None:
     (tmp_path / "cat").mkdir()
     write_aedat2(tmp_path / "cat" / "cifar10_cat_0.aedat", recording(0, 128))
     with pytest.raises(DataError, match=r"9999 of 10000 recordings are missing, the first airplane/cifar10_airplane_0"):
-        find_listing("dvs_cifar10", "natural", tmp_path, complete=True)
+        reader("dvs_cifar10").find_listing("natural", tmp_path, complete=True)
 
 
 def test_unknown_dvs_cifar10_recordings_are_refused(tmp_path: Path) -> None:
     (tmp_path / "cat").mkdir()
     write_aedat2(tmp_path / "cat" / "cifar10_cat_1000.aedat", recording(0, 128))
     with pytest.raises(DataError, match="cifar10_cat_1000"):
-        find_listing("dvs_cifar10", "natural", tmp_path, complete=False)
+        reader("dvs_cifar10").find_listing("natural", tmp_path, complete=False)
 
 
 def test_incomplete_ncaltech101_classes_are_named(tmp_path: Path) -> None:
     (tmp_path / "ant").mkdir()
     write_atis(tmp_path / "ant" / "image_0001.bin", recording(0))
     with pytest.raises(DataError, match="101 classes are not complete, such as BACKGROUND_Google holds 0"):
-        find_listing("ncaltech101", "natural", tmp_path, complete=True)
+        reader("ncaltech101").find_listing("natural", tmp_path, complete=True)
 
 
 # ---- loading
@@ -201,7 +202,7 @@ def test_test_frames_are_never_augmented(nmnist: Path) -> None:
 
 
 def test_image_augmentation_is_refused_for_events(nmnist: Path) -> None:
-    with pytest.raises(DataError, match=r"data\.augment=strong: nmnist has dvs or none"):
+    with pytest.raises(DataError, match=r"data\.augment=strong: nmnist has dvs, none"):
         load_nmnist(nmnist, augment="strong")
 
 
@@ -221,8 +222,12 @@ def test_the_overflow_rule_is_a_field_of_the_recipe(tmp_path: Path) -> None:
         write_atis(path, one)
         path.write_bytes(path.read_bytes() + bytes([5, 240, 0x7F, 0xFF, 0xFF]))  # row 240, at the latest time there is
     spec = DataSpec(name="ncaltech101", source="miniature", augment="none", image_size=34)
-    rule = load(spec, 4, 0, tmp_path).test.__getitems__([(0, 0)])[0]
-    event = load(spec.model_copy(update={"overflow": False}), 4, 0, tmp_path).test.__getitems__([(0, 0)])[0]
+    rule = reader(spec.name).load(spec, 4, 0, tmp_path).test.__getitems__([(0, 0)])[0]
+    event = (
+        reader(spec.name)
+        .load(spec.model_copy(update={"overflow": False}), 4, 0, tmp_path)
+        .test.__getitems__([(0, 0)])[0]
+    )
     assert (rule[0].sum((1, 2, 3)) > 0).all()  # no event: the recording ends where it did
     assert (event[0].sum((1, 2, 3)) > 0).tolist() == [True, False, False, False]  # one event 8 seconds later
 
@@ -258,7 +263,7 @@ def test_a_subset_of_a_part_of_the_real_set_is_taken(nmnist: Path) -> None:
 
 def test_verify_says_which_folder_is_corrupt_and_what_is_missing(nmnist: Path) -> None:
     (nmnist / "n_mnist/Train/3/00001.bin").write_bytes(b"abc")
-    states = {status.path: status for status in verify("nmnist", nmnist)}
+    states = {status.path: status for status in reader("nmnist").verify(nmnist)}
     assert states["n_mnist/Train/3"].state == "corrupt"
     assert "00001.bin: byte 0" in states["n_mnist/Train/3"].detail
     assert states["n_mnist/Train/7"].state == "ok"

@@ -12,7 +12,7 @@ import pytest
 from PIL import Image
 from scipy.io import loadmat, savemat
 
-from tksbench.data import DataError, finegrained, load
+from tksbench.data import DataError, finegrained, load, registry
 from tksbench.data.static import decode_rgb
 
 if TYPE_CHECKING:
@@ -156,14 +156,14 @@ def test_other_colour_modes_become_rgb(tmp_path: Path, mode: str) -> None:
 def test_verify_counts_absent_and_empty_images(samples: Path, tmp_path: Path) -> None:
     folder = tmp_path / "CUB_200_2011"
     shutil.copytree(samples / "cub_200_2011_sample" / "annotations_full", folder)
-    lists, train, test = finegrained.verify("cub", tmp_path)
+    lists, train, test = registry.reader("cub").verify(tmp_path)
     assert (lists.state, train.state, test.state) == ("ok", "missing", "missing")
     assert train.detail.startswith("0 of 5994 images; the first that is absent or empty: images/001.")
 
 
 def test_verify_of_an_absent_list_says_missing(tmp_path: Path) -> None:
     (tmp_path / "CUB_200_2011").mkdir()
-    (status,) = finegrained.verify("cub", tmp_path)
+    (status,) = registry.reader("cub").verify(tmp_path)
     assert status.state == "missing"
     assert "images.txt: No such file" in status.detail
 

@@ -12,7 +12,7 @@ import pytest
 
 from tksbench.data import DataError, imagenet, load
 from tksbench.data.miniature import WNIDS
-from tksbench.data.registry import info
+from tksbench.data.registry import info, reader
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -60,7 +60,7 @@ def test_damaged_image_is_named(copied_root: Path, make_spec: Callable[..., Data
 
 
 def test_verify_counts_folders_and_images(static_root: Path) -> None:
-    train, val = imagenet.verify("imagenet", static_root / "miniature")
+    train, val = reader("imagenet").verify(static_root / "miniature")
     assert (train.state, train.detail) == ("corrupt", "10 of 1000 synset folders, 600 of 1281167 images")
     assert (val.state, val.detail) == ("corrupt", "10 of 1000 synset folders, 200 of 50000 images")
 
@@ -68,7 +68,7 @@ def test_verify_counts_folders_and_images(static_root: Path) -> None:
 def test_verify_reports_a_flat_validation_folder_as_unsorted(tmp_path: Path) -> None:
     (tmp_path / "ILSVRC2012" / "val").mkdir(parents=True)
     (tmp_path / "ILSVRC2012" / "val" / "ILSVRC2012_val_00000001.JPEG").touch()
-    train, val = imagenet.verify("imagenet", tmp_path)
+    train, val = reader("imagenet").verify(tmp_path)
     assert train.state == "missing"
     assert val.state == "unsorted"
 
@@ -79,12 +79,12 @@ def test_a_part_of_the_real_set_is_refused(
     spec, entry = make_spec("imagenet", source="real"), replace(info("imagenet"), num_classes=10)
     monkeypatch.setattr(imagenet, "info", lambda name: entry)
     with pytest.raises(DataError, match="600 images, expected 1,281,167: a part of a data set is another one"):
-        imagenet.load(spec, 4, 42, static_root / "miniature")
+        reader("imagenet").load(spec, 4, 42, static_root / "miniature")
 
 
 def test_real_sample_images_decode(samples: Path, make_spec: Callable[..., DataSpec], tmp_path: Path) -> None:
     (tmp_path / "ILSVRC2012").symlink_to(samples / "imagenet_sample" / "imagenette224")
-    data = imagenet.load(make_spec("imagenet", image_size=64), 4, 42, tmp_path)
+    data = reader("imagenet").load(make_spec("imagenet", image_size=64), 4, 42, tmp_path)
     images, labels = data.test.__getitems__([(0, i) for i in range(len(data.test))])
     assert images.isfinite().all()
     assert np.bincount(labels.numpy()).tolist() == [4] * 10

@@ -18,7 +18,7 @@ from tksbench.data import DataError, imagenet
 from tksbench.data.__main__ import main as data_command
 from tksbench.data.imagenet_flat import synsets_of
 from tksbench.data.miniature import WNIDS
-from tksbench.data.registry import has_real, info, look, why_not
+from tksbench.data.registry import has_real, info, look, reader, why_not
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -106,7 +106,7 @@ def command(action: str, root: Path) -> int:
 
 
 def load(root: Path, make_spec: Callable[..., DataSpec]) -> Data:
-    return imagenet.load(make_spec("imagenet", source="real", image_size=32), 4, 42, root)
+    return reader("imagenet").load(make_spec("imagenet", source="real", image_size=32), 4, 42, root)
 
 
 @pytest.mark.parametrize("kind", LISTS)
@@ -221,7 +221,7 @@ def test_a_copy_of_an_image_is_named_as_one_too_many(
     some = tmp_path / FOLDER / "val" / WNIDS[0] / "ILSVRC2012_val_00000001.JPEG"
     shutil.copy(some, some.with_name("ILSVRC2012_val_00000001 (1).JPEG"))
     shutil.copy(some, some.with_name("._ILSVRC2012_val_00000001.JPEG"))
-    train, val = imagenet.verify("imagenet", tmp_path)
+    train, val = reader("imagenet").verify(tmp_path)
     assert (train.state, val.state) == ("ok", "surplus")
     assert f"{WNIDS[0]}/ILSVRC2012_val_00000001 (1).JPEG: not of the published set; move it elsewhere" in val.detail
     with pytest.raises(DataError, match=r"201 images, expected 200: .* \(1\)\.JPEG: not of the published set"):

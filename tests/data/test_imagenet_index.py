@@ -23,7 +23,7 @@ from tksbench.cli import run_command
 from tksbench.data import DataError, imagenet, tars
 from tksbench.data.__main__ import main as data_command
 from tksbench.data.miniature import WNIDS
-from tksbench.data.registry import info
+from tksbench.data.registry import info, reader
 from tksbench.train.loading import read_batches
 
 if TYPE_CHECKING:
@@ -47,7 +47,7 @@ def folder(static_root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
 
 @pytest.fixture
 def load(folder: Path, make_spec: Callable[..., DataSpec]) -> Load:
-    return lambda: imagenet.load(make_spec("imagenet", source="real", image_size=32), 4, 42, folder.parent)
+    return lambda: reader("imagenet").load(make_spec("imagenet", source="real", image_size=32), 4, 42, folder.parent)
 
 
 def prepare(folder: Path) -> int:
@@ -55,7 +55,7 @@ def prepare(folder: Path) -> int:
 
 
 def states(folder: Path) -> dict[str, str]:
-    return {status.path: status.state for status in imagenet.verify("imagenet", folder.parent)}
+    return {status.path: status.state for status in reader("imagenet").verify(folder.parent)}
 
 
 def pack(folder: Path, *parts: str, reverse: bool = False) -> None:
@@ -271,7 +271,7 @@ def test_member_that_is_no_plain_file_is_refused(
     with tarfile.open(folder / "train" / "n01440764.tar", "w") as archive:
         for made in names:
             archive.addfile(made, io.BytesIO())
-    assert imagenet.verify("imagenet", tmp_path)[0].state == "corrupt"
+    assert reader("imagenet").verify(tmp_path)[0].state == "corrupt"
     assert prepare(folder) == 1
     assert message in " ".join(capsys.readouterr().out.split())
 
@@ -303,13 +303,13 @@ def test_real_images_in_tars_give_the_same_bits(
 ) -> None:
     shutil.copytree(samples / "imagenet_sample" / "imagenette224", tmp_path / "ILSVRC2012")
     spec, keys = make_spec("imagenet"), [(5, index) for index in range(0, 40, 3)]
-    listed = imagenet.load(spec, 4, 42, tmp_path)
+    listed = reader("imagenet").load(spec, 4, 42, tmp_path)
     expected = listed.test.__getitems__(keys)[0], listed.train.__getitems__(keys)[0]
     entry = replace(info("imagenet"), num_classes=10, n_train=len(listed.train), n_test=len(listed.test))
     monkeypatch.setattr(imagenet, "info", lambda name: entry)
     pack(tmp_path / "ILSVRC2012", "train", "val")
     assert prepare(tmp_path / "ILSVRC2012") == 0
-    packed = imagenet.load(spec, 4, 42, tmp_path)
+    packed = reader("imagenet").load(spec, 4, 42, tmp_path)
     assert packed.manifest == listed.manifest
     assert torch.equal(packed.test.__getitems__(keys)[0], expected[0])
     assert torch.equal(packed.train.__getitems__(keys)[0], expected[1])

@@ -12,7 +12,7 @@ import pytest
 from tksbench.cli import run_command
 from tksbench.data import DataError, registry
 from tksbench.data.__main__ import main as data_command
-from tksbench.data.event_listing import find_listing, judge
+from tksbench.data.event_sets import NCaltech101
 from tksbench.data.event_splits import read_manifest
 from tksbench.data.events import EventFileError
 from tksbench.data.miniature_events import make_dvs_cifar10, make_ncaltech101, make_nmnist
@@ -162,13 +162,13 @@ def test_folders_of_other_data_are_not_taken_for_a_set(tmp_path: Path) -> None:
 def test_what_systems_leave_among_recordings_is_no_recording(event_root: Path, tmp_path: Path, name: str) -> None:
     folder = tmp_path / info(name).folder
     shutil.copytree(event_root / info(name).folder, folder)
-    expected = find_listing(name, "natural", folder, complete=False)
+    expected = reader(name).find_listing("natural", folder, complete=False)
     some = folder / expected.train[0]
     for left in LEFT_BEHIND:
         for place in (some.parent, folder):
             (place / left.format(name=some.name)).write_bytes(b"\0\5\26\7")
     shutil.copytree(some.parent, folder / "__MACOSX" / some.parent.name)
-    assert find_listing(name, "natural", folder, complete=False) == expected
+    assert reader(name).find_listing("natural", folder, complete=False) == expected
 
 
 @pytest.fixture(scope="module")
@@ -191,17 +191,17 @@ def test_a_copy_of_a_recording_is_named_as_one_too_many(
     found = published[name]
     some = Path(next(iter(found)))
     extra = some.with_name(copy.format(stem=some.stem, suffix=some.suffix))
-    status = judge(name, found | {extra.as_posix(): extra}, Path("here"), "here")
+    status = reader(name).judge(found | {extra.as_posix(): extra}, Path("here"), "here")
     assert status.state == "surplus"
     assert f"1 file too many ({extra.parent.name}/{extra.name}: a copy); move it elsewhere" in status.detail
     del (less := dict(found))[some.as_posix()]  # a copy does not stand for what is missing
-    assert judge(name, less | {extra.as_posix(): extra}, Path("here"), "here").state == "missing"
+    assert reader(name).judge(less | {extra.as_posix(): extra}, Path("here"), "here").state == "missing"
 
 
 def test_published_sets_have_no_recording_too_many(published: dict[str, dict[str, Path]]) -> None:
-    assert {name: judge(name, found, Path("here"), "here").state for name, found in published.items()} == dict.fromkeys(
-        published, "ok"
-    )
+    assert {
+        name: reader(name).judge(found, Path("here"), "here").state for name, found in published.items()
+    } == dict.fromkeys(published, "ok")
 
 
 def test_a_recording_of_another_name_is_one_too_many_only_in_a_full_class(
@@ -210,10 +210,10 @@ def test_a_recording_of_another_name_is_one_too_many_only_in_a_full_class(
     found = published["ncaltech101"]
     counts = Counter(Path(name).parent.name for name in found)
     extra = Path(f"ant/image_{counts['ant'] + 1:04d}.bin")
-    status = judge("ncaltech101", found | {extra.as_posix(): extra}, Path("here"), "here")
+    status = reader("ncaltech101").judge(found | {extra.as_posix(): extra}, Path("here"), "here")
     assert (status.state, "ant/image_0043.bin: no recording of the published set" in status.detail) == ("surplus", True)
     gap = {name: path for name, path in found.items() if name != "ant/image_0007.bin"}
-    assert judge("ncaltech101", gap | {extra.as_posix(): extra}, Path("here"), "here").state == "ok"
+    assert reader("ncaltech101").judge(gap | {extra.as_posix(): extra}, Path("here"), "here").state == "ok"
 
 
 def test_prepare_names_what_is_too_much_and_downloads_nothing(
@@ -224,8 +224,8 @@ def test_prepare_names_what_is_too_much_and_downloads_nothing(
 ) -> None:
     extra = Path("ant/image_0001 (1).bin")
     found = published["ncaltech101"] | {extra.as_posix(): extra}
-    status = judge("ncaltech101", found, tmp_path, "Caltech101")
-    monkeypatch.setattr(reader("ncaltech101"), "verify", lambda name, root: [status])
+    status = reader("ncaltech101").judge(found, tmp_path, "Caltech101")
+    monkeypatch.setattr(NCaltech101, "verify", lambda self, root: [status])
     assert run_command(data_command, ["prepare", "ncaltech101", "--root", str(tmp_path)]) == 1
     shown = " ".join(capsys.readouterr().out.split())
     assert "1 file too many (ant/image_0001 (1).bin: a copy); move it elsewhere" in shown
@@ -273,7 +273,7 @@ def test_a_fault_in_a_recording_names_the_recipes_key_in_a_run_and_pythons_in_py
     event_root: Path, tmp_path: Path
 ) -> None:
     shutil.copytree(event_root / "n_mnist", tmp_path / "n_mnist")
-    bad = tmp_path / "n_mnist" / find_listing("nmnist", "natural", tmp_path / "n_mnist", complete=False).train[0]
+    bad = tmp_path / "n_mnist" / reader("nmnist").find_listing("natural", tmp_path / "n_mnist", complete=False).train[0]
     bad.write_bytes(bad.read_bytes() + b"x")
     with pytest.raises(EventFileError, match=r"data\.repair=true drops it$"):
         read("nmnist", tmp_path)
@@ -287,7 +287,7 @@ def test_an_aedat4_recording_called_aedat_is_read_as_what_it_is(tmp_path: Path) 
     path = tmp_path / "CIFAR10DVS" / "cat" / "cifar10_cat_0.aedat"
     path.parent.mkdir(parents=True)
     path.write_bytes(b"#!AER-DAT4.0\r\n")
-    (status, _) = reader("dvs_cifar10").verify("dvs_cifar10", tmp_path)
+    (status, _) = reader("dvs_cifar10").verify(tmp_path)
     assert status.state == "corrupt"
     assert "use read_aedat4" not in status.detail
 

@@ -12,7 +12,7 @@ import pytest
 
 from tksbench.data import DATASETS, DataError, data_root, has_real, load, registry
 from tksbench.data.base import Data, balanced_subset
-from tksbench.recipe.schema import DATA_SETS
+from tksbench.recipe import catalogue
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -22,7 +22,16 @@ if TYPE_CHECKING:
 
 
 def test_recipes_and_readers_know_the_same_data_sets() -> None:
-    assert set(DATASETS) == set(DATA_SETS)
+    assert list(DATASETS) == catalogue.names("data")
+    assert [registry.reader(name).name for name in DATASETS] == list(DATASETS)
+
+
+@pytest.mark.parametrize("name", DATASETS)
+def test_what_a_plan_reads_of_a_data_set_is_what_its_reader_has(name: str) -> None:
+    facts, reader = registry.info(name), registry.reader(name)
+    assert {key: getattr(reader, key) for key in vars(facts) if hasattr(reader, key)} == {
+        key: value for key, value in vars(facts).items() if hasattr(reader, key)
+    }
 
 
 def test_importing_the_registry_loads_neither_numpy_nor_torch() -> None:
@@ -102,7 +111,7 @@ def test_process_that_comes_second_uses_the_first_ones_miniature(
 ) -> None:
     class Slow:
         @staticmethod
-        def make_miniature(name: str, root: Path) -> None:
+        def make_miniature(root: Path) -> None:
             for place, text in ((root, "second"), (tmp_path / "miniature", "first")):
                 (place / "cifar-100-python").mkdir()
                 (place / "cifar-100-python" / "train").write_text(text)
@@ -134,7 +143,7 @@ def test_a_subset_larger_than_the_real_set_is_refused(
 ) -> None:
     halves = [range(5), range(3)]  # all that is asked of a half here is its length
     fake = SimpleNamespace(load=lambda *_: Data(*halves, 2, {}))  # type: ignore[arg-type]
-    monkeypatch.setattr(registry, "reader", lambda name: fake)
+    monkeypatch.setattr(registry, "reader", lambda name, **_: fake)
     monkeypatch.setattr(registry, "has_real", lambda *_: True)
     monkeypatch.setattr(registry, "ensure_miniature", lambda *_: tmp_path)
     key = f"{half}_subset"

@@ -10,6 +10,7 @@ import pytest
 
 from tksbench.data import registry, twin, twin_set
 from tksbench.data.__main__ import main
+from tksbench.data.cifar import CIFAR10
 from tksbench.data.errors import DataError
 from tksbench.data.events import read_aedat2
 from tksbench.recipe import DataSpec
@@ -85,7 +86,7 @@ def root(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     images = np.stack([_image(seed) for seed in range(3)])[np.arange(10_000) % 3]
     labels = np.repeat(np.arange(10), 1000)
     monkeypatch.setattr(twin_set, "has_real", lambda name, root: True)
-    monkeypatch.setattr(twin_set, "read_half", lambda name, folder, train: (images, labels, {}))
+    monkeypatch.setattr(CIFAR10, "read_half", lambda self, folder, train: (images, labels, {}))
     return tmp_path
 
 

@@ -8,9 +8,8 @@ from typing import TYPE_CHECKING
 import pytest
 import torch
 
-from tksbench.data.registry import load
+from tksbench.data.registry import DATASETS, load
 from tksbench.recipe import DataSpec
-from tksbench.recipe.schema import AUGMENTATIONS
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -18,7 +17,7 @@ if TYPE_CHECKING:
 
 
 @pytest.mark.parametrize(
-    ("name", "augment"), [(name, augment) for name, known in AUGMENTATIONS.items() for augment in known]
+    ("name", "augment"), [(name, augment) for name, facts in DATASETS.items() for augment in facts.augmentations]
 )
 def test_a_half_that_was_sent_gives_the_same_batches(
     name: str, augment: str, stand_in: Callable[..., Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch

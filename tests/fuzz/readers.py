@@ -417,7 +417,7 @@ READERS = {
     for reader in (
         Reader("aedat2", _aedat2_seeds, _read_recording(read_aedat2, ".aedat")),
         Reader("atis", _atis_seeds, _read_recording(read_atis, ".bin")),
-        Reader("cifar", _cifar_seeds, lambda raw, folder: cifar.read_batch("cifar10", raw, folder)),
+        Reader("cifar", _cifar_seeds, lambda raw, folder: cifar.read_batch(raw, folder, b"labels", 10)),
         Reader("lists", lambda: [bytes([i]) + text for i, text in enumerate((*_CUB_TEXTS, _SUMS))], _read_list),
         Reader("mat", _mat_seeds, _read_mat),
         Reader("image", _image_seeds, _read_image, _mend_png),

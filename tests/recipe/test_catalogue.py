@@ -12,7 +12,7 @@ import pytest
 from pydantic import BaseModel, ValidationError
 
 from tksbench.recipe import RunSpec, catalogue, expand, load_recipe, run_id
-from tksbench.recipe.catalogue import Component, Outside
+from tksbench.recipe.catalogue import Component, Sourced
 from tksbench.recipe.signature import signature
 
 RECIPES = Path(__file__).parents[2] / "recipes"
@@ -38,7 +38,8 @@ def plain_of(slot: str, name: str, **params: Any) -> dict[str, Any]:
     inner = plain
     for key in outer:
         inner = inner[key]
-    inner[last] = {"name": name, **({"T": 4} if slot == "model" else {}), **params}
+    needed = {"model": {"T": 4}, "data": {"augment": "none"}}
+    inner[last] = {"name": name, **needed.get(slot, {}), **params}
     return plain
 
 
@@ -99,7 +100,7 @@ def test_a_spec_can_be_sent_to_another_process() -> None:
 def test_one_from_outside_holds_what_is_given_whether_its_file_is_there_or_not() -> None:
     flat = catalogue.load("method", {"name": "gone:loss", "gain": 2, "source": "00"})
     nested = catalogue.load("method", {"name": "gone:loss", "kwargs": {"gain": 2}, "source": "00"})
-    assert flat == nested == Outside(name="gone:loss", kwargs={"gain": 2}, source="00")
+    assert flat == nested == Sourced(name="gone:loss", kwargs={"gain": 2}, source="00")
     assert flat.model_dump() == {"name": "gone:loss", "kwargs": {"gain": 2}, "source": "00"}
     assert flat.params == {"gain": 2}
 
@@ -112,7 +113,7 @@ def test_outsiders_are_found_wherever_they_stand() -> None:
         model: Inner
         method: Component
 
-    one, two = Outside(name="a:b"), Outside(name="c:d")
+    one, two = Sourced(name="a:b"), Sourced(name="c:d")
     assert list(catalogue.outsiders(Whole(model=Inner(neuron=one), method=two))) == [
         ("model.neuron", one),
         ("method", two),

@@ -118,7 +118,7 @@ def test_a_wrong_method_does_not_hide_what_else_is_wrong(recipe) -> None:  # typ
 
 def test_an_override_may_hold_an_equals_sign(recipe) -> None:  # type: ignore[no-untyped-def]
     (line,) = told(recipe(), "data.name=a=b")
-    assert line.startswith("command line 'data.name=a=b': data.name: unknown data set 'a=b'; known: ")
+    assert line.startswith("command line 'data.name=a=b': data: unknown data set 'a=b'; known: ")
 
 
 def test_problems_come_by_line_without_repeats_and_those_without_one_first() -> None:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
+from tksbench.data.dataset import DataSet, DatasetInfo, FileStatus
 from tksbench.data.errors import DataError
-from tksbench.data.registry import DATASETS, DatasetInfo, FileStatus, data_root, has_real, load
+from tksbench.data.registry import DATASETS, data_root, has_real, load
 
-__all__ = ["DATASETS", "DataError", "DatasetInfo", "FileStatus", "data_root", "has_real", "load"]
+__all__ = ["DATASETS", "DataError", "DataSet", "DatasetInfo", "FileStatus", "data_root", "has_real", "load"]

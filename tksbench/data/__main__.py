@@ -82,7 +82,7 @@ def _verify(names: list[str], root: Path, console: Console) -> int:
     for name in names:
         shown = name
         with working(f"verifying {name}"):
-            found = list(reader(name).verify(name, root))
+            found = list(reader(name).verify(root))
             note = "" if all(status.state == "ok" for status in found) else elsewhere(name, root)
         for status in found:
             state = Text(status.state, style=_STYLES[status.state])

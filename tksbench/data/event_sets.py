@@ -6,201 +6,34 @@ Layouts under the data root: `CIFAR10DVS/<class>/cifar10_<class>_<n>.aedat`,
 
 from __future__ import annotations
 
-import hashlib
+import re
 from collections import Counter
-from dataclasses import dataclass
-from functools import cached_property
-from typing import TYPE_CHECKING, Any, Literal
+from pathlib import PurePath
+from typing import TYPE_CHECKING
 
 import numpy as np
 
+from tksbench.component import component
 from tksbench.data import miniature_events
-from tksbench.data.base import Data, Split, balanced_subset
+from tksbench.data.archives import Archive
+from tksbench.data.base import Data, balanced_subset
+from tksbench.data.dataset import FileStatus
 from tksbench.data.errors import DataError
-from tksbench.data.event_listing import class_of, judge, recordings, split_recordings
-from tksbench.data.events import EventFileError, is_aedat4, read_aedat2, read_aedat4, read_atis, to_frames
-from tksbench.data.frame_cache import cache_folder, cache_key, open_frames, open_or_build, sources_of
+from tksbench.data.event_frames import FrameMaker, FrameSplit, cached
+from tksbench.data.event_listing import Recordings, beyond, class_of
+from tksbench.data.event_splits import Listing, read_manifest, split_by_rule
+from tksbench.data.events import is_aedat4, read_aedat2, read_aedat4, read_atis
+from tksbench.data.frame_cache import cache_folder, sources_of
 from tksbench.data.places import shown
-from tksbench.data.registry import FileStatus, folder_of, info
-from tksbench.data.rng import draw_bits, to_uniform
+from tksbench.data.registry import folder_of, info
 from tksbench.errors import TksbenchError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
+    from collections.abc import Mapping
     from pathlib import Path
 
-    import torch
-    from numpy.typing import NDArray
-
-    from tksbench.data.base import Batch, Key
-    from tksbench.data.event_splits import Listing
     from tksbench.data.framing import Events
     from tksbench.recipe import DataSpec
-
-FRAMES_VERSION = 2
-_DVS_SIDE = 128
-_NMNIST_SIDE = 34
-
-
-@dataclass(frozen=True)
-class FrameMaker:
-    """All that turns a recording into frames; every field is part of the cache's key.
-
-    Attributes:
-        name: Data set.
-        T: Frames a recording.
-        by: What the bins share: "time" or "count".
-        size: Height and width of the frames.
-        overflow: The rule for row 240 of ATIS files.
-        repair: Whether faulty recordings are repaired instead of refused.
-    """
-
-    name: str
-    T: int
-    by: Literal["time", "count"]
-    size: int
-    overflow: bool = True
-    repair: bool = False
-    version: int = FRAMES_VERSION
-
-    @property
-    def counts(self) -> bool:
-        """Whether frames are kept as counts, of the sensor's own size, instead of being resized."""
-        return self.name == "nmnist" and self.size == _NMNIST_SIDE
-
-    def read(self, path: Path) -> Events:
-        """Read one recording, moved to its bounding box where the authors do so (N-Caltech101).
-
-        Raises:
-            EventFileError: It is malformed.
-        """
-        try:
-            return self._read(path)
-        except EventFileError as error:
-            raise error.in_recipe() from error
-
-    def _read(self, path: Path) -> Events:
-        if self.name == "dvs_cifar10":
-            reader = read_aedat4 if is_aedat4(path) else read_aedat2  # its content: some are called .aedat all the same
-            return reader(path, repair=self.repair)
-        if self.name == "ncaltech101":
-            return read_atis(path, self.overflow, repair=self.repair).to_corner()
-        return read_atis(path, self.overflow, height=_NMNIST_SIDE, width=_NMNIST_SIDE, repair=self.repair)
-
-    def frames(self, path: Path) -> NDArray[Any]:
-        """Read one recording as frames [T, 2, size, size]: counts, or float32 where they are resized.
-
-        Raises:
-            EventFileError: It is malformed, or all its frames are blank; the latter only without `repair`.
-            DataError: A pixel counts more events than 16 bits hold.
-        """
-        events = self.read(path)
-        side = {"dvs_cifar10": _DVS_SIDE, "nmnist": _NMNIST_SIDE}.get(self.name)
-        height, width = (side, side) if side else (events.height, events.width)
-        counts = to_frames(events, self.T, height, width, self.by)
-        if not (self.repair or counts.any()):
-            reason = f"none of its {len(events)} events falls into any of the {self.T} frames"
-            raise EventFileError(f"{path}: {reason}; remove it, or set data.repair=true to keep it as a blank sample")
-        if not self.counts:
-            return resize(counts, self.size)
-        if counts.dtype != np.int16 and counts.max() >= 2**15:
-            raise DataError(f"{path}: a pixel counts {counts.max()} events in one frame, more than 16 bits hold")
-        return counts
-
-
-def resize(counts: NDArray[Any], size: int) -> NDArray[np.float32]:
-    """Resize frames [T, 2, H, W] to [T, 2, size, size]: bilinear, corners aligned, no antialiasing.
-
-    Source: docs/protocol.md#dvs-cifar10.
-    """
-    import torch
-
-    frames = torch.from_numpy(counts.astype(np.float32))
-    resized = torch.nn.functional.interpolate(frames, size=(size, size), mode="bilinear", align_corners=True)
-    return np.asarray(resized.numpy(), dtype=np.float32)
-
-
-class FrameSplit(Split):
-    """Frames of one half of an event set, mapped from their cache; pickled without them."""
-
-    def __init__(self, cache: Path, labels: NDArray[np.int64], *, augmented: bool, balanced: bool, seed: int) -> None:
-        """Open the frames.
-
-        Args:
-            cache: File of frames [N, T, 2, S, S].
-            labels: Class of each recording, int64 [N].
-            augmented: Whether to crop, flip and rotate.
-            balanced: Whether training draws classes equally often.
-            seed: The run's seed.
-        """
-        self.cache, self.labels, self.augmented, self.balanced, self.seed = cache, labels, augmented, balanced, seed
-
-    @cached_property
-    def frames(self) -> NDArray[Any]:
-        """The frames [N, T, 2, S, S], memory-mapped."""
-        return open_frames(self.cache)
-
-    def __getstate__(self) -> dict[str, Any]:
-        """Leave the mapped frames out: a worker process opens them itself."""
-        return {key: value for key, value in self.__dict__.items() if key != "frames"}
-
-    def __getitems__(self, keys: Sequence[Key]) -> Batch:
-        """Read one batch; see `Split`."""
-        import torch
-
-        from tksbench.data.event_augment import DRAWS, augment_frames
-
-        indices = np.fromiter((index for _, index in keys), dtype=np.int64, count=len(keys))
-        frames: torch.Tensor = torch.from_numpy(np.asarray(self.frames[indices], dtype=np.float32))
-        if self.augmented:
-            uniforms = to_uniform(draw_bits(self.seed, keys, len(self), DRAWS))
-            frames = augment_frames(frames, torch.from_numpy(uniforms))
-        return frames, torch.from_numpy(self.labels[indices])
-
-
-def load(spec: DataSpec, T: int, seed: int, root: Path) -> Data:
-    """Load an event set; its frames are made once and kept in the frame cache.
-
-    Args:
-        spec: The data part of a run's specification.
-        T: Frames a recording.
-        seed: The run's seed.
-        root: Folder that holds CIFAR10DVS, Caltech101 or n_mnist.
-
-    Raises:
-        DataError: Recordings are missing or unexpected, or the specification cannot be met.
-        EventFileError: A recording is malformed (`data.repair` mends what can be mended).
-    """
-    if spec.augment not in ("dvs", "none"):
-        raise DataError(f"data.augment={spec.augment}: {spec.name} has dvs or none")
-    entry = info(spec.name)
-    folder = folder_of(spec.name, root)
-    found = recordings(spec.name, folder)
-    listing = split_recordings(spec.name, spec.split, found, folder, complete=spec.source != "miniature")
-    if spec.source != "miniature":
-        _check_sizes(spec, listing, folder)
-    classes = _classes(spec.name, listing)
-    size = spec.image_size or entry.size
-    maker = FrameMaker(spec.name, T, spec.framing, size, overflow=spec.overflow, repair=spec.repair)
-    manifest = {f"{entry.folder} ({spec.split} split)": f"sha256:{listing.sha256}"}
-    splits = []
-    for part, files, subset in (("train", listing.train, spec.train_subset), ("test", listing.test, spec.test_subset)):
-        labels = np.array([classes.index(class_of(name)) for name in files], dtype=np.int64)
-        order = balanced_subset(labels, subset)
-        chosen = {files[index]: found[files[index]] for index in order}
-        cache, digest = _cached(maker, chosen, cache_folder(root) / f"{spec.name}-{part}")
-        manifest[f"{entry.folder} {part} frames"] = f"sha256:{digest}"
-        manifest[f"{entry.folder} {part} recordings"] = f"sha256:{sources_of(cache)}"
-        splits.append(
-            FrameSplit(
-                cache,
-                labels[order],
-                augmented=part == "train" and spec.augment == "dvs",
-                balanced=part == "train" and spec.name == "ncaltech101",
-                seed=seed,
-            )
-        )
-    return Data(splits[0], splits[1], len(classes), manifest)
 
 
 def _check_sizes(spec: DataSpec, listing: Listing, folder: Path) -> None:
@@ -216,63 +49,261 @@ def _check_sizes(spec: DataSpec, listing: Listing, folder: Path) -> None:
             raise DataError(f"{folder}: found {len(files)} of {expected} {half} recordings; {remedy}")
 
 
-def verify(name: str, root: Path) -> list[FileStatus]:
-    """Read every recording of a real event set and compare its listing with the published one.
+class EventSet(Recordings):
+    """An event set whose recordings become frames, which are made once and kept in the frame cache.
 
-    Args:
-        name: Data set.
-        root: The data root.
-
-    Returns:
-        One status for each class folder, and one for the listing as a whole.
+    Attributes:
+        side: Height and width of its sensor; None where recordings have the size of what they hold.
+        whole_counts: Whether frames of the sensor's own size are kept as counts, and not resized.
+        balanced: Whether training draws classes equally often.
     """
-    folder = folder_of(name, root)
-    called = shown(folder, root)
-    if not folder.is_dir():
-        return [FileStatus(called, "missing", "no such folder")]
-    maker = FrameMaker(name, info(name).T, "time", info(name).size)
-    found = recordings(name, folder)
-    faults: dict[str, str] = {}
-    for recording, path in found.items():
-        try:
-            maker.read(path)
-        except TksbenchError as error:
-            faults.setdefault(recording.rpartition("/")[0], str(error))
-    counts = Counter(recording.rpartition("/")[0] for recording in found)
-    statuses = [
-        FileStatus(f"{called}/{part}", "corrupt" if part in faults else "ok", faults.get(part, f"{count} recordings"))
-        for part, count in counts.items()
-    ]
-    return [*statuses, judge(name, found, folder, called)]
+
+    kind = "event"
+    in_chans, T = 2, 10
+    augmentations: tuple[str, ...] = ("dvs", "none")
+    below: tuple[str, ...] = ("extract",)
+
+    folder: str
+    size: int
+    side: int | None = None
+    whole_counts: bool = False
+    balanced: bool = False
+
+    def read(self, path: Path, overflow: bool, *, repair: bool) -> Events:
+        """Read one recording.
+
+        Raises:
+            EventFileError: It is malformed.
+        """
+        raise NotImplementedError
+
+    def load(self, spec: DataSpec, T: int, seed: int, root: Path) -> Data:
+        """Read both halves.
+
+        Raises:
+            DataError: Recordings are missing or unexpected, or the specification cannot be met.
+            EventFileError: A recording is malformed (`data.repair` mends what can be mended).
+        """
+        if spec.augment not in self.augmentations:
+            raise DataError(f"data.augment={spec.augment}: {spec.name} has {', '.join(self.augmentations)}")
+        entry = info(spec.name)
+        folder = folder_of(spec.name, root)
+        found = self.recordings(folder)
+        listing = self.split(found, spec.split, folder, complete=spec.source != "miniature")
+        if spec.source != "miniature":
+            _check_sizes(spec, listing, folder)
+        classes = self.classes(listing)
+        size = spec.image_size or entry.size
+        maker = FrameMaker(spec.name, T, spec.framing, size, overflow=spec.overflow, repair=spec.repair)
+        manifest = {f"{entry.folder} ({spec.split} split)": f"sha256:{listing.sha256}"}
+        splits = []
+        for part, files, subset in (
+            ("train", listing.train, spec.train_subset),
+            ("test", listing.test, spec.test_subset),
+        ):
+            labels = np.array([classes.index(class_of(name)) for name in files], dtype=np.int64)
+            order = balanced_subset(labels, subset)
+            chosen = {files[index]: found[files[index]] for index in order}
+            cache, digest = cached(maker, chosen, cache_folder(root) / f"{spec.name}-{part}")
+            manifest[f"{entry.folder} {part} frames"] = f"sha256:{digest}"
+            manifest[f"{entry.folder} {part} recordings"] = f"sha256:{sources_of(cache)}"
+            splits.append(
+                FrameSplit(
+                    cache,
+                    labels[order],
+                    augmented=part == "train" and spec.augment == "dvs",
+                    balanced=part == "train" and self.balanced,
+                    seed=seed,
+                )
+            )
+        return Data(splits[0], splits[1], len(classes), manifest)
+
+    def verify(self, root: Path) -> list[FileStatus]:
+        """Read every recording of the real set and compare its listing with the published one.
+
+        Returns:
+            One status for each class folder, and one for the listing as a whole.
+        """
+        folder = folder_of(self.name, root)
+        called = shown(folder, root)
+        if not folder.is_dir():
+            return [FileStatus(called, "missing", "no such folder")]
+        maker = FrameMaker(self.name, self.T, "time", self.size)
+        found = self.recordings(folder)
+        faults: dict[str, str] = {}
+        for recording, path in found.items():
+            try:
+                maker.read(path)
+            except TksbenchError as error:
+                faults.setdefault(recording.rpartition("/")[0], str(error))
+        counts = Counter(recording.rpartition("/")[0] for recording in found)
+        statuses = [
+            FileStatus(
+                f"{called}/{part}", "corrupt" if part in faults else "ok", faults.get(part, f"{count} recordings")
+            )
+            for part, count in counts.items()
+        ]
+        return [*statuses, self.judge(found, folder, called)]
 
 
-def make_miniature(name: str, root: Path) -> None:
-    """Write the miniature of an event set below a folder, in the layout and format of the real one."""
-    makers = {
-        "dvs_cifar10": miniature_events.make_dvs_cifar10,
-        "ncaltech101": miniature_events.make_ncaltech101,
-        "nmnist": miniature_events.make_nmnist,
-    }
-    makers[name](root)
+@component("data", "dvs_cifar10")
+class DVSCIFAR10(EventSet):
+    """CIFAR10-DVS: CIFAR-10 images before a DVS128; it has no official split."""
+
+    title = "DVS-CIFAR10"
+    num_classes, n_train, n_test = 10, 9000, 1000
+    size = 48
+    folder = "CIFAR10DVS"
+    markers = ("airplane", "truck")
+    splits = ("natural", "tebn")
+    also_called = ("dvscifar10",)
+    side = 128
+    suffixes = (".aedat", ".aedat4")  # the re-encoded release is taken where the original is absent
+    strict = True
+    # MD5 of the class archives (SpikingJelly:cifar10_dvs.py:266-318).
+    archives = tuple(
+        Archive(f"{name}.zip", name, f"CIFAR10DVS/{name}", md5)
+        for name, md5 in (
+            ("airplane", "0afd5c4bf9ae06af762a77b180354fdd"),
+            ("automobile", "8438dfeba3bc970c94962d995b1b9bdd"),
+            ("bird", "a9c207c91c55b9dc2002dc21c684d785"),
+            ("cat", "52c63c677c2b15fa5146a8daf4d56687"),
+            ("deer", "b6bf21f6c04d21ba4e23fc3e36c8a4a3"),
+            ("dog", "f379ebdf6703d16e0a690782e62639c3"),
+            ("frog", "cad6ed91214b1c7388a5f6ee56d08803"),
+            ("horse", "e7cbbf77bec584ffbf913f00e682782a"),
+            ("ship", "41c7bd7d6b251be82557c6cce9a7d5c9"),
+            ("truck", "89f3922fd147d9aeff89e76a2b0b70a7"),
+        )
+    )
+    by_hand = "the ten archives airplane.zip ... truck.zip of CIFAR10-DVS from https://figshare.com (4724671)"
+
+    def read(self, path: Path, overflow: bool, *, repair: bool) -> Events:
+        """Read one recording by its content: some .aedat4 files are called .aedat all the same."""
+        return (read_aedat4 if is_aedat4(path) else read_aedat2)(path, repair=repair)
+
+    def halves(self, found: Mapping[str, Path], split: str, folder: Path, *, complete: bool) -> Listing:
+        """Keep of the committed manifest what is on disk."""
+        halves = self._published(found, split)
+        missing = [recording for half in halves for recording in half if recording not in found]
+        if missing and complete:
+            total = sum(map(len, halves))
+            raise DataError(f"{folder}: {len(missing)} of {total} recordings are missing, the first {missing[0]}")
+        return Listing(*(tuple(recording for recording in half if recording in found) for half in halves))
+
+    def surplus(self, found: Mapping[str, Path]) -> list[Path]:
+        """Recordings that are not of the published set."""
+        known = {recording for half in self._published(found, "natural") for recording in half}
+        return [path for recording, path in found.items() if recording not in known]
+
+    def _published(self, found: Mapping[str, Path], split: str) -> tuple[tuple[str, ...], tuple[str, ...]]:
+        """The lists of the manifest, with the suffix that the recordings here have."""
+        manifest = read_manifest(self.name, split)
+        suffix = PurePath(next(iter(found))).suffix if found else ".aedat"
+        train, test = (
+            tuple(recording.removesuffix(".aedat") + suffix for recording in half)
+            for half in (manifest.train, manifest.test)
+        )
+        return train, test
+
+    def make_miniature(self, root: Path) -> None:
+        """Write stand-in data in the layout and format of the original."""
+        miniature_events.make_dvs_cifar10(root)
 
 
-def _classes(name: str, listing: Listing) -> list[str]:
-    """Class names in the order of their labels: ASCII order (docs/protocol.md#n-caltech101)."""
-    if name == "nmnist":
+@component("data", "ncaltech101")
+class NCaltech101(EventSet):
+    """N-Caltech101: Caltech-101 images before a moving ATIS, split by rule; training draws classes equally often."""
+
+    title = "N-Caltech101"
+    num_classes, n_train, n_test = 101, 7839, 870
+    size = 48
+    folder = "Caltech101"
+    markers = ("BACKGROUND_Google", "yin_yang")
+    also_called = ("ncaltech101",)
+    balanced = True
+    archives = (
+        Archive("Caltech101.zip", "Caltech101", "Caltech101", "66201824eabb0239c7ab992480b50ba3"),
+        Archive("N-Caltech101-archive.zip", "Caltech101", "Caltech101", "66201824eabb0239c7ab992480b50ba3"),
+    )
+    by_hand = "Caltech101.zip of N-Caltech101 from https://data.mendeley.com/datasets/cy6cvx3ryv"
+
+    def read(self, path: Path, overflow: bool, *, repair: bool) -> Events:
+        """Read one recording, moved to its bounding box, as the authors do."""
+        return read_atis(path, overflow, repair=repair).to_corner()
+
+    def halves(self, found: Mapping[str, Path], split: str, folder: Path, *, complete: bool) -> Listing:
+        """Split by rule; a complete set must have the published number of recordings in each class.
+
+        The manifest's file numbers are derived (no published list could be had), so numbers with gaps are no error;
+        the record holds the SHA-256 of the list that was used.
+        """
+        manifest = read_manifest(self.name, split)
+        counts, expected = (Counter(map(class_of, names)) for names in (found, (*manifest.train, *manifest.test)))
+        unknown = sorted(set(counts) - set(expected))
+        if unknown:
+            raise DataError(f"{folder}: {unknown[0]} is no class of N-Caltech101")
+        wrong = [label for label in sorted(expected) if counts[label] != expected[label]]
+        if wrong and complete:
+            numbers = f"{wrong[0]} holds {counts[wrong[0]]} recordings instead of {expected[wrong[0]]}"
+            raise DataError(f"{folder}: {len(wrong)} classes are not complete, such as {numbers}")
+        return split_by_rule(found)
+
+    def surplus(self, found: Mapping[str, Path]) -> list[Path]:
+        """Copies, and recordings of other names in classes that hold more than is published."""
+        manifest = read_manifest(self.name, "natural")
+        known = {*manifest.train, *manifest.test}
+        return beyond(found, Counter(map(class_of, known)), class_of, known.__contains__)
+
+    def make_miniature(self, root: Path) -> None:
+        """Write stand-in data in the layout and format of the original."""
+        miniature_events.make_ncaltech101(root)
+
+
+@component("data", "nmnist")
+class NMNIST(EventSet):
+    """N-MNIST: MNIST digits before a moving ATIS."""
+
+    title = "N-MNIST"
+    num_classes, n_train, n_test = 10, 60_000, 10_000
+    size = 34
+    folder = "n_mnist"
+    markers = ("Train/0", "Test/0")
+    side = 34
+    whole_counts = True
+    depth = 2
+    archives = (
+        Archive("Train.zip", "Train", "n_mnist/Train", "20959b8e626244a1b502305a9e6e2031"),
+        Archive("Test.zip", "Test", "n_mnist/Test", "69ca8762b2fe404d9b9bad1103e97832"),
+    )
+    by_hand = "Train.zip and Test.zip of N-MNIST from https://data.mendeley.com/datasets/468j46mzdv"
+
+    def read(self, path: Path, overflow: bool, *, repair: bool) -> Events:
+        """Read one recording, on the whole sensor."""
+        return read_atis(path, overflow, height=self.side, width=self.side, repair=repair)
+
+    def halves(self, found: Mapping[str, Path], split: str, folder: Path, *, complete: bool) -> Listing:
+        """Train and Test as they lie on disk."""
+        train, test = (tuple(name for name in found if name.startswith(f"{half}/")) for half in ("Train", "Test"))
+        return Listing(train, test)
+
+    def surplus(self, found: Mapping[str, Path]) -> list[Path]:
+        """Copies, and recordings of other names in a half that holds more than is published."""
+        expected = Counter(Train=self.n_train, Test=self.n_test)
+        return beyond(found, expected, lambda recording: recording.partition("/")[0], _is_nmnist_name)
+
+    def classes(self, listing: Listing) -> list[str]:
+        """The ten digits, whichever are there."""
         return [str(digit) for digit in range(10)]
-    return sorted({class_of(recording) for recording in (*listing.train, *listing.test)})
+
+    def is_published(self, listing: Listing) -> bool:
+        """No list of its names is committed; the counts are all that is compared."""
+        return True
+
+    def make_miniature(self, root: Path) -> None:
+        """Write stand-in data in the layout and format of the original."""
+        miniature_events.make_nmnist(root)
 
 
-def _cached(maker: FrameMaker, files: Mapping[str, Path], stem: Path) -> tuple[Path, str]:
-    """Make sure that the frames of these recordings are cached; returns the file and its SHA-256."""
-    path = stem.with_name(f"{stem.name}-{cache_key(files, maker.__dict__)}.npy")
-    shape = (len(files), maker.T, 2, maker.size, maker.size)
-    total = hashlib.sha256()
-
-    def rows() -> Iterator[NDArray[Any]]:
-        for recording in files.values():
-            yield maker.frames(recording)
-            with recording.open("rb") as file:
-                total.update(hashlib.file_digest(file, "sha256").digest())
-
-    return path, open_or_build(path, rows(), shape, np.int16 if maker.counts else np.float32, total.digest)
+def _is_nmnist_name(recording: str) -> bool:
+    return re.fullmatch(r"\d{5}\.bin", recording.rpartition("/")[2]) is not None

@@ -9,6 +9,8 @@ import re
 from itertools import chain
 from typing import TYPE_CHECKING
 
+from tksbench.component import component
+from tksbench.data.dataset import DataSet, FileStatus
 from tksbench.data.errors import DataError
 from tksbench.data.files import read_file, sha256_of_listing
 from tksbench.data.imagenet_flat import Unsorted
@@ -24,7 +26,7 @@ from tksbench.data.imagenet_index import (
     write_index,
 )
 from tksbench.data.places import first_of, is_copy, shown
-from tksbench.data.registry import FileStatus, folder_of, info
+from tksbench.data.registry import folder_of, info
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -79,97 +81,6 @@ def _check_images(folder: Path, names: list[str], expected: int) -> None:
         raise DataError(f"{folder}: {found:,} images, expected {expected:,}: a part of a data set is another one")
 
 
-def load(spec: DataSpec, T: int, seed: int, root: Path) -> Data:
-    """Load ImageNet.
-
-    Args:
-        spec: The data part of a run's specification.
-        T: Ignored: a static image is repeated by the network.
-        seed: The run's seed.
-        root: Folder that holds ILSVRC2012/{train,val}, each with a folder or a tar a synset.
-
-    Raises:
-        DataError: Folders are missing, or train and val disagree, or there are not 1000 classes,
-            or not all images, or an index is damaged.
-    """
-    import numpy as np
-
-    from tksbench.data.augment import imagenet_transform
-    from tksbench.data.base import Data
-    from tksbench.data.static import FileSplit
-
-    if spec.augment not in ("imagenet", "none"):
-        raise DataError(f"data.augment={spec.augment}: {spec.name} has imagenet or none")
-    entry, real = info(spec.name), spec.source != "miniature"
-    folder, size = folder_of(spec.name, root), spec.image_size or entry.size
-    train, val = _images(folder / "train"), _images(folder / "val")
-    names = {"train": train.names(), "val": val.names()}
-    (classes, train_labels), (val_classes, val_labels) = _classes(names["train"]), _classes(names["val"])
-    _check_classes(folder, classes, val_classes, entry.num_classes if real else None)
-    if real:
-        _check_images(folder / "train", names["train"], entry.n_train)
-        _check_images(folder / "val", names["val"], entry.n_test)
-
-    def split(images: ImageList, labels: list[int], augmented: bool, subset: int | None) -> FileSplit:
-        transform = imagenet_transform(augmented, size)
-        return FileSplit(images, np.array(labels, dtype=np.int64), transform=transform, seed=seed, subset=subset)
-
-    # Of the names alone: the same for folders and tars, with an index and without.
-    manifest = {
-        f"{entry.folder}/{part}": f"sha256:{sha256_of_listing(f'{part}/{name}' for name in own)}"
-        for part, own in names.items()
-    }
-    return Data(
-        split(train, train_labels, spec.augment == "imagenet", spec.train_subset),
-        split(val, val_labels, False, spec.test_subset),
-        len(classes),
-        manifest,
-    )
-
-
-def verify(name: str, root: Path) -> list[FileStatus]:
-    """Count synsets and images, and compare the indexes with them (names only: no image is opened)."""
-    return _inspect(name, root, write=False)
-
-
-def index(name: str, root: Path) -> list[FileStatus]:
-    """Do what `verify` does, and write the index of each half that is complete.
-
-    Raises:
-        DataError: An index cannot be written, or a tar cannot be used.
-    """
-    return _inspect(name, root, write=True)
-
-
-def _inspect(name: str, root: Path, *, write: bool) -> list[FileStatus]:
-    entry, halves, place = info(name), [], folder_of(name, root)
-    found: list[FileStatus] = []
-    for part, images in (("train", entry.n_train), ("val", entry.n_test)):
-        folder, path = place / part, f"{shown(place, root)}/{part}"
-        if not folder.is_dir():
-            found.append(FileStatus(path, "missing", f"{entry.num_classes} synset folders or tars, {images} images"))
-            continue
-        try:
-            packing, paths = find_synsets(folder)
-            synsets = list_files(packing, paths)
-        except Unsorted as error:
-            found.append(FileStatus(path, "unsorted", str(error)))
-            continue
-        except DataError as error:
-            if write:
-                raise
-            found.append(FileStatus(path, "corrupt", str(error)))
-            continue
-        halves.append(set(synsets))
-        status = _judge(part, path, packing, synsets, entry.num_classes, images)
-        lines = list(chain.from_iterable(synsets.values()))
-        found.append(status)
-        found += _judge_index(folder, f"{path}.index", packing, lines, write=write and status.state == "ok")
-    if len(halves) == 2 and (odd := sorted(halves[0] ^ halves[1])):
-        found.append(FileStatus(shown(place, root), "corrupt", f"in train or val only: {', '.join(odd[:5])}"))
-    return found
-
-
 def _judge(
     part: str, path: str, packing: Packing, synsets: dict[str, list[str]], classes: int, images: int
 ) -> FileStatus:
@@ -209,8 +120,125 @@ def _judge_index(folder: Path, path: str, packing: Packing, lines: list[str], *,
     return [FileStatus(path, "ok", f"{len(lines)} images in {'one folder' if packing == 'flat' else packing}")]
 
 
-def make_miniature(name: str, root: Path) -> None:
-    """Write a small ImageNet of scikit-learn's digits in the original layout."""
-    from tksbench.data.miniature import make_imagenet
+@component("data", "imagenet")
+class ImageNet(DataSet):
+    """ImageNet-1k: 1000 synsets, each a folder or a tar, or all images of a half in one folder."""
 
-    make_imagenet(root / info(name).folder)
+    title = "ImageNet-1k"
+    kind = "static"
+    num_classes, n_train, n_test = 1000, 1_281_167, 50_000
+    in_chans, size, T = 3, 224, 4
+    folder = "ILSVRC2012"
+    markers = ("train", "val")
+    augmentations = ("imagenet", "none")
+    also_called = ("imagenet", "imagenet1k", "imagenetobjectlocalizationchallenge")
+    below = ("ILSVRC/Data/CLS-LOC", "Data/CLS-LOC")
+    entries = r"n\d{8}(\.tar)?"
+    indexed = True
+    forms = (
+        (("*.parquet", "*/*.parquet"), "as parquet (Hugging Face)"),
+        (("*train*-000*.tar", "train/*train*-000*.tar"), "as shards (webdataset)"),
+    )
+    why_not = "synset folders or tars are read, any image of which can be had at any time"
+    by_hand = (
+        "ILSVRC2012_img_train.tar, ILSVRC2012_img_val.tar and ILSVRC2012_devkit_t12.tar.gz from "
+        "https://image-net.org (an account is needed; to keep 1000 tars instead of 1,281,167 files, first "
+        "`mkdir train` and `tar -xf ILSVRC2012_img_train.tar -C train` there)"
+    )
+    into_folder = True
+
+    def load(self, spec: DataSpec, T: int, seed: int, root: Path) -> Data:
+        """Read both halves.
+
+        Raises:
+            DataError: Folders are missing, or train and val disagree, or there are not 1000 classes,
+                or not all images, or an index is damaged.
+        """
+        import numpy as np
+
+        from tksbench.data.augment import imagenet_transform
+        from tksbench.data.base import Data
+        from tksbench.data.static import FileSplit
+
+        if spec.augment not in self.augmentations:
+            raise DataError(f"data.augment={spec.augment}: {spec.name} has {', '.join(self.augmentations)}")
+        entry, real = info(spec.name), spec.source != "miniature"
+        folder, size = folder_of(spec.name, root), spec.image_size or entry.size
+        train, val = _images(folder / "train"), _images(folder / "val")
+        names = {"train": train.names(), "val": val.names()}
+        (classes, train_labels), (val_classes, val_labels) = _classes(names["train"]), _classes(names["val"])
+        _check_classes(folder, classes, val_classes, entry.num_classes if real else None)
+        if real:
+            _check_images(folder / "train", names["train"], entry.n_train)
+            _check_images(folder / "val", names["val"], entry.n_test)
+
+        def split(images: ImageList, labels: list[int], augmented: bool, subset: int | None) -> FileSplit:
+            transform = imagenet_transform(augmented, size)
+            return FileSplit(images, np.array(labels, dtype=np.int64), transform=transform, seed=seed, subset=subset)
+
+        # Of the names alone: the same for folders and tars, with an index and without.
+        manifest = {
+            f"{entry.folder}/{part}": f"sha256:{sha256_of_listing(f'{part}/{name}' for name in own)}"
+            for part, own in names.items()
+        }
+        return Data(
+            split(train, train_labels, spec.augment == "imagenet", spec.train_subset),
+            split(val, val_labels, False, spec.test_subset),
+            len(classes),
+            manifest,
+        )
+
+    def verify(self, root: Path) -> list[FileStatus]:
+        """Count synsets and images, and compare the indexes with them (names only: no image is opened)."""
+        return self._inspect(root, write=False)
+
+    def index(self, root: Path) -> list[FileStatus]:
+        """Do what `verify` does, and write the index of each half that is complete.
+
+        Raises:
+            DataError: An index cannot be written, or a tar cannot be used.
+        """
+        return self._inspect(root, write=True)
+
+    def _inspect(self, root: Path, *, write: bool) -> list[FileStatus]:
+        entry, halves, place = info(self.name), [], folder_of(self.name, root)
+        found: list[FileStatus] = []
+        for part, images in (("train", entry.n_train), ("val", entry.n_test)):
+            folder, path = place / part, f"{shown(place, root)}/{part}"
+            if not folder.is_dir():
+                found.append(
+                    FileStatus(path, "missing", f"{entry.num_classes} synset folders or tars, {images} images")
+                )
+                continue
+            try:
+                packing, paths = find_synsets(folder)
+                synsets = list_files(packing, paths)
+            except Unsorted as error:
+                found.append(FileStatus(path, "unsorted", str(error)))
+                continue
+            except DataError as error:
+                if write:
+                    raise
+                found.append(FileStatus(path, "corrupt", str(error)))
+                continue
+            halves.append(set(synsets))
+            status = _judge(part, path, packing, synsets, entry.num_classes, images)
+            lines = list(chain.from_iterable(synsets.values()))
+            found.append(status)
+            found += _judge_index(folder, f"{path}.index", packing, lines, write=write and status.state == "ok")
+        if len(halves) == 2 and (odd := sorted(halves[0] ^ halves[1])):
+            found.append(FileStatus(shown(place, root), "corrupt", f"in train or val only: {', '.join(odd[:5])}"))
+        return found
+
+    def make_miniature(self, root: Path) -> None:
+        """Write a small set of scikit-learn's digits in the original layout."""
+        from tksbench.data.miniature import make_imagenet
+
+        make_imagenet(root / self.folder)
+
+    def install(self, root: Path) -> tuple[list[FileStatus], list[str]]:
+        """Let torchvision verify and sort the official archives, and write the indexes."""
+        from tksbench.data.prepare import unpack_imagenet
+
+        used = unpack_imagenet(folder_of(self.name, root))
+        return self.index(root), used

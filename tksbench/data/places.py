@@ -14,32 +14,15 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
     from pathlib import Path
 
-    from tksbench.data.registry import DatasetInfo
+    from tksbench.data.dataset import DatasetInfo
 
 _LEFT_BEHIND = {"__macosx", "thumbs.db", "desktop.ini"}  # by macOS and Windows; hidden files are, too
 # What browsers, macOS and Windows call a second file of the same name: stem, mark, suffixes.
 _COPY = re.compile(r"(.+?)(?: \(\d+\)|(?: -)? (?:copy|kopie|copi[ae])(?: \(?\d+\)?)?)((?:\.\w+)*)", re.IGNORECASE)
 _SECOND = re.compile(r" (\d+|\(\d+\)|copy)$", re.IGNORECASE)  # of a folder
 _NOT_A_ROOT = {"miniature", "twin", "cache"}  # what this project writes below a data root
-_SYNSET = re.compile(r"n\d{8}(\.tar)?")
 IMAGES = (".jpeg", ".jpg", ".png")  # those of timm's reader
 
-# Names of a data set's folder besides its own, in small letters and digits alone.
-_ALSO_CALLED = {
-    "cifar10": {"cifar10", "cifar10python"},
-    "cifar100": {"cifar100"},
-    "imagenet": {"imagenet", "imagenet1k", "imagenetobjectlocalizationchallenge"},
-    "cub": {"cub200", "cub"},
-    "dogs": {"stanforddogsdataset", "dogs"},
-    "cars": {"stanfordcarsdataset", "cars"},
-    "dvs_cifar10": {"dvscifar10"},
-    "ncaltech101": {"ncaltech101"},
-}
-# Where mirrors and other packages keep it below a folder of these names: Kaggle; SpikingJelly.
-_BELOW = {
-    "imagenet": ("ILSVRC/Data/CLS-LOC", "Data/CLS-LOC"),
-    **dict.fromkeys(("dvs_cifar10", "ncaltech101", "nmnist"), ("extract",)),
-}
 # Parts of a data set that some mirrors keep elsewhere in its folder.
 _ELSEWHERE = {
     "devkit": ("car_devkit/devkit",),
@@ -47,10 +30,6 @@ _ELSEWHERE = {
     "Images": ("images/Images", "images"),
     "train_list.mat": ("lists/train_list.mat",),
     "test_list.mat": ("lists/test_list.mat",),
-}
-# Either of these is all that a set needs; of other sets, the registry's markers are.
-PACKAGINGS = {
-    "cars": (("cars_train", "cars_test", "devkit", "cars_test_annos_withlabels.mat"), ("car_ims", "cars_annos.mat")),
 }
 
 
@@ -158,7 +137,7 @@ def has_all(entry: DatasetInfo, folder: Path, *, strict: bool = True) -> bool:
         folder: The folder.
         strict: Also look at what the parts are: other data may have parts of the same names.
     """
-    packagings = PACKAGINGS.get(entry.name, (entry.markers,))
+    packagings = entry.packagings or (entry.markers,)
     return any(all(part(folder, name).exists() for name in names) for names in packagings) and (
         not strict or _fits(entry, folder)
     )
@@ -166,7 +145,7 @@ def has_all(entry: DatasetInfo, folder: Path, *, strict: bool = True) -> bool:
 
 def not_ready(entry: DatasetInfo, folder: Path) -> str:
     """What `prepare` has still to do before a complete set can be read, as one sentence; empty if nothing."""
-    if entry.name != "imagenet":
+    if not entry.indexed:
         return ""
     for half in (folder / name for name in entry.markers):
         kind = _packing(half)
@@ -200,7 +179,7 @@ def shown(folder: Path, root: Path) -> str:
 
 def namesakes(entry: DatasetInfo, root: Path) -> list[Path]:
     """Folders that are called like a data set, whatever is in them."""
-    names = _ALSO_CALLED.get(entry.name, set()) | {_letters(entry.folder)}
+    names = set(entry.also_called) | {_letters(entry.folder)}
     tops = [root, *_entries(root, folders=True)]
     called = re.compile(rf"{'|'.join(sorted(map(re.escape, names)))}|{_letters(entry.name)}(?!\d|dvs).*")
     return [folder for folder in tops if called.fullmatch(_letters(folder.resolve().name))]
@@ -210,11 +189,11 @@ def _near(entry: DatasetInfo, root: Path) -> Iterator[Path]:
     """The root's folder of a set's own name and what may be in it, those of other names likewise, and the root."""
     own = root / entry.folder
     yield own
-    names = _ALSO_CALLED.get(entry.name, set()) | {_letters(entry.folder)}
+    names = set(entry.also_called) | {_letters(entry.folder)}
     named = [child for child in _entries(root, folders=True) if child != own and _is_called(child.name, names)]
     for top in (own, *named, root):
         yield top
-        yield from (top / below for below in _BELOW.get(entry.name, ()))
+        yield from (top / below for below in entry.below)
         if top != root:
             yield from (child for child in _entries(top, folders=True) if _is_called(child.name, names))
 
@@ -223,11 +202,9 @@ def _fits(entry: DatasetInfo, folder: Path) -> bool:
     first = part(folder, entry.markers[0]) if entry.markers else folder
     if entry.kind == "event":
         return any(path.suffix in (".bin", ".aedat", ".aedat4") for path in islice(_entries(first), 100))
-    if entry.name == "imagenet":
-        return any(_SYNSET.fullmatch(path.name) for path in islice(_entries(first), 100))
-    if entry.name.startswith("cifar"):
-        return all((folder / name).is_file() for name in entry.markers)
-    return True
+    if entry.entries:
+        return any(re.fullmatch(entry.entries, path.name) for path in islice(_entries(first), 100))
+    return not entry.files or all((folder / name).is_file() for name in entry.markers)
 
 
 def _entries(folder: Path, *, folders: bool = False) -> Iterator[Path]:

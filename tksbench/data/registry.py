@@ -1,139 +1,80 @@
-"""Which data sets there are, where they lie, and how to get at one. Imports neither numpy nor torch.
-
-The module behind a data set (`DatasetInfo.target`, "module:load") has three functions. Each gets `root`, the
-folder that holds the data set's own folder: `<data root>` for the real set, `<data root>/miniature` else.
-
-    load(spec: DataSpec, T: int, seed: int, root: Path) -> Data   # spec.source: is root a miniature's?
-    verify(name: str, root: Path) -> list[FileStatus]             # of the real set
-    make_miniature(name: str, root: Path) -> None                 # writes root/<info.folder>; root is an
-                                      # empty temporary folder, `ensure_miniature` moves the result into place
-"""
+"""Which data sets there are, where they lie, and how to get at one. Imports neither numpy nor torch."""
 
 from __future__ import annotations
 
-import difflib
-import importlib
+import functools
 import os
 import shutil
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import fields
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
 from tksbench.data import places
+from tksbench.data.dataset import DataSet, DatasetInfo, FileStatus
 from tksbench.data.errors import DataError
 from tksbench.data.files import new_scratch
 from tksbench.data.forms import other_form
+from tksbench.recipe import catalogue
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from tksbench.data.base import Data
     from tksbench.recipe import DataSpec
-
-
-@dataclass(frozen=True)
-class DatasetInfo:
-    """What is known of a data set without reading it (sizes: paper section 4.1 and the official lists).
-
-    Attributes:
-        name: The name recipes use.
-        title: The name people use.
-        target: "module:load" of its reader.
-        kind: "static" images [C, H, W] or "event" frames [T, C, H, W].
-        num_classes: Number of classes of the real set (a miniature may have fewer).
-        n_train: Training samples of the real set.
-        n_test: Test samples of the real set.
-        in_chans: Channels C.
-        size: Height and width H = W that the network sees.
-        T: Time steps the paper uses.
-        folder: The data set's folder under the data root.
-        markers: Paths inside `folder` whose presence means that the set is there.
-    """
-
-    name: str
-    title: str
-    target: str
-    kind: Literal["static", "event"]
-    num_classes: int
-    n_train: int
-    n_test: int
-    in_chans: int
-    size: int
-    T: int
-    folder: str
-    markers: tuple[str, ...]
-
-
-@dataclass(frozen=True)
-class FileStatus:
-    """What `verify` found at one path (relative to the data root)."""
-
-    path: str
-    state: Literal["ok", "missing", "corrupt", "surplus", "unsorted"]
-    detail: str = ""
 
 
 # Bump when a maker writes other content: a miniature of an older version on disk is then made anew.
 MINIATURES_VERSION = 2
 _STAMP = ".miniature-version"
+_FACTS = tuple(field.name for field in fields(DatasetInfo) if field.name != "name")
 TWIN_MARK = "twin.json"  # beside the recordings of a twin (tksbench.data.twin_set), which are nobody's real data
 
-_CIFAR10_FILES = (*(f"data_batch_{i}" for i in range(1, 6)), "test_batch")
-_CUB_LISTS = ("images.txt", "image_class_labels.txt", "train_test_split.txt", "images")
-_FINE = "tksbench.data.finegrained:load"
-_EVENT = "tksbench.data.event_sets:load"
 
-DATASETS: dict[str, DatasetInfo] = {
-    info.name: info
-    for info in (
-        DatasetInfo(
-            "cifar10", "CIFAR-10", "tksbench.data.cifar:load", "static", 10, 50_000, 10_000, 3, 32, 4,
-            "cifar-10-batches-py", _CIFAR10_FILES,
-        ),
-        DatasetInfo(
-            "cifar100", "CIFAR-100", "tksbench.data.cifar:load", "static", 100, 50_000, 10_000, 3, 32, 4,
-            "cifar-100-python", ("train", "test"),
-        ),
-        DatasetInfo(
-            "imagenet", "ImageNet-1k", "tksbench.data.imagenet:load", "static", 1000, 1_281_167, 50_000,
-            3, 224, 4, "ILSVRC2012", ("train", "val"),
-        ),
-        DatasetInfo(
-            "cub", "CUB-200-2011", _FINE, "static", 200, 5994, 5794, 3, 224, 4,
-            "CUB_200_2011", _CUB_LISTS,
-        ),
-        DatasetInfo(
-            "dogs", "Stanford Dogs", _FINE, "static", 120, 12_000, 8580, 3, 224, 4,
-            "StanfordDogs", ("train_list.mat", "test_list.mat", "Images"),
-        ),
-        DatasetInfo(
-            "cars", "Stanford Cars", _FINE, "static", 196, 8144, 8041, 3, 224, 4, "stanford_cars", ()
-        ),
-        DatasetInfo(
-            "dvs_cifar10", "DVS-CIFAR10", _EVENT, "event", 10, 9000, 1000, 2, 48, 10,
-            "CIFAR10DVS", ("airplane", "truck"),
-        ),
-        DatasetInfo(
-            "ncaltech101", "N-Caltech101", _EVENT, "event", 101, 7839, 870, 2, 48, 10,
-            "Caltech101", ("BACKGROUND_Google", "yin_yang"),
-        ),
-        DatasetInfo(
-            "nmnist", "N-MNIST", _EVENT, "event", 10, 60_000, 10_000, 2, 34, 10,
-            "n_mnist", ("Train/0", "Test/0"),
-        ),
-    )
-}  # fmt: skip
+class _Known(Mapping[str, DatasetInfo]):
+    """The data sets of this package by name; each is read in the text of its file when it is asked for."""
+
+    def __getitem__(self, name: str) -> DatasetInfo:
+        if name not in catalogue.names("data"):
+            raise KeyError(name)
+        return info(name)
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(catalogue.names("data"))
+
+    def __len__(self) -> int:
+        return len(catalogue.names("data"))
 
 
+DATASETS: Mapping[str, DatasetInfo] = _Known()
+
+
+@functools.cache
 def info(name: str) -> DatasetInfo:
     """Look a data set up by name.
 
+    Args:
+        name: That of one of this package, or `module:class` for one from outside.
+
     Raises:
-        DataError: No data set has this name; the message names the nearest.
+        DataError: No data set has this name, or its class does not state what has to be known; the message names
+            the nearest.
     """
-    if name in DATASETS:
-        return DATASETS[name]
-    close = difflib.get_close_matches(name, DATASETS, n=1)
-    hint = f"did you mean {close[0]!r}? " if close else ""
-    raise DataError(f"unknown data set {name!r}: {hint}known are {', '.join(DATASETS)}")
+    try:
+        facts = catalogue.attributes("data", name)
+        return DatasetInfo(name=name, **{key: facts[key] for key in _FACTS if key in facts})
+    except ValueError as error:
+        raise DataError(str(error)) from None
+    except TypeError as error:
+        raise DataError(f"data set '{name}': its class does not state all facts as plain values: {error}") from None
+
+
+def known(name: str) -> DatasetInfo | None:
+    """As `info`; None for a data set that cannot be looked up here."""
+    try:
+        return info(name)
+    except DataError:
+        return None
 
 
 def data_root() -> Path:
@@ -208,9 +149,24 @@ def look(name: str, root: Path | None = None) -> FileStatus:
     return FileStatus(str(folder), "ok")
 
 
-def reader(name: str) -> Any:
-    """Import the module that reads a data set."""
-    return importlib.import_module(info(name).target.partition(":")[0])
+def reader(name: str, **params: Any) -> DataSet:
+    """What reads a data set.
+
+    Args:
+        name: The data set.
+        **params: Its own parameters.
+
+    Raises:
+        DataError: It is from outside and cannot be imported.
+    """
+    info(name)
+    one = catalogue.load("data", {"name": name, "augment": "none"})
+    try:
+        made: DataSet = catalogue.resolve("data", one)(**params)
+    except (ImportError, AttributeError, TypeError) as error:
+        raise DataError(f"data set '{name}' cannot be imported: {error}") from None
+    made.name = name
+    return made
 
 
 def ensure_miniature(name: str, root: Path | None = None) -> Path:
@@ -234,7 +190,7 @@ def ensure_miniature(name: str, root: Path | None = None) -> Path:
         message = f"cannot write stand-in data for {name} to {home}: {error.strerror}"
         raise DataError(f"{message}; set TKSBENCH_DATA to a folder you can write to") from error
     try:
-        reader(name).make_miniature(name, building)
+        reader(name).make_miniature(building)
         (building / entry.folder / _STAMP).write_text(f"{MINIATURES_VERSION}\n")
         _move_into_place(building / entry.folder, home / entry.folder, building / "old")
     except OSError as error:
@@ -289,7 +245,7 @@ def load(spec: DataSpec, T: int, seed: int, root: Path | None = None) -> Data:
             f"tksbench.data verify {spec.name}` says what is missing, `python -m tksbench.data prepare {spec.name}` "
             "what to do"
         )
-    data: Data = reader(spec.name).load(spec, T, seed, home)
+    data = reader(spec.name, **spec.params).load(spec, T, seed, home)
     if spec.source != "miniature":  # a miniature is as small as it is, whatever is asked of the real set
         for key, half in (("train_subset", data.train), ("test_subset", data.test)):
             if (getattr(spec, key) or 0) > len(half):

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 
 from tksbench.data import twin
-from tksbench.data.cifar import read_half
+from tksbench.data.cifar import CIFAR10
 from tksbench.data.errors import DataError
 from tksbench.data.events import read_aedat2
 from tksbench.data.miniature_events import CIFAR_CLASSES, write_aedat2
@@ -169,7 +169,7 @@ def _record_all(
 ) -> None:
     if not tasks:
         return
-    images, labels, _ = read_half("cifar10", folder_of("cifar10", root), train=False)
+    images, labels, _ = CIFAR10().read_half(folder_of("cifar10", root), train=False)
     of_class = [images[labels == label] for label in range(len(CIFAR_CLASSES))]
     chosen = [of_class[task.label][task.number] for task in tasks]
     make = partial(_record, loops=loops)

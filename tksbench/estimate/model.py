@@ -10,7 +10,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, NamedTuple
 
 if TYPE_CHECKING:
-    from tksbench.data.registry import DatasetInfo
+    from tksbench.data.dataset import DatasetInfo
     from tksbench.recipe import RunSpec
 
 
@@ -46,7 +46,7 @@ _LAUNCH_S = {"reference": 3e-3, "fused": 0.5e-3}  # seconds a time step and iter
 
 
 def estimate_gpu_hours(spec: RunSpec) -> float | None:
-    """Hours that the run would take on one H100-class GPU; None for a network or data set from outside.
+    """Hours that the run would take on one H100-class GPU; None for a network from outside.
 
     The spike neuron counts as fused unless the recipe asks for the reference one.
     """
@@ -68,7 +68,7 @@ def estimate_gpu_hours(spec: RunSpec) -> float | None:
 
 
 def estimate_disk_bytes(spec: RunSpec) -> float | None:
-    """Bytes that the run's directory holds when it is done; None for a network or data set from outside."""
+    """Bytes that the run's directory holds when it is done; None for a network from outside."""
     known = _known(spec)
     if known is None:
         return None
@@ -82,16 +82,16 @@ def estimate_disk_bytes(spec: RunSpec) -> float | None:
 
 
 def training_steps(spec: RunSpec) -> int | None:
-    """Optimizer steps of a whole run; None for a data set from outside."""
+    """Optimizer steps of a whole run; None for a data set whose file is not here."""
     data = dataset(spec)
     return None if data is None else _steps(spec, data)
 
 
 def dataset(spec: RunSpec) -> DatasetInfo | None:
-    """What is known of a run's data set; None for one from outside."""
-    from tksbench.data.registry import DATASETS
+    """What is known of a run's data set; None where its file is not here."""
+    from tksbench.data.registry import known
 
-    return DATASETS.get(spec.data.name)
+    return known(spec.data.name)
 
 
 def _known(spec: RunSpec) -> tuple[_Network, DatasetInfo] | None:

@@ -216,9 +216,9 @@ def _missing(name: str) -> str:
 
 def real_is_here(name: str) -> bool:
     """Whether the files of a real data set are under the data root."""
-    from tksbench.data.registry import DATASETS, has_real
+    from tksbench.data.registry import has_real, known
 
-    return name not in DATASETS or has_real(name)  # "module:attr" from outside: its own loader will tell
+    return known(name) is None or has_real(name)  # of one that is not known the schema says so
 
 
 def _cut(items: Sequence[Item], budget: float) -> list[Item]:

@@ -6,7 +6,6 @@ from tksbench.recipe.errors import Problem, RecipeError, suggest
 from tksbench.recipe.expand import Recipe, Run, expand, load_recipe
 from tksbench.recipe.identity import canonical, group_id, run_and_group_id, run_id
 from tksbench.recipe.schema import (
-    DATA_SETS,
     SCALES,
     DataSpec,
     EvalSpec,
@@ -18,7 +17,6 @@ from tksbench.recipe.schema import (
 )
 
 __all__ = [
-    "DATA_SETS",
     "SCALES",
     "DataSpec",
     "EvalSpec",

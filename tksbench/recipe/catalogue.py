@@ -16,13 +16,14 @@ from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, NamedTuple,
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, SerializeAsAny, create_model, model_validator
 
 from tksbench.recipe.errors import suggest
-from tksbench.recipe.signature import Holds, parse, signature
+from tksbench.recipe.signature import UNREADABLE, Holds, Signature, about, parse, signature, stated
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
 _PACKAGE = Path(__file__).parents[1]
-_FOLDERS = ("snn", "systems")
+_FOLDERS = ("snn", "data", "systems")
+_CALLED = {"data": "data set"}
 _OFFER = re.compile(r'^@component\("(\w+)", "(\w+)"\)$', re.MULTILINE)
 
 
@@ -42,6 +43,9 @@ class Slot(NamedTuple):
     common: tuple[str, ...] = ()
 
 
+_DATA_KEYS = (
+    "source", "augment", "norm", "train_subset", "test_subset", "image_size", "framing", "split", "overflow", "repair"
+)  # fmt: skip
 SLOTS = {
     "method": Slot(positional=2),  # a function: (logits, target)
     "model": Slot(
@@ -51,6 +55,7 @@ SLOTS = {
     "neuron": Slot(("backend",), default="lif"),
     "norm": Slot(positional=1, default="batch_norm"),  # channels
     "surrogate": Slot(),
+    "data": Slot(common=_DATA_KEYS),
 }
 
 
@@ -77,16 +82,22 @@ class Component(Model):
         return (load, (self.slot, self.model_dump())) if self.slot else super().__reduce__()
 
 
+_HASH = Field(None, description="Hash of its file, filled in when the recipe is read: new code, new runs.")
+
+
 class Outside(Component):
     """One from outside the project, named `module:name`."""
 
+    hashed: ClassVar[str] = ""  # the field that has the hash of its file
     kwargs: dict[str, bool | int | float | str] = Field(
         default_factory=dict,
         description="Its own parameters, as they are given; a recipe may write them beside `name`.",
     )
-    source: str | None = Field(
-        None, description="Hash of its file, filled in when the recipe is read: new code, new runs."
-    )
+
+    @property
+    def digest(self) -> str | None:
+        """Hash of its file, as it was planned."""
+        return getattr(self, self.hashed)  # type: ignore[no-any-return]
 
     @property
     def params(self) -> dict[str, Any]:
@@ -102,6 +113,13 @@ class Outside(Component):
         rest = {key: value for key, value in plain.items() if key not in cls.model_fields}
         kwargs = {**plain.get("kwargs", {}), **rest}
         return own | ({"kwargs": kwargs} if kwargs or "kwargs" in plain else {})
+
+
+class Sourced(Outside):
+    """One from outside the project, named `module:name`."""
+
+    hashed: ClassVar[str] = "source"
+    source: str | None = _HASH
 
 
 @functools.cache
@@ -127,28 +145,45 @@ def kind(slot: str, name: str) -> type[Component]:
     Raises:
         ValueError: There is none of this name; the message suggests the nearest.
     """
-    base = _base(slot)
     if ":" in name:
-        return Outside if base is Component else type("Outside", (Outside, base), {"slot": slot})
+        return _outside(slot)
     if name not in _offers().get(slot, {}):
-        raise ValueError(f"unknown {slot} {name!r}; {suggest(name, names(slot))}")
+        raise ValueError(f"unknown {_CALLED.get(slot, slot)} {name!r}; {suggest(name, names(slot))}")
     path = _offers()[slot][name]
     tree = parse(path)
-    made = signature(tree, _offered(tree, slot, name), SLOTS[slot].given, SLOTS[slot].positional)
+    defined = _offered(tree, slot, name)
+    made = signature(tree, defined, SLOTS[slot].given, SLOTS[slot].positional)
+    if made is None and slot == "data":  # which has facts in place of parameters
+        made = Signature(about(defined), {})
     if made is None or any(type_ is None for type_, _ in made.fields.values()):
         raise ValueError(f"{slot} {name!r}: {path} does not say in plain words what it takes")
     fields: dict[str, Any] = {"name": (Literal[name], ...)}
     fields |= {key: (_typed(type_), default) for key, (type_, default) in made.fields.items()}
-    found = cast("type[Component]", create_model(name, __base__=base, __doc__=made.about, **fields))
+    found = cast("Any", create_model(name, __base__=_base(slot), __doc__=made.about, **fields))
     found.slot, found.own = slot, tuple(made.fields)
-    return found
+    return found  # type: ignore[no-any-return]
+
+
+@functools.cache
+def _outside(slot: str) -> type[Component]:
+    """One from outside, with what all components of a slot have."""
+    if _base(slot) is Component:
+        return Sourced
+    if slot == "data":  # whose source is that of the data
+        found = cast("Any", create_model("Outside", __base__=(Outside, _base(slot)), code=(str | None, _HASH)))
+        found.hashed = "code"
+    else:
+        found = cast("Any", create_model("Outside", __base__=(Sourced, _base(slot))))
+    found.slot = slot
+    return found  # type: ignore[no-any-return]
 
 
 def _base(slot: str) -> type[Component]:
     """What all components of a slot have in common."""
-    from tksbench.recipe.schema import ModelSpec
+    from tksbench.recipe.schema import DataSpec, ModelSpec
 
-    return ModelSpec if slot == "model" else Component
+    bases: dict[str, type[Component]] = {"model": ModelSpec, "data": DataSpec}
+    return bases.get(slot, Component)
 
 
 def _typed(type_: Any) -> Any:
@@ -180,8 +215,33 @@ def load(slot: str, plain: Any) -> Any:
     if "name" not in plain:
         return Component.model_validate({})  # which says so, and no more
     if not isinstance(plain["name"], str):
-        raise ValueError(f"unknown {slot} {plain['name']!r}; {suggest(str(plain['name']), names(slot))}")
+        raise ValueError(
+            f"unknown {_CALLED.get(slot, slot)} {plain['name']!r}; {suggest(str(plain['name']), names(slot))}"
+        )
     return kind(slot, plain["name"]).model_validate(plain)
+
+
+def attributes(slot: str, name: str) -> dict[str, Any]:
+    """Attributes that a component's class states in its body as plain values, or a base class in the same file does.
+
+    Raises:
+        ValueError: There is none of this name, or its file cannot be read.
+    """
+    from tksbench.recipe.outside import source_file
+
+    if ":" in name:
+        path, made = source_file(name), name.partition(":")[2]
+    else:
+        kind(slot, name)  # which says what is wrong with the name
+        path = _offers()[slot][name]
+        made = _offered(parse(path), slot, name).name
+    try:
+        tree = parse(path) if path else None
+    except UNREADABLE:
+        tree = None
+    if tree is None:
+        raise ValueError(f"{slot} '{name}': its file cannot be read")
+    return stated(tree, made)
 
 
 def default(slot: str) -> Any:

@@ -276,7 +276,11 @@ def _collect(
 
 def _with_components(tree: Node, problems: list[Problem]) -> Node:
     """The tree with a name for each component of the network that is given parameters alone; others are checked."""
-    model = tree.get("model")
+    data, model = tree.get("data"), tree.get("model")
+    if data is not None:
+        data, wrong = check_outside("data", data, "data")
+        problems += wrong
+        tree = Node({**dict(items(tree)), "data": data}, tree.where)
     if model is None or not isinstance(model.value, dict):
         return tree
     model, wrong = check_outside("model", model, "model")
@@ -357,19 +361,19 @@ def _validate(tree: Node, has_real: Callable[[str], bool], problems: list[Proble
         return None
     for key, one in outsiders(spec):
         source = source_digest(one.name)
-        if one.source not in (None, source):
-            where = (child(tree, *key.split("."), "source") or tree).where
-            problems.append(Problem(where, f"{key}.source: {one.source}, but the file's is {source}"))
-        spec = _sourced(spec, key.split("."), source)
+        if one.digest not in (None, source):
+            where = (child(tree, *key.split("."), one.hashed) or tree).where
+            problems.append(Problem(where, f"{key}.{one.hashed}: {one.digest}, but the file's is {source}"))
+        spec = _with_digest(spec, [*key.split("."), one.hashed], source)
     names = {"data": spec.data.name, "model": spec.model.name, "method": spec.method.name}
     names |= {"neuron": spec.model.neuron.name, "norm": spec.model.norm.name}
     return spec.model_copy(update={"versions": component_versions(names)})
 
 
-def _sourced(whole: Part, keys: Sequence[str], source: str | None) -> Part:
-    """A part of a spec with the hash of its file in the component at a path of keys."""
-    new = _sourced(getattr(whole, keys[0]), keys[1:], source) if keys else source
-    return whole.model_copy(update={keys[0] if keys else "source": new})
+def _with_digest(whole: Part, keys: Sequence[str], digest: str | None) -> Part:
+    """A part of a spec with the hash of a component's file at a path of keys."""
+    new = digest if len(keys) == 1 else _with_digest(getattr(whole, keys[0]), keys[1:], digest)
+    return whole.model_copy(update={keys[0]: new})
 
 
 def _name(root: Node, entry: Node, tree: Node, problems: list[Problem]) -> str | None:

@@ -19,14 +19,13 @@ from tksbench.recipe.catalogue import SLOTS
 from tksbench.recipe.errors import Problem, suggest
 from tksbench.recipe.explain import complaints
 from tksbench.recipe.shape import items, part_of
-from tksbench.recipe.signature import Definition, Holds, Signature, parse, signature
+from tksbench.recipe.signature import UNREADABLE, Definition, Holds, Signature, parse, signature
 from tksbench.recipe.yamltree import Node
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Sequence
 
 _NAME = re.compile(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)*:[A-Za-z_]\w*(\.[A-Za-z_]\w*)*", re.ASCII)
-_UNREADABLE = (OSError, SyntaxError, ValueError, RecursionError, MemoryError)
 
 
 def check_outside(slot: str, one: Node, key: str) -> tuple[Node, list[Problem]]:
@@ -54,7 +53,7 @@ def check_outside(slot: str, one: Node, key: str) -> tuple[Node, list[Problem]]:
     function = name.value.partition(":")[2]
     try:
         tree = parse(path)
-    except _UNREADABLE as error:
+    except UNREADABLE as error:
         reason = f"line {error.lineno}: {error.msg}" if isinstance(error, SyntaxError) else str(error)
         return one, [Problem(name.where, f"{called}: {path} is no Python that can be read: {reason}")]
     if not _times_bound(tree, function.partition(".")[0]) and not _times_bound(tree, "__getattr__"):
@@ -74,7 +73,7 @@ def check_outside(slot: str, one: Node, key: str) -> tuple[Node, list[Problem]]:
 
 def _check_parameters(slot: str, called: str, one: Node, key: str, taken: Signature) -> tuple[Node, list[Problem]]:
     """Hold what a recipe says of a component, beside its name or as its `kwargs`, against what it takes."""
-    said = ("name", "kwargs", "source", *SLOTS[slot].common)
+    said = ("name", "kwargs", "source", "code", *SLOTS[slot].common)
     problems, kept, given = list[Problem](), dict[str, Node](), dict[str, Node]()
     beside = {word: node for word, node in items(one) if word not in said}
     for prefix, group in ((f"{key}.kwargs", dict(items(one.get("kwargs")))), (key, beside)):
@@ -119,7 +118,7 @@ def parameters(slot: str, name: str) -> list[str] | None:
     path = source_file(name) if _NAME.fullmatch(name) else None
     try:
         tree = parse(path) if path else None
-    except _UNREADABLE:
+    except UNREADABLE:
         return None
     found = tree and _defined(tree, name.partition(":")[2])
     taken = tree and found and signature(tree, found, SLOTS[slot].given, SLOTS[slot].positional)

@@ -11,32 +11,9 @@ from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, BeforeValidator, Field, SerializeAsAny, model_validator
 
-from tksbench.recipe.catalogue import Component, Model, default, fits
-from tksbench.recipe.errors import suggest
+from tksbench.recipe.catalogue import Component, Model, attributes, default, fits
 
-AUGMENTATIONS: dict[str, tuple[str, ...]] = {  # what each data set's reader can do
-    "cifar10": ("strong", "plain", "none"),
-    "cifar100": ("strong", "plain", "none"),
-    "imagenet": ("imagenet", "none"),
-    "dvs_cifar10": ("dvs", "none"),
-    "ncaltech101": ("dvs", "none"),
-    "nmnist": ("dvs", "none"),
-    "cub": ("finegrained", "none"),
-    "dogs": ("finegrained", "none"),
-    "cars": ("finegrained", "none"),
-}
-SPLITS = {"dvs_cifar10": ("natural", "tebn")}  # all others: natural alone
-DATA_SETS = tuple(AUGMENTATIONS)
 SCALES = ("paper", "budget", "mini", "smoke")
-
-
-def _known(kind: str, names: tuple[str, ...]) -> AfterValidator:
-    def check(name: str) -> str:
-        if name not in names:
-            raise ValueError(f"unknown {kind} '{name}'; {suggest(name, names)}")
-        return name
-
-    return AfterValidator(check)
 
 
 def _known_as(source: Any) -> Any:
@@ -44,20 +21,19 @@ def _known_as(source: Any) -> Any:
     return "miniature" if source == "stand-in" else source
 
 
-class DataSpec(Model):
+class DataSpec(Component):
     """Which images or recordings, and how they are augmented."""
 
-    name: Annotated[str, _known("data set", DATA_SETS)]
     # The data set itself, stand-in data (`stand-in`; its name in records is `miniature`), or, if the data root has not
     # the data set, the latter.
     source: Annotated[Literal["real", "miniature", "auto"], BeforeValidator(_known_as)] = "real"
-    augment: Literal["strong", "plain", "imagenet", "finegrained", "dvs", "none"]
+    augment: str  # one that the data set has, or none
     norm: Literal["official", "consistent"] = "official"  # official: train/test mismatch as the authors' code
     train_subset: Annotated[int, Field(gt=0)] | None = None  # class-balanced
     test_subset: Annotated[int, Field(gt=0)] | None = None  # likewise
     image_size: Annotated[int, Field(ge=16, le=512)] | None = None  # pixels; None: the data set's own
     framing: Literal["time", "count"] = "time"  # event sets: equal durations or equal event counts
-    split: Literal["natural", "tebn"] = "natural"  # CIFAR10-DVS has no official split
+    split: str = "natural"  # one that the data set has: CIFAR10-DVS has no official one
     overflow: bool = True  # ATIS files: row 240 is a timer overflow (as tonic), not an event (as SpikingJelly)
     repair: bool = False  # event files: mend what can be mended instead of refusing
 
@@ -107,10 +83,25 @@ class NumericsSpec(Model):
     deterministic: bool = True  # the same run has the same bits
 
 
+def _offered(data: DataSpec) -> DataSpec:
+    """Refuse what the reader of a data set cannot do; each message begins with the key that it is about."""
+    try:
+        facts = attributes("data", data.name)
+    except ValueError:  # from outside, in a record of another machine
+        return data
+    for key, value, known in (
+        ("augment", data.augment, facts.get("augmentations", ("none",))),
+        ("split", data.split, facts.get("splits", ("natural",))),
+    ):
+        if value not in known:
+            raise ValueError(f"{key} '{value}' is not for {data.name}; it has {', '.join(known)}")
+    return data
+
+
 class RunSpec(Model):
     """All that can change a run's result, fully resolved."""
 
-    data: DataSpec
+    data: Annotated[SerializeAsAny[DataSpec], fits("data"), AfterValidator(_offered)]
     model: Annotated[SerializeAsAny[ModelSpec], fits("model")]
     method: Annotated[SerializeAsAny[Component], fits("method")]
     optim: OptimSpec
@@ -118,18 +109,6 @@ class RunSpec(Model):
     numerics: NumericsSpec = NumericsSpec()
     seed: Annotated[int, Field(ge=0, lt=2**31)] = 42
     versions: dict[str, int] = Field(default_factory=dict)  # bumped by hand when a component's meaning changes
-
-    @model_validator(mode="after")
-    def _exists(self) -> RunSpec:
-        """Refuse what no reader of the data set can do; each message begins with the key it is about."""
-        data = self.data
-        for key, value, known in (
-            ("augment", data.augment, AUGMENTATIONS[data.name]),
-            ("split", data.split, SPLITS.get(data.name, ("natural",))),
-        ):
-            if value not in known:
-                raise ValueError(f"data.{key} '{value}' is not for {data.name}; it has {', '.join(known)}")
-        return self
 
     @model_validator(mode="after")
     def _fits(self) -> RunSpec:

@@ -6,6 +6,7 @@ import ast
 import functools
 import inspect
 import re
+from contextlib import suppress
 from typing import TYPE_CHECKING, Annotated, Any, Literal, NamedTuple
 
 from pydantic import Field
@@ -16,6 +17,7 @@ if TYPE_CHECKING:
 
     from pydantic.fields import FieldInfo
 
+UNREADABLE = (OSError, SyntaxError, ValueError, RecursionError, MemoryError)
 Definition = ast.FunctionDef | ast.ClassDef
 _WORDS: dict[str, Any] = {
     "bool": bool, "int": int, "float": float, "str": str, "tuple": tuple, "list": list,
@@ -81,7 +83,7 @@ def signature(tree: ast.Module, made: Definition, given: Collection[str], positi
     if isinstance(made, ast.ClassDef):
         inits = [one for one in made.body if isinstance(one, ast.FunctionDef) and one.name == "__init__"]
         if not inits:
-            return None if made.bases else Signature(_about(made), {})
+            return None if made.bases else Signature(about(made), {})
         call, positional = inits[0], positional + 1
     assert isinstance(call, ast.FunctionDef)  # noqa: S101
     arguments = call.args
@@ -99,15 +101,19 @@ def signature(tree: ast.Module, made: Definition, given: Collection[str], positi
             value = ... if default is None else _value(default, names)
             fields[one.arg] = (_kind(one.annotation, names), Field(value, description=words.get(one.arg)))
     always = (*given, *(one.arg for one in ordered[:positional]))
-    return Signature(_about(made), fields, arguments.kwarg is not None, always)
+    return Signature(about(made), fields, arguments.kwarg is not None, always)
 
 
 def _names(tree: ast.Module) -> dict[str, ast.expr]:
     """What a module's names stand for, of those that are assigned once, at its top."""
     found: dict[str, ast.expr] = {}
     for node in tree.body:
-        if isinstance(node, ast.Assign) and len(node.targets) == 1 and isinstance(node.targets[0], ast.Name):
-            found[node.targets[0].id] = node.value
+        if isinstance(node, ast.Assign) and len(node.targets) == 1:
+            target, value = node.targets[0], node.value
+            pairs = [(target, value)]
+            if isinstance(target, ast.Tuple) and isinstance(value, ast.Tuple):
+                pairs = list(zip(target.elts, value.elts, strict=False))
+            found |= {one.id: value for one, value in pairs if isinstance(one, ast.Name)}
         elif isinstance(node, ast.AnnAssign) and isinstance(node.target, ast.Name) and node.value:
             found[node.target.id] = node.value
     return found
@@ -148,7 +154,8 @@ def _value(node: ast.expr, names: dict[str, ast.expr]) -> Any:
         return None
 
 
-def _about(made: Definition) -> str:
+def about(made: Definition) -> str:
+    """First paragraph of a definition's documentation."""
     return (ast.get_docstring(made) or "").partition("\n\n")[0].replace("\n", " ")
 
 
@@ -160,3 +167,17 @@ def _described(made: Definition) -> dict[str, str]:
         return {}
     entries = re.findall(r"^    (\w+): (.*?)(?=^    \w+: |\Z)", section[1] + "\n", re.MULTILINE | re.DOTALL)
     return {name: " ".join(words.split()) for name, words in entries}
+
+
+def stated(tree: ast.Module, name: str) -> dict[str, Any]:
+    """Attributes that a class states in its body as plain values, those of its base classes in the module included."""
+    classes = {node.name: node for node in tree.body if isinstance(node, ast.ClassDef)}
+    if name not in classes:
+        return {}
+    found: dict[str, Any] = {}
+    for base in reversed(classes[name].bases):
+        found |= stated(tree, ast.unparse(base))
+    for word, value in _names(ast.Module(classes[name].body, [])).items():
+        with suppress(ValueError):
+            found[word] = ast.literal_eval(value)
+    return found

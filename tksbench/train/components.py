@@ -60,7 +60,7 @@ def make(slot: str, one: Component, called_with: tuple[str, ...] = ()) -> Callab
 
 def _imported(slot: str, one: Component) -> Any:
     what = f"{slot} '{one.name}'"
-    if isinstance(one, Outside) and one.source != source_digest(one.name):
+    if isinstance(one, Outside) and one.digest != source_digest(one.name):
         raise TrainError(f"{what}: its file was edited since this run was planned; start the launcher again")
     try:
         return resolve(slot, one)

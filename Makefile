@@ -49,6 +49,14 @@ table3: env  ## the same for Table 3: every method of both image and event sets
 table4: env  ## the same for Table 4: the fine-grained sets
 	@status=0; set -x; $(LAUNCH) recipes/cub.yaml recipes/dogs.yaml recipes/cars.yaml $(ARGS) || status=$$?; $(TABLES) table4; exit $$status
 
+.PHONY: cited
+cited: env  ## train the systems that the paper cites at SCALE, then print Tables 1 and 2 with them
+	@status=0; set -x; $(LAUNCH) recipes/cited/*.yaml $(ARGS) || status=$$?; $(TABLES) table1 table2; exit $$status
+
+.PHONY: level
+level: env  ## the same for TKS and other systems on one network, data set and schedule
+	@status=0; set -x; $(LAUNCH) recipes/level.yaml $(ARGS) || status=$$?; $(TABLES) level; exit $$status
+
 .PHONY: figures
 figures: env  ## the same for every figure: PDF, PNG and CSV
 	@status=0; set -x; $(LAUNCH) recipes/figures.yaml recipes/timestep.yaml $(ARGS) || status=$$?; $(TABLES) figures; exit $$status

@@ -21,9 +21,10 @@ from tksbench.estimate.model import estimate_gpu_hours
 from tksbench.recipe.schema import SCALES
 from tksbench.report.added import with_added_rows
 from tksbench.report.cells import JUDGED, rounded
+from tksbench.report.cited import with_cited_runs
 from tksbench.report.claims_table import brief, build_claims
 from tksbench.report.evidence import gather
-from tksbench.report.groups import candidates
+from tksbench.report.groups import candidates, recipes_in
 from tksbench.report.paper_file import load_paper
 from tksbench.report.tables import Table, build_table
 from tksbench.report.terminal import show
@@ -46,9 +47,9 @@ SEEDS = 3  # that a verdict takes
 def make() -> tuple[Table, dict[str, str], Sequence[str]]:
     """Table 1, by the name of its place each block of text, and what is wrong with the published records."""
     ledger = Ledger(ROOT / "results")
-    protocols = candidates(sorted((ROOT / "recipes").glob("*.yaml")))
+    protocols = candidates(recipes_in(ROOT / "recipes"))
     evidence = gather(ledger, protocols).only_published()
-    paper = with_added_rows(load_paper(ledger.root), protocols)
+    paper = with_added_rows(with_cited_runs(load_paper(ledger.root), protocols), protocols)
     tables = [build_table(name, paper, protocols, evidence, estimate_gpu_hours) for name in paper.tables]
     results = build_claims(paper, protocols, evidence, estimate_gpu_hours).results
     blocks = {
@@ -64,7 +65,7 @@ def state(tables: Sequence[Table], protocols: Mapping[str, Sequence[Candidate]],
     real = Counter[str](record.scale for record in evidence.published if record.spec.data.source == "real")
     stand_in = len(evidence.published) - real.total()
     others = f"; {stand_in} more on stand-in data" if stand_in else ""
-    cells = [cell for table in tables for cell in table.cells if cell.row.cell]
+    cells = [cell for table in tables for cell in table.cells if not cell.row.ref]
     verdicts = Counter[str](cell.verdict for cell in cells if cell.verdict in JUDGED)
     wanted = {cell.row.run: first for cell in cells if cell.row.run and (first := full(protocols, cell.row.run))}
     trained = Counter[str](record.group for record in evidence.published)

@@ -36,7 +36,7 @@ def test_a_component_at_a_new_version_makes_new_runs_of_those_that_hold_it(
     recipe = load_recipe(RECIPE)
     before = expand(recipe)
     monkeypatch.setitem(COMPONENT_VERSIONS, name, 2)
-    after = expand(recipe)
+    after = expand(load_recipe(RECIPE))
     holds = [name in ("train", "neuron", f"data/{run.spec.data.name}", f"model/{run.spec.model.name}",
                       f"method/{run.spec.method.name}") for run in before]  # fmt: skip
     assert True in holds

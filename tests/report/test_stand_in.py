@@ -52,7 +52,7 @@ def sources() -> Sources:
     """The repository's own recipes and paper, with three seeds on stand-in data of every run that can have them."""
     protocols = candidates((ROOT / "recipes").glob("*.yaml"))
     found = [one for many in protocols.values() for one in many if one.source == "miniature"]
-    records = {one.group: [stand_in(one.run, seed) for seed in (42, 43, 44)] for one in found}
+    records = {one.group: [stand_in(one.run, seed) for seed in (42, 43, 44)] for one in reversed(found)}
     evidence = Evidence(published=tuple(record for many in records.values() for record in many))
     paper = with_added_rows(load_paper(ROOT / "results"), protocols)
     return Sources(paper, protocols, evidence, Ledger(ROOT / "results"))
@@ -70,7 +70,7 @@ def test_no_table_has_a_number_of_stand_in_data(sources: Sources) -> None:
     for name in table_names(sources.paper):
         table = build_table(name, sources, sources.evidence)
         if isinstance(table, Table):
-            own = [cell for cell in table.cells if cell.row.cell]
+            own = [cell for cell in table.cells if not cell.row.ref]
             assert own
             assert [cell for cell in own if cell.ours or cell.verdict != "smoke check passed"] == [], name
         if isinstance(table, ClaimsTable):

@@ -43,6 +43,7 @@ def test_markdown_has_every_row_and_both_error_bars(world: World) -> None:
         "ResNet-19",
         "4",
         "80.00",
+        "",
         "80.00 ± 1.41",
         "80.00 ± 1.41",
         "2",
@@ -173,7 +174,7 @@ def test_what_is_refused_is_named_and_the_rest_is_aggregated(world: World, capsy
         assert [line for line in refused if record in line and reason in line], reason
     assert len(refused) == 5
     row = next(line for line in world.read("table1.md").splitlines() if "mini" in line)
-    assert [cell.strip() for cell in row.split("|")][6:9] == ["60.00 ± 0.00", "60.00 ± 0.00", "3"]
+    assert [cell.strip() for cell in row.split("|")][7:10] == ["60.00 ± 0.00", "60.00 ± 0.00", "3"]
 
 
 def test_no_record_is_left_for_the_collector(world: World) -> None:
@@ -253,7 +254,7 @@ def test_a_doctored_curve_or_cost_is_refused_before_anything_is_built_from_it(
     assert len(refused) == 1
     assert doctored.id in refused[0] and reason in refused[0]
     row = next(line for line in world.read("table1.md").splitlines() if "mini" in line)
-    assert [cell.strip() for cell in row.split("|")][6:9] == ["60.00", "60.00", "1"]
+    assert [cell.strip() for cell in row.split("|")][7:10] == ["60.00", "60.00", "1"]
 
 
 def test_the_optimism_of_one_scale_is_not_averaged_with_that_of_another(world: World) -> None:
@@ -544,9 +545,10 @@ def test_why_of_a_table_lists_its_cells_and_verdicts(world: World, capsys: pytes
     world.publish(world.run("mini"), 62.5)
     assert main(["--why", "table1"]) == 0
     lines = capsys.readouterr().out.splitlines()
-    assert lines[0] == "table1: 2 cells; what stands behind one:"
-    assert lines[3] == "table1/cifar10/resnet19/tks   not comparable (scale mini)"
-    assert lines[4].startswith("table1/cifar100/resnet19/tks  not run")
+    assert lines[0] == "table1: 4 cells; what stands behind one:"
+    assert lines[3].split() == ["table1/cifar10/rate-36", "cited"]
+    assert lines[5].split(maxsplit=1) == ["table1/cifar10/resnet19/tks", "not comparable (scale mini)"]
+    assert lines[6].split()[:3] == ["table1/cifar100/resnet19/tks", "not", "run"]
 
 
 def test_why_of_a_part_of_a_table_lists_that_part(world: World, capsys: pytest.CaptureFixture[str]) -> None:

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from tksbench.recipe.errors import Problem, RecipeError, suggest
-from tksbench.recipe.expand import Recipe, Run, expand, load_recipe
+from tksbench.recipe.expand import Recipe, expand, load_recipe
 from tksbench.recipe.identity import canonical, group_id, run_and_group_id, run_id
+from tksbench.recipe.run import Run
 from tksbench.recipe.schema import (
     SCALES,
     DataSpec,

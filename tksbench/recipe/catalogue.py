@@ -53,7 +53,7 @@ SLOTS = {
         common=("T", "width", "neuron", "norm"),
     ),
     "neuron": Slot(("backend",), default="lif"),
-    "norm": Slot(positional=1, default="batch_norm"),  # channels
+    "norm": Slot(("T",), positional=1, default="batch_norm"),  # channels
     "surrogate": Slot(),
     "data": Slot(common=_DATA_KEYS),
 }

@@ -6,9 +6,9 @@ import fnmatch
 import itertools
 import math
 import re
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 from pydantic import BaseModel, ValidationError
 
@@ -18,8 +18,9 @@ from tksbench.recipe.explain import explain
 from tksbench.recipe.identity import component_versions, group_id, run_id
 from tksbench.recipe.method import unused_arguments, with_method
 from tksbench.recipe.outside import check_outside, source_digest
+from tksbench.recipe.run import Run
 from tksbench.recipe.schema import Execution, RunSpec
-from tksbench.recipe.shape import END_OF_SEEDS, FIRST_SEED, PARTS, check_shape, child, items, part_of, sources
+from tksbench.recipe.shape import END_OF_SEEDS, FIRST_SEED, PARTS, check_shape, child, items, part_of, sources, words
 from tksbench.recipe.yamltree import Node, parse, read
 
 if TYPE_CHECKING:
@@ -31,56 +32,16 @@ Part = TypeVar("Part", bound=BaseModel)
 
 
 @dataclass(frozen=True)
-class Run:
-    """One training run: what (`spec`), who it is (`id`, `group`, `name`), and where it comes from.
+class _Draft:
+    """A run without its seed; `auto`: its data are real or stand-in data, whichever are at hand."""
 
-    `first_seed` is the recipe's: with it, the number of seeds that reaches this one is known.
-    """
-
-    id: str
-    group: str
     name: str
-    recipe: str
-    scale: str
-    seed: int
     spec: RunSpec
     execution: Execution
-    overrides: tuple[str, ...] = ()
-    first_seed: int = FIRST_SEED
-
-    def to_json(self) -> dict[str, Any]:
-        """Plain data for run.json; `from_json` reads it back."""
-        plain = {key: getattr(self, key) for key in ("id", "group", "name", "recipe", "scale", "seed")}
-        dumped = {
-            "spec": self.spec.model_dump(mode="json"),
-            "execution": self.execution.model_dump(mode="json"),
-        }
-        # At its default it stays out, as in the id: the run.json of a run under way stays what it is.
-        first = {} if self.first_seed == FIRST_SEED else {"first_seed": self.first_seed}
-        return {**plain, **dumped, "overrides": list(self.overrides), **first}
-
-    @classmethod
-    def from_json(cls, plain: Mapping[str, Any]) -> Run:
-        """Read what `to_json` wrote.
-
-        Raises:
-            RecipeError: If a part is missing or wrong, or the spec does not hash to the id.
-        """
-        try:
-            spec = RunSpec.model_validate(plain["spec"])
-            words = {key: str(plain[key]) for key in ("id", "group", "name", "recipe", "scale")}
-            execution = Execution.model_validate(plain["execution"])
-            parts: dict[str, Any] = {**words, "seed": spec.seed, "spec": spec, "execution": execution}
-            first = int(plain.get("first_seed", FIRST_SEED))
-            run = cls(**parts, overrides=tuple(plain["overrides"]), first_seed=first)
-        except (KeyError, TypeError, ValueError, OverflowError) as error:  # pydantic's ValidationError is a ValueError
-            if isinstance(error, ValidationError):  # its first line counts, its first entry says what is wrong
-                wrong = error.errors()[0]
-                error = ValueError(f"{'.'.join(map(str, wrong['loc'])) or 'spec'}: {wrong['msg']}")
-            raise RecipeError([Problem("run.json", f"not a run: {(str(error).splitlines() or ['?'])[0]}")]) from None
-        if run.id != run_id(spec):
-            raise RecipeError([Problem("run.json", f"the spec hashes to {run_id(spec)}, not to its id {run.id}")])
-        return run
+    rows: tuple[str, ...]
+    undocumented: tuple[str, ...]
+    against: tuple[str, ...]
+    auto: bool
 
 
 @dataclass(frozen=True)
@@ -91,11 +52,13 @@ class Recipe:
         path: The file.
         root: Its content.
         sources: Content of the recipes that its runs are taken `from`, by the name it gives them.
+        checked: Its runs by scale, as they were checked: with real data, without overrides.
     """
 
     path: str
     root: Node
     sources: Mapping[str, Node] = field(default_factory=dict)
+    checked: dict[str, list[_Draft]] = field(default_factory=dict, compare=False, repr=False)
 
     @property
     def seeds(self) -> int:
@@ -135,7 +98,8 @@ def load_recipe(path: str | Path) -> Recipe:
     recipe = Recipe(str(path), root, found)
     if not problems:
         for scale in _scales(recipe.root):
-            problems += _collect(recipe, scale)[1]
+            recipe.checked[scale], more = _collect(recipe, scale)
+            problems += more
     if problems:
         raise RecipeError(problems)
     return recipe
@@ -163,9 +127,12 @@ def expand(
     known = _scales(recipe.root)
     if scale not in known:
         raise RecipeError([Problem(recipe.path, f"no scale '{scale}'; {suggest(scale, known)}")])
-    drafts, problems = _collect(recipe, scale, [_override(word) for word in overrides], has_real)
-    if problems:
-        raise RecipeError(problems)
+    drafts = recipe.checked.get(scale)
+    if overrides or drafts is None:
+        drafts, problems = _collect(recipe, scale, [_override(word) for word in overrides])
+        if problems:
+            raise RecipeError(problems)
+    drafts = [_at_hand(draft, has_real) for draft in drafts]
     count = seeds if seeds is not None else _seed_count(recipe, scale)
     first = recipe.first_seed
     if first + count > END_OF_SEEDS:
@@ -186,16 +153,20 @@ def expand(
             execution=draft.execution,
             overrides=tuple(overrides),
             first_seed=first,
+            rows=draft.rows,
+            undocumented=draft.undocumented,
+            against=draft.against,
         )
         runs.setdefault(run.id, run)
     return list(runs.values())
 
 
-@dataclass(frozen=True)
-class _Draft:
-    name: str
-    spec: RunSpec
-    execution: Execution
+def _at_hand(draft: _Draft, has_real: Callable[[str], bool]) -> _Draft:
+    """With stand-in data where its data are chosen by what is there, and the data set itself is not."""
+    if not draft.auto or has_real(draft.spec.data.name):
+        return draft
+    data = draft.spec.data.model_copy(update={"source": "miniature"})
+    return replace(draft, spec=draft.spec.model_copy(update={"data": data}))
 
 
 def _scales(root: Node) -> list[str]:
@@ -230,12 +201,7 @@ def _override(word: str) -> Node:
     return node
 
 
-def _collect(
-    recipe: Recipe,
-    scale: str,
-    overrides: Sequence[Node] = (),
-    has_real: Callable[[str], bool] = lambda name: True,
-) -> tuple[list[_Draft], list[Problem]]:
+def _collect(recipe: Recipe, scale: str, overrides: Sequence[Node] = ()) -> tuple[list[_Draft], list[Problem]]:
     drafts, problems, methods = [], list[Problem](), list[Outside]()
     runs = recipe.root.get("runs")
     assert runs is not None and isinstance(runs.value, list)  # noqa: S101 - check_shape
@@ -250,7 +216,8 @@ def _collect(
             tree = tree.merged(part_of(extra, PARTS))
         tree = Node(tree.value, entry.where)  # what neither says is missing where the run is named
         tree = _with_components(tree, problems)
-        spec = _validate(with_method(root, tree, scale_node, overrides, problems), has_real, problems)
+        auto = (source := child(tree, "data", "source")) is not None and source.value == "auto"
+        spec = _validate(with_method(root, tree, scale_node, overrides, problems), problems)
         execution = _execution(root, scale_node, overrides, problems)
         if spec is None:
             continue
@@ -258,7 +225,8 @@ def _collect(
             methods.append(spec.method)
         name = _name(root, entry, tree, problems)
         if name and _wanted(only, name):
-            drafts.append(_Draft(name, spec, execution))
+            about = words(entry.get("rows")), words(root.get("undocumented")), words(recipe.root.get("against"))
+            drafts.append(_Draft(name, spec, execution, *about, auto))
         if len(drafts) > _MAX_RUNS:
             problems.append(Problem(entry.where, f"more than {_MAX_RUNS} runs"))
             break
@@ -349,11 +317,11 @@ def _execution(root: Node, scale_node: Node, overrides: Sequence[Node], problems
         return Execution()
 
 
-def _validate(tree: Node, has_real: Callable[[str], bool], problems: list[Problem]) -> RunSpec | None:
+def _validate(tree: Node, problems: list[Problem]) -> RunSpec | None:
     plain = tree.plain()
     data = plain.get("data")
-    if isinstance(data, dict) and data.get("source") == "auto" and isinstance(data.get("name"), str):
-        data["source"] = "real" if has_real(data["name"]) else "miniature"
+    if isinstance(data, dict) and data.get("source") == "auto":
+        data["source"] = "real"
     try:
         spec = RunSpec.model_validate(plain)
     except ValidationError as error:

@@ -14,9 +14,12 @@ if TYPE_CHECKING:
 PARTS = ("data", "model", "optim", "evaluation", "numerics")
 FIRST_SEED = 42  # the authors' seed, TKS:train_main.py
 END_OF_SEEDS = 2**31
-_RUN_KEYS = (*PARTS, "from", "method", "params", "name", "grid")
+_RUN_KEYS = (*PARTS, "from", "method", "params", "name", "grid", "rows")
 _SCALE_KEYS = (*PARTS, "execution", "method", "only", "seeds")
-_TOP_KEYS = ("about", "name", "seeds", "first_seed", "protocol", "methods", "runs", "scales", "execution")
+_TOP_KEYS = (
+    "about", "undocumented", "against", "name", "seeds", "first_seed", "protocol", "methods", "runs", "scales",
+    "execution",
+)  # fmt: skip
 _KINDS = (("protocol", dict), ("methods", dict), ("scales", dict), ("runs", list), ("execution", dict))
 
 
@@ -41,6 +44,12 @@ def entries(root: Node) -> list[Node]:
     """The entries under `runs`."""
     runs = root.get("runs")
     return runs.value if runs and isinstance(runs.value, list) else []
+
+
+def words(node: Node | None) -> tuple[str, ...]:
+    """One text, or a list of them."""
+    found = node.plain() if node else []
+    return tuple(found) if isinstance(found, list) else (found,)
 
 
 def sources(root: Node) -> dict[str, Node]:
@@ -75,8 +84,11 @@ def check_shape(root: Node) -> Iterator[Problem]:
     for name, scale in items(root.get("scales")):
         yield from _unknown(scale, _SCALE_KEYS, f"scales.{name}")
         yield from _count(scale.get("seeds"), f"scales.{name}.seeds")
+    yield from _texts(root.get("undocumented"), "undocumented")
+    yield from _texts(root.get("against"), "against")
     for run in entries(root):
         yield from _unknown(run, _RUN_KEYS, "runs")
+        yield from _texts(run.get("rows"), "runs.rows")
     for node in sources(root).values():
         if not isinstance(node.value, str):
             yield Problem(node.where, f"from: expected the file name of a recipe, got {node.plain()!r}")
@@ -98,6 +110,11 @@ def _seed_range(root: Node) -> Iterator[Problem]:
     for path, seeds in (("seeds", root.get("seeds")), *scales):
         if seeds and type(seeds.value) is int and type(first) is int and first + seeds.value > END_OF_SEEDS:
             yield Problem(seeds.where, f"{path}: {seeds.value} from first_seed {first} on go beyond 2**31 - 1")
+
+
+def _texts(node: Node | None, path: str) -> Iterator[Problem]:
+    if node and not (words(node) and all(isinstance(one, str) for one in words(node))):
+        yield Problem(node.where, f"{path}: expected a text or a list of texts, got {node.plain()!r}")
 
 
 def _count(node: Node | None, path: str) -> Iterator[Problem]:

@@ -40,14 +40,15 @@ class Sources(NamedTuple):
 
 
 def table_names(paper: Paper) -> list[str]:
-    """The paper's tables, costs, claims if the paper makes any (by our runs, by its numbers), runs on stand-in data."""
+    """The paper's tables, other systems if there are any, costs, claims (by our runs, by its numbers), smoke checks."""
     from tksbench.report.claims_table import NAME as CLAIMS
     from tksbench.report.costs import NAME as COSTS
+    from tksbench.report.level import NAME as LEVEL
     from tksbench.report.paper_claims import NAME as PAPER_CLAIMS
     from tksbench.report.smoke_checks import NAME as SMOKE_CHECKS
 
     claims = [CLAIMS] * bool(paper.claims) + [PAPER_CLAIMS] * bool(paper.statements)
-    return [*paper.tables, COSTS, *claims, SMOKE_CHECKS]
+    return [*paper.tables, *[LEVEL] * bool(paper.pairs), COSTS, *claims, SMOKE_CHECKS]
 
 
 def build_table(name: str, sources: Sources, evidence: Evidence) -> AnyTable:
@@ -62,8 +63,10 @@ def build_table(name: str, sources: Sources, evidence: Evidence) -> AnyTable:
         ReportError: results/paper.yaml has no such table.
     """
     from tksbench.estimate.model import estimate_gpu_hours
-    from tksbench.report import claims_table, costs, paper_claims, smoke_checks, tables
+    from tksbench.report import claims_table, costs, level, paper_claims, smoke_checks, tables
 
+    if name == level.NAME:
+        return level.build_level(sources.paper, sources.protocols, evidence, estimate_gpu_hours)
     if name == smoke_checks.NAME:
         return smoke_checks.build_smoke_checks(sources.protocols, evidence)
     if name == costs.NAME:
@@ -90,9 +93,11 @@ def rendered(table: AnyTable, suffix: str) -> str:
 
 
 def runs_of(table: AnyTable) -> set[str]:
-    """Names of the runs that a table of the paper, or of its claims, asks for; of other tables none."""
-    from tksbench.report import claims_table, tables
+    """Names of the runs that a table of the paper, of other systems, or of claims asks for; of other tables none."""
+    from tksbench.report import claims_table, level, tables
 
+    if table.name == level.NAME and not isinstance(table, tables.Table):
+        return {row[0] for row in getattr(table, "rows", ())}
     if isinstance(table, tables.Table):
         return {cell.row.run for cell in table.cells if cell.row.run}
     if isinstance(table, claims_table.ClaimsTable):

@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 JUDGED = ("reproduced", "above", "below")
 SMOKE_CHECK = "smoke check"  # of a run on stand-in data
 SMOKE_PASSED = f"{SMOKE_CHECK} passed"
+INCOMPLETE = "protocol incomplete"
 MIN_RUNS = 3  # below, a standard deviation says too little for a verdict
 FIELDS: dict[Metric, str] = {"top1": "top1", "top5": "top5", "aurc": "aurc_logit"}  # AURC as the authors code it
 
@@ -73,6 +74,7 @@ class Cell:
         verdict: In words.
         p: That the paper's number is one further run of ours, two-sided; None where the verdict does not judge it.
         p_holm: The same after Holm's correction over the cells of the table (`corrected`).
+        gaps: What of a cited work's protocol could not be read.
     """
 
     row: Row
@@ -80,6 +82,7 @@ class Cell:
     verdict: str
     p: float | None = None
     p_holm: float | None = None
+    gaps: tuple[str, ...] = ()
 
 
 def build_cell(
@@ -102,21 +105,24 @@ def build_cell(
         estimate: GPU-hours of a run, for cells that are not run.
         scale: The one to show; None for the one closest to the paper that has records.
     """
-    if row.cell is None:
+    if row.ref and not row.run:
         return Cell(row, None, "cited")
+    gaps = protocols[0].run.undocumented if protocols else ()
     trained = [candidate for candidate in real(protocols or ()) if candidate.group in by_group]
     candidate = next((one for one in trained if scale in (None, one.scale)), None)
     if candidate is None:
         if trained:
-            return Cell(row, None, f"not run at scale {scale} (but at {trained[0].scale})")
-        return Cell(row, None, missing(protocols, by_group, states, estimate))
+            return Cell(row, None, f"not run at scale {scale} (but at {trained[0].scale})", gaps=gaps)
+        words = missing(protocols, by_group, states, estimate)
+        return Cell(row, None, _with_gaps(words, gaps), gaps=gaps)
     ours = summarize_runs(row.metric, candidate, by_group[candidate.group])
     words = verdict(row, ours)
     p = None
-    if row.value is not None and words in JUDGED:
+    theirs, half_digit = row.judged
+    if theirs is not None and words in JUDGED:
         best, resolution = _best(row.metric, ours.records), resolution_of(row.metric, ours.records)
-        p = one_against_runs(best, row.value, resolution=resolution, rounding=row.half_digit).p
-    return Cell(row, ours, words, p)
+        p = one_against_runs(best, theirs, resolution=resolution, rounding=half_digit).p
+    return Cell(row, ours, words, p, gaps=gaps)
 
 
 def corrected(cells: Sequence[Cell]) -> list[Cell]:
@@ -178,19 +184,30 @@ def verdict(row: Row, ours: Ours) -> str:
 
     `reproduced`: the paper's number, as exactly as it is printed, lies in the 95 % prediction interval of one further
     run of ours; otherwise `above` or `below`, as our mean is. (For an AURC, lower is better.)
-    Only the paper's own protocol, with three seeds or more, is judged.
+    Only the full protocol, with three seeds or more, is judged. Of a row that the paper cites it is the cited work's
+    protocol and number; where not all of that protocol could be read, nothing is judged.
     """
     n = len(ours.records)
+    theirs, half_digit = row.judged
     if ours.candidate.scale != "paper":
-        return f"not comparable (scale {ours.candidate.scale})"
-    if row.value is None:
+        return _with_gaps(f"not comparable (scale {ours.candidate.scale})", ours.candidate.run.undocumented)
+    if theirs is None:
         return "not comparable (no paper value)"
+    if ours.candidate.run.undocumented:
+        return f"not comparable ({INCOMPLETE})"
     if n < MIN_RUNS or ours.prediction is None:
         return f"undecided (n={n})"
     low, high = ours.prediction
-    if low - row.half_digit <= row.value <= high + row.half_digit:
+    if low - half_digit <= theirs <= high + half_digit:
         return "reproduced"
-    return "above" if ours.best.mean > row.value else "below"
+    return "above" if ours.best.mean > theirs else "below"
+
+
+def _with_gaps(words: str, gaps: Sequence[str]) -> str:
+    """What a cell says, and that not all of the cited work's protocol could be read."""
+    if not gaps:
+        return words
+    return f"{words[:-1]}, {INCOMPLETE})" if words.endswith(")") else f"{words} ({INCOMPLETE})"
 
 
 def missing(

@@ -119,11 +119,21 @@ def claims(
         evidence: From `evidence.gather`.
         estimate: GPU-hours of a run, for claims whose runs are missing.
     """
-    names = [side.run for claim in paper.claims for side in (claim.a, claim.b) if side.run]
-    mine = evidence.of_groups(candidate.group for name in names for candidate in protocols.get(name, ()))
+    mine = evidence.of_groups(candidate.group for name in claimed_runs(paper) for candidate in protocols.get(name, ()))
     by_group = group_records((*mine.published, *mine.local))
     found = [_compare_claim(claim, paper, protocols, by_group, mine.states, estimate) for claim in paper.claims]
     return [_judged(result, paper) for result in _corrected(found)]
+
+
+def claimed_runs(paper: Paper) -> set[str]:
+    """Names of the runs that claims are judged by: of their sides, and of cited works that have one of ours."""
+    sides = [side for claim in paper.claims for side in (claim.a, claim.b)]
+    return {run for side in sides if (run := side.run or _run_of_cited(side, paper))}
+
+
+def _run_of_cited(side: Side, paper: Paper) -> str | None:
+    row = None if side.run else paper.cited(side)
+    return row.run if row else None
 
 
 def _compare_claim(
@@ -136,20 +146,35 @@ def _compare_claim(
 ) -> ClaimResult:
     """Both comparisons of the protocol nearest the paper under which both sides have runs on the data set itself.
 
-    A cited number is of full scale: at another, no difference from it means anything.
+    Side b of a cited number is the run of ours that stands for it, where that has been trained. The number itself is of
+    full scale: at another, no difference from it means anything.
     """
-    theirs = {one.scale: one for one in real(protocols.get(claim.b.run or "", ()))}
+    theirs = {one.scale: one for one in real(protocols.get(claim.b.run or _run_of_cited(claim.b, paper) or "", ()))}
     for ours in real(protocols.get(claim.a.run or "", ())):
         a = {record.seed: record for record in by_group.get(ours.group, ())}
         other = theirs.get(ours.scale)
         b = {record.seed: record for record in by_group.get(other.group, ())} if other else {}
-        alone = claim.b.run is None and ours.scale == "paper"
-        pairs = [(a[seed], b.get(seed)) for seed in sorted(a) if alone or seed in b]
+        common = paired(a, b, by_order=claim.b.run is None)
+        alone = claim.b.run is None and ours.scale == "paper" and not common
+        pairs: Pairs = [(a[seed], None) for seed in sorted(a)] if alone else common
         if pairs:
-            cited = None if claim.b.run else paper.cited(claim.b)
+            cited = paper.cited(claim.b) if alone else None
             best, last = (compare(claim, pairs, choice, cited) for choice in ("best", "last"))
             return ClaimResult(claim, ours.scale, best, last, verdict="", size="")
     return ClaimResult(claim, "", None, None, _missing(claim, protocols, by_group, states, estimate), "")
+
+
+def paired(a: Mapping[int, Record], b: Mapping[int, Record], *, by_order: bool = False) -> list[tuple[Record, Record]]:
+    """The records of two protocols by seed, in pairs of one seed.
+
+    Args:
+        a: Of one.
+        b: Of the other.
+        by_order: Where no seed is in common, pair them in their order. Two systems by protocols of their own share
+            nothing but the seed's number, and each work counts from a seed of its own.
+    """
+    pairs = [(a[seed], b[seed]) for seed in sorted(a) if seed in b]
+    return pairs or list(zip(*([one[seed] for seed in sorted(one)] for one in (a, b)), strict=False)) * by_order
 
 
 def compare(claim: Claim, pairs: Pairs, choice: Choice, cited: Row | None = None) -> Comparison | None:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from tksbench.report.cells import SMOKE_PASSED
-from tksbench.report.claims import LEVEL, claims
+from tksbench.report.claims import LEVEL, claimed_runs, claims
 from tksbench.report.markup import escape_latex, escape_markdown, standalone
 
 if TYPE_CHECKING:
@@ -35,8 +35,9 @@ MARK_NOTES = (
 )
 _NOTES = (
     "Ours: the first-named side less the second, in points (AURC: × 10⁻³, of which less is better), mean over n seeds "
-    "that both have, with the 95 % interval and the p of a paired t test over seeds. Against a cited number, at scale "
-    "paper alone: of one further run of ours. p (Holm): corrected over all claims here. McNemar: the largest p over "
+    "that both have, with the 95 % interval and the p of a paired t test over seeds. Against a cited work: our runs of "
+    "it, each side by its own protocol, where there are any; else its number, at scale paper alone, with the interval "
+    "of one further run of ours. p (Holm): corrected over all claims here. McNemar: the largest p over "
     "the seeds of the exact test on the two runs' test samples, whichever of the two is better there.",
     f"Verdict, of the best epoch as in the paper: holds, if the first side is better with p (Holm) below {LEVEL}; does "
     "not hold, if it is worse with such a p; undecided otherwise, and below three seeds. Whether a difference is as "
@@ -75,8 +76,7 @@ def build_claims(
     paper: Paper, protocols: Mapping[str, Sequence[Candidate]], evidence: Evidence, estimate: Estimate
 ) -> ClaimsTable:
     """Judge all claims; the arguments are those of `claims.claims`."""
-    names = {side.run for claim in paper.claims for side in (claim.a, claim.b)}
-    mine = evidence.of_groups(one.group for name in names for one in protocols.get(name or "", ()))
+    mine = evidence.of_groups(one.group for name in claimed_runs(paper) for one in protocols.get(name, ()))
     return ClaimsTable(tuple(claims(paper, protocols, mine, estimate)), mine.stamp())
 
 

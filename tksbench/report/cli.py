@@ -95,14 +95,15 @@ def main(argv: list[str] | None = None) -> int:
     options = _parse(words)
     with working("reading recipes"):
         from tksbench.report.added import with_added_rows
+        from tksbench.report.cited import with_cited_runs
         from tksbench.report.paper_file import load_paper
         from tksbench.runs import Ledger
 
         ledger = Ledger()
         paper = load_paper(ledger.root)
-        tables, figures = _names(options, paper)
         protocols = candidates(recipe_files())
-        paper = with_added_rows(paper, protocols)
+        paper = with_added_rows(with_cited_runs(paper, protocols), protocols)
+        tables, figures = _names(options, paper)
     refused = _publish(ledger) if options.publish else []
     with working("reading records"):
         from tksbench.report.evidence import gather

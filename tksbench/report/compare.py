@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from tksbench.recipe import suggest
 from tksbench.report.cells import MIN_RUNS, group_records
-from tksbench.report.claims import LEVEL, compare
+from tksbench.report.claims import LEVEL, compare, paired
 from tksbench.report.groups import ReportError
 from tksbench.report.paper import Claim, Side
 from tksbench.report.stats import holm
@@ -92,20 +92,59 @@ def compare_methods(
     by_group = group_records((*evidence.published, *evidence.local))
     places = []
     for one, other in _pairs(find_runs(a, protocols), find_runs(b, protocols), protocols):
-        claim = Claim(
-            id="compare", text="", kind="difference", metric=metric, a=Side(run=one), b=Side(run=other), value=None,
-            where="",
-        )  # fmt: skip
-        theirs = {(found.scale, found.source): found for found in protocols[other]}
-        for ours in protocols[one]:
-            match = theirs.get((ours.scale, ours.source))
-            if match is None or scale not in (None, ours.scale) or not {ours.group, match.group} <= by_group.keys():
-                continue
-            seeds = [{record.seed: record for record in by_group[at.group]} for at in (ours, match)]
-            pairs = [(seeds[0][seed], seeds[1][seed]) for seed in sorted(seeds[0].keys() & seeds[1].keys())]
-            best, last = (compare(claim, pairs, choice) if pairs else None for choice in CHOICES)
-            places.append(Place(one, other, ours.scale, ours.source, metric, best, last))
+        claim = _claim(one, other, metric)
+        places += [place for place in _places(claim, protocols, by_group) if scale in (None, place.scale)]
     return [_judged(place) for place in _corrected(places)]
+
+
+def compare_pairs(
+    pairs: Sequence[tuple[str, str]],
+    protocols: Mapping[str, Sequence[Candidate]],
+    by_group: Mapping[str, Sequence[Record]],
+) -> list[Place | None]:
+    """Compare each pair of runs at the one scale closest to the paper where both have runs on the data set itself.
+
+    Args:
+        pairs: Names of two runs; the first's number counts as positive.
+        protocols: From `groups.candidates`.
+        by_group: Records of each group, by seed.
+
+    Returns:
+        None where there is no such scale; p is corrected (Holm) over the others.
+    """
+    found = []
+    for a, b in pairs:
+        places = _places(_claim(a, b, "top1"), protocols, by_group, by_order=True)
+        found.append(next((place for place in places if place.source == "real"), None))
+    judged = iter([_judged(place) for place in _corrected([place for place in found if place])])
+    return [place and next(judged) for place in found]
+
+
+def _claim(a: str, b: str, metric: Metric) -> Claim:
+    return Claim(
+        id="compare", text="", kind="difference", metric=metric, a=Side(run=a), b=Side(run=b), value=None, where=""
+    )
+
+
+def _places(
+    claim: Claim,
+    protocols: Mapping[str, Sequence[Candidate]],
+    by_group: Mapping[str, Sequence[Record]],
+    *,
+    by_order: bool = False,
+) -> Iterator[Place]:
+    """All comparisons of a claim's two runs, the one closest to the paper first, not corrected and not judged yet."""
+    one, other = claim.a.run or "", claim.b.run or ""
+    theirs = {(found.scale, found.source): found for found in protocols[other]}
+    for ours in protocols[one]:
+        match = theirs.get((ours.scale, ours.source))
+        if match is None or not {ours.group, match.group} <= by_group.keys():
+            continue
+        pairs = paired(
+            *({record.seed: record for record in by_group[at.group]} for at in (ours, match)), by_order=by_order
+        )
+        best, last = (compare(claim, pairs, choice) if pairs else None for choice in CHOICES)
+        yield Place(one, other, ours.scale, ours.source, claim.metric, best, last)
 
 
 def find_runs(word: str, protocols: Mapping[str, Sequence[Candidate]]) -> list[str]:

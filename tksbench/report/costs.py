@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from tksbench.report.cells import group_records
+from tksbench.report.groups import named
 from tksbench.report.listing import Listing
 
 if TYPE_CHECKING:
@@ -33,7 +34,7 @@ _NOTES = (
 
 def build_costs(protocols: Mapping[str, Sequence[Candidate]], evidence: Evidence) -> Listing:
     """Collect the cost of every run on the data set itself that a recipe names and a record has."""
-    known = {one.group: (run, one) for run, found in protocols.items() for one in found if not one.stand_in}
+    known = {group: pair for group, pair in named(protocols).items() if not pair[1].stand_in}
     mine = evidence.of_groups(known)
     records = group_records((*mine.published, *mine.local))
     order = sorted(records, key=lambda group: (known[group][0], known[group][1].rank))

@@ -62,7 +62,7 @@ def _by_method(rule: Implied, paper: Paper) -> Iterator[Claim]:
 def _by_ref(rule: Implied, paper: Paper) -> Iterator[Claim]:
     """TKS against cited works, at the same data set, network and asterisk."""
     rows = _rows(rule, paper)
-    for mine in (row for row in rows if row.cell):
+    for mine in (row for row in rows if not row.ref):
         for ref in rule.over:
             for row in rows:
                 place = (row.ref, row.dataset, row.architecture, row.star)
@@ -75,7 +75,7 @@ def _by_best(rule: Implied, paper: Paper) -> Iterator[Claim]:
     """The highest number of TKS against the highest cited one, at each data set."""
     rows = _rows(rule, paper)
     for dataset in dict.fromkeys(row.dataset for row in rows):
-        mine = [row for row in rows if row.dataset == dataset and row.cell]
+        mine = [row for row in rows if row.dataset == dataset and not row.ref]
         cited = [row for row in rows if row.dataset == dataset and row.ref]
         if mine and cited:
             best, other = max(mine, key=_value), max(cited, key=_value)
@@ -87,7 +87,7 @@ def _by_best(rule: Implied, paper: Paper) -> Iterator[Claim]:
 
 def _by_architecture(rule: Implied, paper: Paper) -> Iterator[Claim]:
     """TKS on one network against TKS on another, at each data set."""
-    rows = [row for row in _rows(rule, paper) if row.cell]
+    rows = [row for row in _rows(rule, paper) if not row.ref]
     for mine in (row for row in rows if row.architecture == rule.of):
         for row in rows:
             if row.architecture in rule.over and (row.dataset, row.star) == (mine.dataset, mine.star):
@@ -135,7 +135,8 @@ def _rows(rule: Implied, paper: Paper) -> list[Row]:
 
 def _claim(rule: Implied, paper: Paper, mine: Row, other: Row, over: str, note: str = "") -> Claim:
     dataset = paper.datasets[mine.dataset].printed
-    networks = {row.architecture for row in paper.tables[rule.table].rows if row.dataset == mine.dataset and row.cell}
+    own = [row for row in paper.tables[rule.table].rows if row.dataset == mine.dataset and not row.ref]
+    networks = {row.architecture for row in own}
     several = len(networks) > 1 and rule.by != "best"
     decimals = max(mine.decimals, other.decimals)
     value = round(_value(mine) - _value(other), decimals)

@@ -82,14 +82,14 @@ def records(results: Path | str | None = None, *, curves: bool = False) -> DataF
     import warnings
 
     from tksbench.report.evidence import gather
-    from tksbench.report.groups import candidates
+    from tksbench.report.groups import candidates, recipes_in
     from tksbench.runs import Ledger
 
     ledger = Ledger(None if results is None else Path(results))
     if not ledger.root.is_dir():
         raise ReportError(f"{ledger.root}: no such folder: start in the checkout's root folder or set TKSBENCH_RESULTS")
     folders = [Path("recipes"), ledger.root.parent / "recipes"]
-    protocols = candidates(next((found for folder in folders if (found := sorted(folder.glob("*.yaml")))), []))
+    protocols = candidates(next((found for folder in folders if (found := recipes_in(folder))), []))
     evidence = gather(ledger, protocols)
     if evidence.problems:
         warnings.warn("left out: " + "; ".join(evidence.problems), stacklevel=2)

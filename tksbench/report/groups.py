@@ -46,13 +46,18 @@ class Candidate:
         return self.scale + ", stand-in data" * self.stand_in
 
 
+def recipes_in(folder: Path) -> list[Path]:
+    """The recipes of a folder: its own, and those of cited works in `cited/`."""
+    return sorted((*folder.glob("*.yaml"), *folder.glob("cited/*.yaml")))
+
+
 def recipe_files() -> list[Path]:
     """The recipes of the checkout that is the working directory.
 
     Raises:
         ReportError: There is none.
     """
-    recipes = sorted(Path("recipes").glob("*.yaml"))
+    recipes = recipes_in(Path("recipes"))
     if not recipes:
         raise ReportError("there is no recipes/*.yaml here: run this from the checkout's root folder")
     return recipes
@@ -82,6 +87,15 @@ def candidates(recipes: Iterable[Path]) -> dict[str, list[Candidate]]:
 def real(protocols: Iterable[Candidate]) -> list[Candidate]:
     """Those on the data set itself: what alone may be held against the paper."""
     return [candidate for candidate in protocols if not candidate.stand_in]
+
+
+def named(protocols: Mapping[str, Sequence[Candidate]]) -> dict[str, tuple[str, Candidate]]:
+    """By its group, each protocol with its run's name; of a run that several recipes have, the first one's."""
+    found: dict[str, tuple[str, Candidate]] = {}
+    for run, several in protocols.items():
+        for one in several:
+            found.setdefault(one.group, (run, one))
+    return found
 
 
 def at_scale(protocols: Mapping[str, Sequence[Candidate]], scale: str | None) -> dict[str, list[Candidate]]:

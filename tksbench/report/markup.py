@@ -20,6 +20,7 @@ COLUMNS = {
     "steps": "T",
     "metric": "Metric",
     "paper": "Paper",
+    "cited": "Cited work",
     "best": "Best epoch",
     "last": "Last epoch",
     "n": "n",
@@ -28,9 +29,9 @@ COLUMNS = {
     "test_interval": "Test 95 %",
     "verdict": "Verdict",
 }
-RIGHT = {"steps", "paper", "best", "last", "n", "run_interval", "test_interval"}
+RIGHT = {"steps", "paper", "cited", "best", "last", "n", "run_interval", "test_interval"}
 _DAGGERS = (r"\dagger", r"\ddagger", r"\S", r"\P", r"\Vert")
-_NUMBERS = 8  # columns from T to the verdict
+_NUMBERS = 8  # columns from T to the verdict, without that of the cited works
 _MOST_UNBROKEN = 30  # lines of a data set that stay on one page of a long table
 _TEX = {
     "\\": r"\textbackslash{}",
@@ -66,7 +67,7 @@ def markdown(table: Table) -> str:
     """The table as a Markdown document: title, table, footnotes, and the stamp of unpublished evidence."""
     from tabulate import tabulate
 
-    fields = [name for name in COLUMNS if name != "metric" or not table.metric]
+    fields = columns(table)
     body = tabulate(
         [[escape_markdown(_marked(line, name)) for name in fields] for line in table.lines],
         headers=[COLUMNS[name] for name in fields],
@@ -78,6 +79,13 @@ def markdown(table: Table) -> str:
     notes = "\n".join(f"- {escape_markdown(note)}" for note in footnotes(table))
     stamp = f"\n<!-- local: {table.stamp} -->\n" if table.stamp else ""
     return f"{title}\n\n{body}\n\n{notes}\n{stamp}"
+
+
+def columns(table: Table) -> list[str]:
+    """Those of `COLUMNS` that a table needs."""
+    spare = {"metric"} if table.metric else set()
+    spare |= {"cited"} if not any(line.is_cited for line in table.lines) else set()
+    return [name for name in COLUMNS if name not in spare]
 
 
 def _marked(line: Line, name: str) -> str:
@@ -177,17 +185,18 @@ def latex(table: Table) -> str:
     )
     environment.filters |= {"raw": _Raw, "range": lambda text: text.replace(" to ", "–")}
     template = environment.from_string(Path(__file__).with_name("table.tex.j2").read_text(encoding="utf-8"))
-    columns = ("dataset", "method", "architecture") if table.metric else ("dataset", "architecture", "method", "metric")
+    leading = ("dataset", "method", "architecture") if table.metric else ("dataset", "architecture", "method", "metric")
     scales = list(dict.fromkeys(line.scale for line in table.lines if line.scale))
     marked = [scale for scale in scales if scale != "paper"]
     daggers = {"": "", "paper": "", **{scale: _dagger(rank) for rank, scale in enumerate(marked)}}
     rendered = template.render(  # words alone: Jinja2's cycles would keep the cells' thousands of records alive
         name=table.name,
         metric=table.metric,
+        cited="cited" in columns(table),
         notes=footnotes(table),
         title=table.title.partition(". ")[2],  # \caption numbers the table itself
-        leading=[COLUMNS[name] for name in columns],
-        rows=list(_rows(table.lines, columns, groups=1 if table.metric else 3)),
+        leading=[COLUMNS[name] for name in leading],
+        rows=list(_rows(table.lines, leading, groups=1 if table.metric else 3)),
         daggers=daggers,
         marks=[(scale, daggers[scale] or "no mark") for scale in scales],
     )

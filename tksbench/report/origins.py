@@ -58,6 +58,15 @@ def bibliography(rows: Sequence[Row], references: Mapping[str, Reference]) -> st
     return "; ".join(f"[{ref}] {one.cite}" for ref, one in references.items() if ref in used)
 
 
+def origin_words(row: Row) -> str:
+    """What a row's cited work has in its place, how sure that is, and the note; "unknown" if the row does not say."""
+    if row.origin is None:
+        return "unknown"
+    note = f"; {row.origin.note}" if row.origin.note else ""
+    number = "" if _exact(row, row.origin) or row.origin.prints is None else f"{row.origin.prints}, "
+    return f"{number}{_found(row, row.origin)}{note}"
+
+
 def _found(row: Row, origin: Origin) -> str:
     """What the cited work has in this row's place, and how sure that is."""
     exact = _exact(row, origin)

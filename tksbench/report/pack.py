@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from tksbench.data.archives import unpacked
 from tksbench.report.evidence import gather
-from tksbench.report.groups import ReportError
+from tksbench.report.groups import ReportError, recipes_in
 from tksbench.report.publish import doubts
 from tksbench.runs import Ledger, RunDir, sha256_file
 from tksbench.runs.code import read_code
@@ -94,7 +94,7 @@ def pack(path: Path, ledger: Ledger, evidence: Evidence, render: Render) -> Pack
 def _checkout(results: Path) -> dict[str, Path]:
     """The checkout's own files that tables are built with, by their name in a pack."""
     paper = results / "paper.yaml"
-    files = {f"recipes/{file.name}": file for file in sorted(Path("recipes").glob("*.yaml"))}
+    files = {file.as_posix(): file for file in recipes_in(Path("recipes"))}
     files["results/paper.yaml"] = paper if paper.exists() else Path("results/paper.yaml")
     files |= {name: Path(name) for name in PINS}
     for file in files.values():
@@ -236,7 +236,7 @@ def _wrong_sums(root: Path) -> Iterator[str]:
 def _foreign(root: Path, results: Path) -> Iterator[str]:
     """What the tables were built with and this checkout has otherwise."""
     mine = _checkout(results)
-    theirs = {f"recipes/{file.name}" for file in (root / "recipes").glob("*")}
+    theirs = {file.relative_to(root).as_posix() for file in (root / "recipes").rglob("*") if file.is_file()}
     for name in sorted({*mine, *theirs}):
         file = root / name
         if name not in mine or not file.is_file() or sha256_file(file) != sha256_file(mine[name]):

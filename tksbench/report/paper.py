@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
@@ -47,10 +48,11 @@ class Origin(_Part):
 
 
 class Row(_Part):
-    """One printed number: the paper's own (`cell` and `run`) or one it cites (`ref`); or a row added by `report.added`.
+    """One printed number: the paper's own (`run`) or one it cites (`ref`); or a row added by `report.added`.
 
-    `value` is in percent for top1 and top5, x 10^-3 for aurc; None where the paper has no such row. `origin` is what a
-    cited work prints itself.
+    `value` is in percent for top1 and top5, x 10^-3 for aurc; None where the paper has no such row. `cell` names it: of
+    the paper's own numbers as results/paper.yaml has it, of cited ones as `cited_cell` does. `run` of a cited number is
+    the one that a recipe says stands for it (`report.cited`). `origin` is what a cited work prints itself.
     """
 
     dataset: str
@@ -73,10 +75,34 @@ class Row(_Part):
         return 0.5 * 10.0**-self.decimals
 
     @property
+    def judged(self) -> tuple[float | None, float]:
+        """What our runs are held against, and by how much it may lie off what was measured.
+
+        Of a cited row it is the cited work's own number where it has one, else what the paper prints.
+        """
+        if self.origin is None or self.origin.prints is None:
+            return self.value, self.half_digit
+        return self.origin.prints, 0.5 * 10.0**-self.origin.decimals
+
+    @property
     def quoted(self) -> bool:
         """Whether the cited work prints this number, to the digits that the paper has of it."""
         prints = self.origin.prints if self.origin else None
         return prints is not None and self.value is not None and abs(prints - self.value) <= self.half_digit + 1e-9
+
+
+def cited_cell(table: str, row: Row) -> str:
+    """The cell of a number that the paper cites.
+
+    Examples:
+        >>> row = Row(dataset="cifar10", label="TET* [23]", ref="23", metric="top1", value=1, architecture="ResNet-19")
+        >>> cited_cell("table1", row)
+        'table1/cifar10/resnet19/tet-23'
+    """
+    network = re.sub(r"-(?=\d)", "", row.architecture or "").lower()
+    work = re.sub(r"\W+", "_", row.label.replace(f"[{row.ref}]", "").lower()).strip("_")
+    parts = (table, row.dataset, re.sub(r"\W+", "_", network).strip("_"), f"{work}-{row.ref}")
+    return "/".join(part for part in parts if part)
 
 
 class PaperTable(_Part):
@@ -241,7 +267,11 @@ class Statement(_Part):
 
 
 class Paper(_Part):
-    """All of results/paper.yaml that tables and figures need; `load_paper` adds the statements' claims to `claims`."""
+    """All of results/paper.yaml that tables and figures need.
+
+    `load_paper` adds the statements' claims to `claims`; `pairs`, which `report.cited` adds, are runs of other systems,
+    each with the run that it is compared with.
+    """
 
     paper: dict[str, Any]
     datasets: dict[str, Dataset]
@@ -251,10 +281,15 @@ class Paper(_Part):
     methods: dict[str, str] = Field(default_factory=dict)
     statements: list[Statement] = Field(default_factory=list)
     claims: list[Claim] = Field(default_factory=list)
+    pairs: list[tuple[str, str]] = Field(default_factory=list)
+
+    def rows(self) -> Iterator[Row]:
+        """Every number, over all tables."""
+        return (row for table in self.tables.values() for row in table.rows)
 
     def own_rows(self) -> Iterator[Row]:
         """Every number that is the paper's own, over all tables."""
-        return (row for table in self.tables.values() for row in table.rows if row.cell)
+        return (row for row in self.rows() if not row.ref)
 
     def cited(self, side: Side) -> Row | None:
         """The row that a claim's side cites, if it stands there once and its number is established."""

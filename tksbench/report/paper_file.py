@@ -8,7 +8,7 @@ import yaml
 from pydantic import ValidationError
 
 from tksbench.report.derive import all_claims
-from tksbench.report.paper import Paper, PaperError
+from tksbench.report.paper import Paper, PaperError, cited_cell
 
 
 def load_paper(results: Path) -> Paper:
@@ -30,10 +30,14 @@ def load_paper(results: Path) -> Paper:
     except ValidationError as error:
         first = error.errors()[0]
         raise PaperError(f"{path}: {'.'.join(map(str, first['loc']))}: {first['msg']}") from None
-    cells = [row.cell for row in paper.own_rows()]
+    for name, table in paper.tables.items():
+        table.rows[:] = [
+            row.model_copy(update={"cell": cited_cell(name, row)}) if row.ref else row for row in table.rows
+        ]
+    cells = [row.cell for row in paper.rows()]
     twice = sorted({str(cell) for cell in cells if cells.count(cell) > 1})
     if twice:
-        raise PaperError(f"{path}: the cell {twice[0]} stands twice: every own number has exactly one cell")
+        raise PaperError(f"{path}: the cell {twice[0]} stands twice: every number has exactly one cell")
     try:
         paper = paper.model_copy(update={"claims": all_claims(paper)})
     except PaperError as error:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from tksbench.report.cells import group_records
+from tksbench.report.groups import named
 from tksbench.report.listing import Listing
 from tksbench.report.stats import mean_sd
 
@@ -36,12 +37,8 @@ def build_smoke_checks(
         evidence: From `evidence.gather`.
         runs: The names to list; None for all.
     """
-    known = {
-        one.group: (run, one)
-        for run, found in protocols.items()
-        for one in found
-        if one.stand_in and (runs is None or run in runs)
-    }
+    wanted = {run: found for run, found in protocols.items() if runs is None or run in runs}
+    known = {group: pair for group, pair in named(wanted).items() if pair[1].stand_in}
     mine = evidence.of_groups(known).finished()
     records = group_records((*mine.published, *mine.local))
     order = sorted(records, key=lambda group: (known[group][0], known[group][1].rank))

@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from tksbench.report import origins
-from tksbench.report.cells import SMOKE_CHECK, build_cell, corrected, group_records
+from tksbench.report.cells import INCOMPLETE, SMOKE_CHECK, build_cell, corrected, group_records
 from tksbench.report.groups import ReportError, real
 
 if TYPE_CHECKING:
@@ -28,7 +28,7 @@ class Line:
     """One row of a rendered table: plain text, not yet escaped for any format. `scale` is "" where nothing is ours.
 
     `less_is_better` is no text of the row: it says on which side of the paper's number the good numbers are. `mark` is
-    the letter of a foot-note to the paper's number.
+    the letter of a foot-note to the paper's number. `cited` is what a cited work prints itself, "" for the paper's own.
     """
 
     dataset: str
@@ -46,11 +46,12 @@ class Line:
     verdict: str
     less_is_better: bool = False
     mark: str = ""
+    cited: str = ""
 
     @property
     def is_cited(self) -> bool:
         """Whether the row is of a work that the paper cites."""
-        return self.verdict == "cited"
+        return bool(self.cited)
 
 
 @dataclass(frozen=True)
@@ -83,7 +84,7 @@ class Table:
         """Without the rows of cited works, and what is said of them."""
         lines = tuple(line for line in self.lines if not line.is_cited)
         notes = tuple(note for note in self.notes if note not in self.cited_notes)
-        cells = tuple(cell for cell in self.cells if cell.row.cell)
+        cells = tuple(cell for cell in self.cells if not cell.row.ref)
         return replace(self, lines=lines, notes=notes, cells=cells, cited="", cited_notes=())
 
 
@@ -140,13 +141,14 @@ def common_scales(
     """The scale at which each data set's rows are shown.
 
     It is the one closest to the paper at which one of the paper's own rows has runs on the data set itself. Methods
-    from outside are shown beside these, and so at their scale; they decide only where the paper's rows have no runs.
+    from outside and cited works are shown beside these, and so at their scale; they decide only where the paper's rows
+    have no runs.
     """
     best: dict[str, tuple[bool, int, str]] = {}
     for row in rows:
         trained = (one for one in real(protocols.get(row.run or "", ())) if one.group in by_group)
         for candidate in trained:
-            found = (row.value is None, candidate.rank, candidate.scale)
+            found = (row.value is None or bool(row.ref), candidate.rank, candidate.scale)
             best[row.dataset] = min(best.get(row.dataset, found), found)
     return {dataset: scale for dataset, (_, _, scale) in best.items()}
 
@@ -160,8 +162,8 @@ def _line(cell: Cell, paper: Paper, mark: str) -> Line:
         steps=NONE if row.T is None else str(row.T),
         metric=METRICS[row.metric],
         paper=_paper_value(row),
-        best=_mean_sd(ours.best) if ours else NONE,
-        last=_mean_sd(ours.last) if ours else NONE,
+        best=mean_sd_words(ours.best) if ours else NONE,
+        last=mean_sd_words(ours.last) if ours else NONE,
         n=str(len(ours.records)) if ours else NONE,
         scale=ours.candidate.scale if ours else "",
         run_interval=_interval(ours.prediction if ours else None),
@@ -169,6 +171,7 @@ def _line(cell: Cell, paper: Paper, mark: str) -> Line:
         verdict=cell.verdict,
         less_is_better=row.metric == "aurc",
         mark=mark,
+        cited=_cited_value(row),
     )
 
 
@@ -176,7 +179,16 @@ def _paper_value(row: Row) -> str:
     return NONE if row.value is None else f"{row.value:.{row.decimals}f}"
 
 
-def _mean_sd(summary: Summary) -> str:
+def _cited_value(row: Row) -> str:
+    """What the cited work prints itself; "" for the paper's own numbers."""
+    if not row.ref:
+        return ""
+    origin = row.origin
+    return NONE if origin is None or origin.prints is None else f"{origin.prints:.{origin.decimals}f}"
+
+
+def mean_sd_words(summary: Summary) -> str:
+    """A mean and, of two seeds or more, the standard deviation."""
     return f"{summary.mean:.2f}" if summary.sd is None else f"{summary.mean:.2f} ± {summary.sd:.2f}"
 
 
@@ -193,6 +205,10 @@ _ALWAYS = (
     "Verdict: reproduced, if the paper's number, to its last printed digit, lies in the run interval; else above or "
     "below, as our mean is (for AURC, lower is better); undecided with fewer than three seeds. Only scale paper is "
     "held against the paper's number.",
+)
+_CITED_NOTE = (
+    "Cited rows with runs of ours: the cited work's own system by its own protocol, held against its own number (cited "
+    "work), or against the paper's where it has none; cited: no recipe stands for the row."
 )
 _SCALE_NOTES = {
     "paper": "paper: the full protocol",
@@ -244,6 +260,12 @@ def _notes(cells: Sequence[Cell], evidence: Evidence) -> list[str]:
         notes.append(
             "*: the paper never defines its asterisk; read here as strong augmentation, which fits its numbers."
         )
+    if any(row.ref and row.run for row in rows):
+        notes.append(_CITED_NOTE)
+        gaps = {cell.row.label: cell.gaps for cell in cells if cell.row.ref}
+        told = [f"{label}: {'; '.join(words)}" for label, words in gaps.items() if words]
+        if told:
+            notes.append(f"{INCOMPLETE.capitalize()}, what of it could not be read: {'. '.join(told)}.")
     notes += origins.footnotes(rows)
     if any(row.value is None for row in rows):
         notes.append("(+): not in the paper: a method from outside, on the protocol of the rows above it.")

@@ -9,7 +9,7 @@ from rich import box
 from rich.table import Table as Grid
 from rich.text import Text
 
-from tksbench.report.markup import COLUMNS, RIGHT
+from tksbench.report.markup import COLUMNS, RIGHT, columns
 from tksbench.report.tables import INTERVAL_NOTE
 
 if TYPE_CHECKING:
@@ -42,8 +42,7 @@ def show(table: Table, console: Console, *, ours: bool = False) -> None:
     """
     table = table.ours() if ours else table
     wide = console.width >= WIDE
-    names = [name for name in (COLUMNS if wide else _NARROW_COLUMNS) if name != "dataset"]
-    names = [name for name in names if name != "metric" or not table.metric]
+    names = [name for name in columns(table) if name != "dataset" and (wide or name in _NARROW_COLUMNS)]
     marked = any(line.mark for line in table.lines)
     grid = Grid(box=box.SIMPLE_HEAD, padding=(0, int(wide), 0, 0), pad_edge=False, show_edge=False)
     for name in names:
@@ -63,7 +62,7 @@ def show(table: Table, console: Console, *, ours: bool = False) -> None:
     if wide and table.cited:
         console.print(Text(f"Cited: {table.cited}.", style="dim"))
     if not wide:
-        hidden = "The last epoch, both intervals" + ", the cited works" * bool(table.cited)
+        hidden = "The last epoch, both intervals" + ", the cited works with their own numbers" * bool(table.cited)
         console.print(Text(f"{hidden}: on a terminal of {WIDE} columns, or in the files.", style="dim"))
     console.print()
 

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from tksbench.estimate.model import estimate_gpu_hours
 from tksbench.recipe import suggest
 from tksbench.report.groups import ReportError
+from tksbench.report.origins import origin_words
 from tksbench.report.tables import build_table
 from tksbench.report.why_runs import record_lines, run_lines
 
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
 
 _SHORTEST_ID = 4
 _LABEL = 12  # columns of the names of what is known of a cell
+_NO_RECIPE = "no recipe stands for this row yet: one that does names it under `rows`"
 _VERDICTS = {  # what a verdict means, by its first words
     "reproduced": ": the paper's number lies in the run interval",
     "above": ": our mean is higher, and the paper's number is outside the run interval",
@@ -57,18 +59,19 @@ def why(
         from tksbench.report.why_claim import why_claim
 
         return why_claim(name, paper, protocols, evidence, ledger)
-    rows = [row for row in paper.own_rows() if name in (row.cell, row.run)]
+    rows = [row for row in paper.rows() if name in (row.cell, row.run)]
     if rows or name in protocols:
-        run = rows[0].run or "" if rows else name
-        cells = _cells([row.cell or "" for row in rows], paper, protocols, evidence)
-        return "\n".join([*cells, *run_lines(run, protocols.get(run, ()), evidence, ledger)]) + "\n"
+        run = (rows[0].run if rows else name) or ""
+        lines = list(_cells([row.cell or "" for row in rows], paper, protocols, evidence))
+        lines += run_lines(run, protocols.get(run, ()), evidence, ledger) if run else [_NO_RECIPE]
+        return "\n".join(lines) + "\n"
     listed = _listing(name.rstrip("/"), paper, protocols, evidence)
     if listed:
         return listed
     record = _record(name, evidence)
     if record:
         return "\n".join(record_lines(record, ledger)) + "\n"
-    words = [word for row in paper.own_rows() for word in (row.cell, row.run) if word]
+    words = [word for row in paper.rows() for word in (row.cell, row.run) if word]
     parts = {word[: slash.start()] for word in words for slash in re.finditer("/", word)}
     near = suggest(name, [*ids, *parts, *words])
     example = next((row.cell for row in paper.own_rows()), None)
@@ -120,6 +123,8 @@ def _cell_lines(line: Line, cell: Cell) -> Iterator[str]:
     value = "no such row" if row.value is None else f"{line.paper} {line.metric}"
     yield f"cell {row.cell}"
     known = {"paper": f"{value}{f' ({row.where})' if row.where else ''}"}
+    if row.ref:
+        known["cited work"] = origin_words(row)
     if ours:
         known["best epoch"] = f"{line.best} (ours, scale {line.scale}, n = {line.n})"
         known["last epoch"] = line.last
@@ -128,6 +133,10 @@ def _cell_lines(line: Line, cell: Cell) -> Iterator[str]:
         if ours.test:
             known["test 95 %"] = f"{line.test_interval}: the error of a test set of this size"
     said = next((words for start, words in _VERDICTS.items() if line.verdict.startswith(start)), "")
+    if row.ref:
+        said = said.replace("the paper's number", "the cited number")
+    if cell.gaps:
+        known["not read"] = f"{'; '.join(cell.gaps)} (of the cited work; the recipe has choices of its own there)"
     for label, words in (known | {"verdict": line.verdict + said}).items():
         first, further = f"  {label:{_LABEL}}", " " * (_LABEL + 2)
         yield from textwrap.wrap(words, 80, initial_indent=first, subsequent_indent=further, break_on_hyphens=False)

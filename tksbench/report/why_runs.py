@@ -39,8 +39,13 @@ def run_lines(run: str, protocols: Sequence[Candidate], evidence: Evidence, ledg
     yield f"run {run}"
     if not protocols:
         yield "  no recipe names this run yet"
+    for recipe in dict.fromkeys(candidate.run.recipe for candidate in protocols):
+        yield f"  recipe {recipe}"
     for candidate in protocols:
         yield from _protocol_lines(candidate, len(by_group.get(candidate.group, ())), evidence)
+    if protocols and not any(candidate.group in by_group for candidate in protocols):
+        yield f"  Spec at scale {protocols[0].words}, but for the seed"
+        yield from _tree(protocols[0].run.spec.model_dump(mode="json", exclude={"seed"}), "    ")
     spec_shown = False
     for candidate in protocols:
         records = by_group.get(candidate.group, [])

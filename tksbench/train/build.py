@@ -66,7 +66,7 @@ def build_kit(spec: RunSpec) -> Kit:
         raise TrainError(
             f"numerics.neuron {backend}: neuron '{spec.model.neuron.name}' has its plain form alone; use auto"
         )
-    return Kit(neuron=neuron, norm=maker("norm", spec.model.norm, ("channels",)))
+    return Kit(neuron=neuron, norm=maker("norm", spec.model.norm, ("channels",), offered={"T": spec.model.T}))
 
 
 def _is_ignored(chosen: ModelSpec, key: str, network: Callable[..., Any]) -> bool:

@@ -97,13 +97,14 @@ class Said(NamedTuple):
 
 
 class Sheet(NamedTuple):
-    """One table."""
+    """One table; `cited` if it has rows of cited works."""
 
     name: str
     number: str
     title: str
     sections: tuple[Section, ...]
     notes: tuple[str, ...]
+    cited: bool
 
 
 class Summary(NamedTuple):
@@ -163,9 +164,8 @@ class Page:
     untrained: tuple[Told, ...]
     smoke: tuple[Told, ...]
     smoke_notes: Sequence[str]
-    cost_headers: Sequence[str]
-    cost_rows: Sequence[Sequence[str]]
-    cost_notes: Sequence[str]
+    level: Listing
+    costs: Listing
     problems: tuple[str, ...]
 
 
@@ -176,6 +176,7 @@ def build_page(
     ledger: Ledger,
     tables: Sequence[Table],
     judged: ClaimsTable,
+    level: Listing,
     inference: Listing,
     estimate: Estimate,
 ) -> Page:
@@ -188,6 +189,7 @@ def build_page(
         ledger: Where the logs lie.
         tables: All tables of the paper, from `tables.build_table`.
         judged: From `claims_table.build_claims`.
+        level: From `level.build_level`.
         inference: From `costs.build_costs`.
         estimate: GPU-hours of a run.
     """
@@ -195,7 +197,8 @@ def build_page(
     said = build_paper_claims(paper)
     wanted = dict.fromkeys(row.run for row in paper.own_rows() if row.run and row.run in protocols)
     own = {run: real(found) or list(found) for run, found in protocols.items()}
-    shown = [*wanted, *(run for run in own if run not in wanted and _has_records(own[run], by_group))]
+    behind_cells = wanted | dict.fromkeys(row.run for row in paper.rows() if row.run and row.run in protocols)
+    shown = [*behind_cells, *(run for run in own if run not in behind_cells and _has_records(own[run], by_group))]
     checks = {run: [one for one in found if one.stand_in] for run, found in protocols.items()}
     checked = [run for run, found in checks.items() if _has_records(found, by_group)]
     anchors = _anchors([*shown, *(f"smoke check {run}" for run in checked)])
@@ -222,14 +225,13 @@ def build_page(
         figures=tuple(
             lay_out(build_figure(name, paper, protocols, by_group)) for name in FIGURES if name in paper.figures
         ),
-        trained=tuple(told[run] for run in wanted if told[run].count),
-        further=tuple(one for run, one in told.items() if run not in wanted),
+        trained=tuple(told[run] for run in behind_cells if told[run].count),
+        further=tuple(one for run, one in told.items() if run not in behind_cells),
         untrained=tuple(one for one in told.values() if not one.count),
         smoke=tuple(smoke.values()),
         smoke_notes=smoke_checks.NOTES,
-        cost_headers=inference.headers,
-        cost_rows=inference.rows,
-        cost_notes=inference.notes,
+        level=level,
+        costs=inference,
         problems=tuple(problem.replace(f"{ledger.root}/", "") for problem in evidence.problems),
     )
 
@@ -266,7 +268,7 @@ def _summary(
     by_group: Mapping[str, Sequence[Record]],
     estimate: Estimate,
 ) -> Summary:
-    cells = [cell for table in tables for cell in table.cells if cell.row.cell]
+    cells = [cell for table in tables for cell in table.cells if not cell.row.ref]
     counts = Counter(kind_of(cell.verdict) for cell in cells)
     off = [cell for cell in cells if cell.verdict in ("above", "below")]
     better = sum((cell.verdict == "above") != (cell.row.metric == "aurc") for cell in off)
@@ -333,7 +335,8 @@ def _sheet(table: Table, told: Mapping[str, Told]) -> Sheet:
         parts.setdefault((line.dataset, line.metric), []).append((line, cell))
     sections = tuple(_section(*key, pairs, told) for key, pairs in parts.items())
     number, _, title = table.title.partition(". ")
-    return Sheet(table.name, number, title, sections, tuple(footnotes(table)))
+    cited = any(line.is_cited for line in table.lines)
+    return Sheet(table.name, number, title, sections, tuple(footnotes(table)), cited)
 
 
 def _section(dataset: str, metric: str, pairs: Sequence[tuple[TableLine, Cell]], told: Mapping[str, Told]) -> Section:
@@ -350,7 +353,7 @@ def _section(dataset: str, metric: str, pairs: Sequence[tuple[TableLine, Cell]],
         if axis and (row.value is not None or ours):
             bounds = (ours.prediction, ours.test) if ours else (None, None)
             drawn = bars(axis, row.value, ours.best.mean if ours else None, *bounds)
-        anchor = told[row.run].anchor if row.cell and row.run and row.run in told else ""
+        anchor = told[row.run].anchor if row.run and row.run in told else ""
         numbers = (row.value, ours.best.mean if ours else None, ours.last.mean if ours else None)
         rows.append(Row(line, kind_of(cell.verdict), drawn, row.cell or "", anchor, row.where, numbers))
     digits = 0 if axis and axis.high - axis.low >= 10 else 1

@@ -37,9 +37,9 @@
       const wanted = new Set(kinds.filter((one) => one.getAttribute("aria-pressed") === "true").map((one) => one.dataset.kind));
       let own = 0, fit = 0, others = 0;
       for (const row of all) {
-        const isCited = row.dataset.kind === "cited";
+        const isCited = "cited" in row.dataset;
         const fits = words.every((word) => texts.get(row).includes(word));
-        row.hidden = !fits || (isCited ? !cited.checked || wanted.size > 0 : wanted.size > 0 && !wanted.has(row.dataset.kind));
+        row.hidden = !fits || (isCited && !cited.checked) || (wanted.size > 0 && !wanted.has(row.dataset.kind));
         if (isCited) others += !row.hidden;
         else { own += 1; fit += !row.hidden; }
       }

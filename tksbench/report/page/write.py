@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from tksbench.estimate.model import estimate_gpu_hours
 from tksbench.report.claims_table import ClaimsTable, build_claims
 from tksbench.report.costs import build_costs
+from tksbench.report.level import build_level
 from tksbench.report.page.model import build_page
 from tksbench.report.page.render import render
 from tksbench.report.tables import Table, build_table
@@ -51,8 +52,8 @@ def write_page(
     ]
     judged = next((table for table in known if isinstance(table, ClaimsTable)), None)
     judged = judged or build_claims(paper, protocols, evidence, estimate_gpu_hours)
-    inference = build_costs(protocols, evidence)
-    page = build_page(paper, protocols, evidence, ledger, tables, judged, inference, estimate_gpu_hours)
+    lists = build_level(paper, protocols, evidence, estimate_gpu_hours), build_costs(protocols, evidence)
+    page = build_page(paper, protocols, evidence, ledger, tables, judged, *lists, estimate_gpu_hours)
     path = ledger.root / "report.html"
     try:
         ledger.root.mkdir(parents=True, exist_ok=True)

@@ -10,8 +10,9 @@ import pytest
 
 from tests.records import make
 from tksbench import rerun
-from tksbench.cli import BAD_INPUT, run_command
+from tksbench.cli import run_command
 from tksbench.errors import TksbenchError
+from tksbench.exits import BAD_INPUT
 from tksbench.launch.__main__ import main as launch
 from tksbench.launch.local import Summary
 from tksbench.recipe import expand, load_recipe

@@ -14,15 +14,13 @@ import sys
 from typing import TYPE_CHECKING, NoReturn
 
 from tksbench.errors import TksbenchError
+from tksbench.exits import BAD_INPUT, INTERRUPTED
 from tksbench.version import __version__
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     CommandMain = Callable[[list[str] | None], int]
-
-BAD_INPUT = 2
-INTERRUPTED = 130  # 128 + SIGINT, as a shell reports it
 
 COMMANDS = {
     "launch": ("tksbench.launch.__main__", "train what a recipe asks for and is not trained yet"),

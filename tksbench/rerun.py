@@ -8,7 +8,8 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from tksbench.cli import BAD_INPUT, INTERRUPTED, CommandParser
+from tksbench.cli import CommandParser
+from tksbench.exits import BAD_INPUT, INTERRUPTED
 from tksbench.progress import working
 
 if TYPE_CHECKING:
@@ -158,10 +159,10 @@ def _train(run: Run, ledger: Ledger) -> int:
     """Train what is not trained yet; returns an exit status, 0 if there is a record now."""
     from rich.console import Console
 
+    from tksbench.devices import find_gpus
     from tksbench.launch.errors import LaunchError
     from tksbench.launch.local import LocalExecutor
     from tksbench.launch.plan import make_plan
-    from tksbench.launch.slots import find_gpus
     from tksbench.launch.view import SteadyView, make_view
     from tksbench.recipe.catalogue import outsiders
     from tksbench.recipe.outside import source_digest

@@ -50,11 +50,11 @@ class Loading:
 
 @pytest.fixture
 def log(monkeypatch: pytest.MonkeyPatch) -> Log:
-    monkeypatch.setattr(local, "Warming", Loading)
+    monkeypatch.setattr(local, "Preload", Loading)
     monkeypatch.setattr(local, "_POLL_S", 0.01)
     monkeypatch.setattr(
         local,
-        "WarmTrainer",
+        "ForkedTrainer",
         lambda path, log, environment: subprocess.Popen(
             [sys.executable, str(TRAINER), str(path), "train"], env=environment
         ),

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from tksbench.exits import explain
 from tksbench.launch import local
 from tksbench.launch.errors import LaunchError
 from tksbench.launch.local import LocalExecutor, Summary
@@ -231,7 +232,7 @@ def test_a_failure_tells_reason_and_log_and_the_others_go_on(
 
 
 def test_a_signal_without_a_name_is_told_by_its_number() -> None:
-    assert local._explain(-40, "") == "killed by signal 40"
+    assert explain(-40, "") == "killed by signal 40"
 
 
 def test_runs_that_cannot_begin_leave_nothing_and_their_reason_is_told_once(
@@ -317,7 +318,7 @@ def test_a_trainer_does_not_take_the_launchers_task_for_its_own(
         given.append(words[-1] if env is None else env)
         raise LaunchError("seen enough")
 
-    monkeypatch.setattr(local, "WarmTrainer", trainer)
+    monkeypatch.setattr(local, "ForkedTrainer", trainer)
     monkeypatch.setattr("subprocess.Popen", trainer)
     executor = LocalExecutor(ledger, [], Log(), command=None if warm else lambda _: ["false"])
     with pytest.raises(LaunchError, match="seen enough"):

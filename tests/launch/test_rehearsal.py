@@ -200,7 +200,7 @@ def folders(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setenv("TKSBENCH_RESULTS", str(tmp_path / "results"))
     monkeypatch.setenv("TKSBENCH_DATA", str(tmp_path / "data"))
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "scratch"))
-    monkeypatch.setattr("tksbench.launch.slots.find_gpus", list)
+    monkeypatch.setattr("tksbench.devices.find_gpus", list)
     return tmp_path
 
 

@@ -21,8 +21,8 @@ from tksbench.launch import scheduler
 from tksbench.launch.cluster import queue_notes
 from tksbench.launch.plan import collect_runs, make_plan
 from tksbench.launch.profile import SlurmProfile
-from tksbench.launch.slurm import SlurmExecutor, cancel, look, reconcile
-from tksbench.launch.standing import noted
+from tksbench.launch.slurm import SlurmExecutor, cancel, look
+from tksbench.launch.status import noted
 from tksbench.launch.submissions import all_submissions
 from tksbench.runs import Ledger, read_attempts, read_jsonl
 
@@ -284,7 +284,7 @@ def test_runs_are_each_trained_once_though_the_launcher_is_killed_ten_times(
         running = Counter(item.task.job for item in queued.values() if item.task.state == "RUNNING")
         most = max(most, *running.values(), 0)
         time.sleep(0.3 if count < 100 else 5)
-    reconcile(ledger)
+    look(ledger, settle=True)
     runs = collect_runs([recipe], "paper", seeds=count // 2)
     print(f"{count} runs: submitted, ten launchers killed, in {submitted:.0f} s; queue read in {seen:.2f} s; ", end="")  # noqa: T201
     print(f"launcher's memory {memory:.0f} MB; {len(list(ledger.root.glob('runs/*/record.json')))} records")  # noqa: T201

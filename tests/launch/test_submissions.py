@@ -13,12 +13,13 @@ import pytest
 from rich.console import Console
 from submitit.slurm.slurm import SlurmJobEnvironment
 
+from tksbench.exits import FAILED, HELD, SAVED
 from tksbench.launch import job, scheduler
 from tksbench.launch.__main__ import main
 from tksbench.launch.cluster import queue_notes, submit_jobs
 from tksbench.launch.errors import LaunchError
 from tksbench.launch.executor import NOTHING_TO_DO
-from tksbench.launch.job import FAILED, HELD, INTERRUPTED, Element, begin, end
+from tksbench.launch.job import Element, begin, end
 from tksbench.launch.plan import collect_runs, make_plan
 from tksbench.launch.profile import SlurmProfile, load_profile
 from tksbench.launch.scheduler import JobId, Task
@@ -268,7 +269,7 @@ def test_a_process_that_has_lost_the_others_did_not_fail(
         attempt_ended(element.run_dir, "failed", said)  # as the trainer takes it
         print(f"now tksbench: rank 0 on n1 ended with status {FAILED}: {said}")  # noqa: T201
     status = end(element, FAILED)
-    assert (status, requeued) == ((INTERRUPTED, ["1_0"]) if again else (FAILED, []))
+    assert (status, requeued) == ((SAVED, ["1_0"]) if again else (FAILED, []))
     assert ledger.status(runs[0].id).state == ("interrupted" if again else "failed")
     assert begin(Element(submission, 0, 1, ledger, element.run_dir)) == (0 if again else NOTHING_TO_DO)
 

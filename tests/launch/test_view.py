@@ -7,7 +7,8 @@ import pytest
 from rich.console import Console
 
 from tksbench.launch.plan import collect_runs
-from tksbench.launch.view import Active, LiveView, PlainView, duration, live_table, make_view
+from tksbench.launch.text import duration
+from tksbench.launch.view import Active, LiveView, PlainView, live_table, make_view
 from tksbench.runs import Status
 
 if TYPE_CHECKING:

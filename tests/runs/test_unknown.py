@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from tests.records import make
-from tksbench.launch.standing import KnownRuns
+from tksbench.launch.select import KnownRuns
 from tksbench.recipe import expand, load_recipe
 from tksbench.report.evidence import gather
 from tksbench.runs import Ledger

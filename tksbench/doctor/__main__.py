@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 from tksbench.cli import CommandParser
 from tksbench.doctor.findings import Check, Finding, run_checks
+from tksbench.exits import DONE, FAILED
 from tksbench.progress import working
 
 if TYPE_CHECKING:
@@ -17,7 +18,6 @@ if TYPE_CHECKING:
 
     from rich.console import Console
 
-OK, FAILED = 0, 1
 _STYLES = {"ok": "green", "warning": "yellow", "FAILED": "bold red"}
 _NAME_WIDTH = 11
 
@@ -95,7 +95,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         sys.stdout.write(json.dumps(report, indent=1) + "\n")
     else:
         seen = _print(Console(highlight=False), host, findings)
-    return FAILED if _failed(seen) else OK
+    return FAILED if _failed(seen) else DONE
 
 
 def _awaited(findings: Iterable[Finding]) -> Iterator[Finding]:

@@ -82,7 +82,7 @@ def gpus() -> list[Finding]:
     """Whether torch sees GPUs and can compute on each."""
     import torch
 
-    from tksbench.launch.slots import find_gpus
+    from tksbench.devices import find_gpus
 
     if not torch.cuda.is_available():
         listed = find_gpus()

@@ -31,7 +31,7 @@ def gloo() -> list[Finding]:
 
 def nccl() -> list[Finding]:
     """The same on the GPUs, where there are any: a process on each of the first two."""
-    from tksbench.launch.slots import find_gpus
+    from tksbench.devices import find_gpus
 
     gpus = min(len(find_gpus()), 2)
     if not gpus:

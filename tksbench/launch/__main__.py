@@ -8,25 +8,27 @@ import json
 import shlex
 import sys
 from contextlib import suppress
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from tksbench.cli import CommandParser
+from tksbench.exits import BAD_INPUT, DONE, FAILED, INTERRUPTED
 from tksbench.launch.errors import LaunchError
+from tksbench.launch.text import count, counted, print_line, title
 from tksbench.progress import working
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Sequence
 
     from rich.console import Console
 
     from tksbench.launch.local import Summary
     from tksbench.launch.plan import Item
     from tksbench.launch.profile import SlurmProfile
+    from tksbench.launch.select import Naming
     from tksbench.recipe import Run
     from tksbench.runs import Ledger
-
-FAILED, BAD_INPUT, INTERRUPTED = 1, 2, 130
 
 _ABOUT = """\
 Train what the recipes ask for and is not trained yet. A finished run is never
@@ -67,8 +69,14 @@ def main(argv: list[str] | None = None) -> int:
     from tksbench.runs import Ledger
 
     ledger = Ledger()
-    if options.status or options.cancel:
-        return _status(ledger, options) if options.status else _cancel(ledger, options)
+    if options.status:
+        return _status(ledger, options)
+    if options.cancel:
+        from tksbench.launch.cluster import cancel_jobs
+
+        with working("reading recipes"):
+            listed = _naming(options).known(ledger)
+        return cancel_jobs(_console(), ledger, listed())
     with working("reading recipes"):
         from tksbench.data.registry import data_root
         from tksbench.estimate.records import recorded_costs, with_pace
@@ -114,7 +122,7 @@ def main(argv: list[str] | None = None) -> int:
         if profile is None:
             return _execute(items, ledger, words, notes)
         for note in notes:
-            _console().print(f"note: {note}", markup=False, soft_wrap=True)
+            print_line(_console(), f"note: {note}")
         return _submit(items, ledger, profile, options)
     from tksbench.launch.schedule import cluster, schedule, this_machine
 
@@ -123,9 +131,9 @@ def main(argv: list[str] | None = None) -> int:
     if options.json:
         probes = [{"probe_failed": unprobed.get(item.run.group)} for item in items]
         rows = zip(items, needs, probes, strict=True)
-        _print_json([item.to_json() | one.to_json() | probe for item, one, probe in rows])
+        _print_json([item.to_json() | asdict(one) | probe for item, one, probe in rows])
     else:
-        from tksbench.launch.show import print_plan
+        from tksbench.launch.plan_table import print_plan
 
         print_plan(_console(), items, needs, machine, notes)
         if profile is not None:
@@ -147,9 +155,9 @@ def _profile(path: str | None) -> SlurmProfile | None:
 
 
 def _rehearse(runs: Sequence[Run], profile: SlurmProfile | None, as_json: bool) -> int:
+    from tksbench.devices import find_gpus
     from tksbench.launch.plan import real_is_here
     from tksbench.launch.rehearsal import command
-    from tksbench.launch.slots import find_gpus
 
     gpus: list[str] = []
     if any(run.execution.device != "cpu" for run in runs):
@@ -270,9 +278,9 @@ def _check(options: argparse.Namespace) -> None:
 
 
 def _execute(items: Sequence[Item], ledger: Ledger, words: Sequence[str], notes: Sequence[str]) -> int:
+    from tksbench.devices import find_gpus
     from tksbench.launch.local import LocalExecutor, Summary
-    from tksbench.launch.slots import find_gpus
-    from tksbench.launch.view import UNREAD, SteadyView, make_view, title
+    from tksbench.launch.view import UNREAD, SteadyView, make_view
 
     console = _console()
     blocked = [item for item in items if item.action == "blocked"]
@@ -306,36 +314,26 @@ def _execute(items: Sequence[Item], ledger: Ledger, words: Sequence[str], notes:
 
 
 def _print_end(console: Console, summary: Summary, total: int, blocked: int, words: Sequence[str], mixed: int) -> None:
-    counts = {
-        "trained": len(summary.done),
-        "failed": len(summary.failed),
-        "refused": len(summary.refused),
-        "interrupted": len(summary.interrupted),
-        "blocked": blocked,
-    }
-    told = ", ".join(f"{count} {word}" for word, count in counts.items() if count) or (
-        "stopped" if summary.stopped else "nothing was left to do"
-    )
-    line = f"{total} run{'' if total == 1 else 's'} asked for: {told}"
-    line += f" ({mixed} in part by other code)" if mixed else ""
+    counts = {"trained" if word == "done" else word: len(runs) for word, runs in summary.by_outcome().items()}
+    ended = counted(counts | {"blocked": blocked}) or ("stopped" if summary.stopped else "nothing was left to do")
+    print_line(console, f"{count(total)} asked for: {ended}" + f" ({mixed} in part by other code)" * bool(mixed))
     if summary.stopped or summary.interrupted:
-        line += f"\ngo on with: python -m tksbench.launch {shlex.join(words)}"
-    console.print(line, markup=False, highlight=False, soft_wrap=True)
+        print_line(console, f"go on with: python -m tksbench.launch {shlex.join(words)}")
 
 
 def _status(ledger: Ledger, options: argparse.Namespace) -> int:
     with working("reading recipes"):
-        known, asked = _named(ledger, options)
+        naming = _naming(options)
+        known, asked = naming.known(ledger), naming.asked()
 
     def runs() -> list[Run]:
         return list({run.id: run for run in [*(asked if options.scale else []), *known()]}.values())
 
-    if options.watch:
-        from tksbench.launch.watch import watch
+    from tksbench.launch.status import noted, print_status, watch
 
+    if options.watch:
         return watch(_console(), ledger, runs)
     from tksbench.launch.cluster import queue_notes
-    from tksbench.launch.standing import noted
 
     with working("reading how the runs stand"):
         notes = queue_notes(ledger)
@@ -344,35 +342,18 @@ def _status(ledger: Ledger, options: argparse.Namespace) -> int:
         rows = [(run, noted(ledger.status(run.id), notes)) for run in listed]
     if options.json:
         heads = [{"name": run.name, "scale": run.scale, "seed": run.seed, "recipe": run.recipe} for run, _ in rows]
-        _print_json(
-            [{"id": run.id, **head, **status.to_json()} for (run, status), head in zip(rows, heads, strict=True)]
-        )
-        return 0
-    from tksbench.launch.show import print_status
-
+        plain = [{"id": run.id, **head, **status.to_json()} for (run, status), head in zip(rows, heads, strict=True)]
+        _print_json(plain)
+        return DONE
     absent = [run for run, status in rows if run.id not in here and status.state == "new"]
     print_status(_console(), [row for row in rows if row[0] not in absent], absent)
-    return 0
+    return DONE
 
 
-def _cancel(ledger: Ledger, options: argparse.Namespace) -> int:
-    from tksbench.launch.cluster import cancel_jobs
+def _naming(options: argparse.Namespace) -> Naming:
+    from tksbench.launch.select import Naming
 
-    with working("reading recipes"):
-        known, _ = _named(ledger, options)
-    return cancel_jobs(_console(), ledger, known())
-
-
-def _named(ledger: Ledger, options: argparse.Namespace) -> tuple[Callable[[], list[Run]], list[Run]]:
-    """What --status or --cancel is about: how to list those runs of the results folder, and what recipes ask for."""
-    if not options.recipes:
-        from tksbench.launch.standing import KnownRuns
-
-        return KnownRuns(ledger, options.only), []
-    from tksbench.launch.named import Naming
-
-    naming = Naming(options.recipes, options.scale, options.seeds, options.overrides, options.only)
-    return naming.known(ledger), naming.asked()
+    return Naming(options.recipes, options.scale, options.seeds, options.overrides, options.only)
 
 
 def _print_json(rows: list[dict[str, Any]]) -> None:

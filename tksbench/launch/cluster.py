@@ -7,14 +7,16 @@ from collections import Counter
 from typing import TYPE_CHECKING, NamedTuple
 
 from tksbench.errors import TksbenchError
+from tksbench.exits import BAD_INPUT, DONE, FAILED
 from tksbench.launch.errors import LaunchError
 from tksbench.launch.scheduler import has_slurm
 from tksbench.launch.slurm import SlurmExecutor, cancel, describe, has_open, look, release, submissions_root, with_queue
-from tksbench.launch.submissions import all_submissions, last_line, refusals, shown
-from tksbench.launch.view import duration, title
+from tksbench.launch.submissions import all_submissions, refusals
+from tksbench.launch.text import count, counted, duration, last_line, print_line, shown, title
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
+    from pathlib import Path
 
     from rich.console import Console
 
@@ -24,7 +26,6 @@ if TYPE_CHECKING:
     from tksbench.recipe import Run
     from tksbench.runs import Ledger
 
-_NOTHING, _BAD_INPUT = 1, 2
 _SHOWN = 5  # runs that are named where there may be many
 
 
@@ -72,14 +73,12 @@ def ask_queue(ledger: Ledger, unknown: Callable[[str], None]) -> Queue:
     """
     root = submissions_root(ledger)
     notes = refusals(root, queue_known=True)  # before Slurm is asked: what is submitted meanwhile is not gone
-    queued: dict[str, str] = {}
-    known = True
-    if has_open(ledger):
-        try:
-            queued = {run: str(found.task) for run, found in look(ledger).items()}
-        except LaunchError as error:
-            unknown(str(error))
-            notes, known = refusals(root, queue_known=False), False
+    queued, known = dict[str, str](), True
+    try:
+        queued = {run: str(found.task) for run, found in look(ledger).items()}
+    except LaunchError as error:
+        unknown(str(error))
+        notes, known = refusals(root, queue_known=False), False
     # somebody may train it here meanwhile
     notes = {run: note for run, note in notes.items() if ledger.status(run).state != "running"}
     return Queue(notes | _with_logs(queued, ledger), frozenset(queued) if known else None)
@@ -97,25 +96,32 @@ def _with_logs(queued: dict[str, str], ledger: Ledger) -> dict[str, str]:
         state = "done" if ledger.run_dir(run).record.exists() else ledger.status(run).state
         if state == "failed" or (run in queued and state != "running"):
             path = ledger.run_dir(run).log if state == "failed" else log
-            line = last_line(path)
+            line = _last_line(path)
             found[run] = f"log: {shown(path)}" + (f": {line}" if line else "")
         if run in queued:
             found[run] = "; ".join([queued[run], *([found[run]] if run in found else [])])
     return found
 
 
+def _last_line(path: Path) -> str:
+    if not path.exists():
+        return ""
+    with path.open("rb") as file:
+        return last_line(file)[:300]
+
+
 def print_scripts(console: Console, items: Sequence[Item], ledger: Ledger, profile: SlurmProfile) -> None:
     """The batch scripts that would go out, and how long one run takes on what the profile gives it."""
     for array, script in SlurmExecutor(ledger, profile).scripts(items):
-        _print(console, f"\nsbatch, {describe(array)}")
+        print_line(console, f"\nsbatch, {describe(array)}")
         hours = [item.gpu_hours for item in items if item.run in array.runs and item.gpu_hours]
         if hours and array.resources.gpus:
             longest = max(hours) * 3600 / array.resources.gpus
             starts = -(-longest // (profile.minutes * 60))
             gpus = "1 GPU" if array.resources.gpus == 1 else f"{array.resources.gpus} GPUs that share the work evenly"
             words = f"at most {duration(longest)} a run on {gpus}"
-            _print(console, f"{words}: {starts:.0f} start{'s' * (starts > 1)} of {duration(profile.minutes * 60)}")
-        _print(console, script)
+            print_line(console, f"{words}: {count(int(starts), 'start')} of {duration(profile.minutes * 60)}")
+        print_line(console, script)
 
 
 def submit_jobs(
@@ -137,31 +143,28 @@ def submit_jobs(
         raise LaunchError("sbatch is not on this machine: launch from a login node, or try slurm/devcluster up")
 
     for queued in release(ledger, [item.run for item in items]):
-        _print(console, f"released: {queued.task}")
+        print_line(console, f"released: {queued.task}")
 
-    def say(array: Array) -> None:
+    def submitted(array: Array) -> None:
         if array.submission:
             logs = "log/0.txt" if len(array.runs) == 1 else f"log/0.txt to log/{len(array.runs) - 1}.txt"
-            _print(console, f"job {array.submission.job}: {describe(array)}")
-            _print(console, f"  in {shown(array.submission.folder)}: script.sh, {logs}")
+            print_line(console, f"job {array.submission.job}: {describe(array)}")
+            print_line(console, f"  in {shown(array.submission.folder)}: script.sh, {logs}")
 
-    made = SlurmExecutor(ledger, profile).execute(items, say)
-    submitted = {run.id for array in made for run in array.runs}
-    left = [item for item in items if item.run.id not in submitted]
+    made = SlurmExecutor(ledger, profile).execute(items, submitted)
+    new = {run.id for array in made for run in array.runs}
+    left = [item for item in items if item.run.id not in new]
     for item in left:
         if item.action in ("wait", "blocked"):
-            _print(console, f"{item.action}: {title(item.run)}: {item.reason}")
+            print_line(console, f"{item.action}: {title(item.run)}: {item.reason}")
     counts = Counter(item.action for item in left)
-    counted = [
-        f"{len(submitted)} submitted",
-        *([f"{counts['run']} left to another launcher"] if counts["run"] else []),
-        *(f"{counts[word]} {word}" for word in ("skip", "wait", "blocked") if counts[word]),
-    ]
-    _print(console, f"{len(items)} run{'s' * (len(items) != 1)} asked for: {', '.join(counted)}")
+    others = {"left to another launcher": counts["run"], **{one: counts[one] for one in ("skip", "wait", "blocked")}}
+    ended = ", ".join([f"{len(new)} submitted", *filter(None, [counted(others)])])
+    print_line(console, f"{count(len(items))} asked for: {ended}")
     if len(items) > counts["blocked"] + counts["skip"]:
-        _print(console, f"watch:  {same} --status --watch")
-        _print(console, f"cancel: {same} --cancel")
-    return _BAD_INPUT if counts["blocked"] else 0
+        print_line(console, f"watch:  {same} --status --watch")
+        print_line(console, f"cancel: {same} --cancel")
+    return BAD_INPUT if counts["blocked"] else DONE
 
 
 def cancel_jobs(console: Console, ledger: Ledger, runs: Sequence[Run]) -> int:
@@ -169,19 +172,18 @@ def cancel_jobs(console: Console, ledger: Ledger, runs: Sequence[Run]) -> int:
     cancelled = cancel(ledger, runs) if has_open(ledger) else []
     titles = {run.id: f"{title(run)}, scale {run.scale}" for run in runs}
     for queued in cancelled:
-        _print(console, f"cancelled: {titles[queued.run]}: {queued.task}")
+        print_line(console, f"cancelled: {titles[queued.run]}: {queued.task}")
     if cancelled:
-        count = len({queued.run for queued in cancelled})
-        jobs = f"{len(cancelled)} job{'s' * (len(cancelled) != 1)}"
-        _print(console, f"{jobs} of {count} run{'s' * (count != 1)} cancelled")
-        return 0
-    others = look(ledger) if has_open(ledger) else {}
-    _print(console, "nothing to cancel: no job of these runs is queued or running")
+        runs_of_them = len({queued.run for queued in cancelled})
+        print_line(console, f"{count(len(cancelled), 'job')} of {count(runs_of_them)} cancelled")
+        return DONE
+    others = look(ledger)
+    print_line(console, "nothing to cancel: no job of these runs is queued or running")
     if others:
         shown = [_titled(ledger, run) for run in list(others)[:_SHOWN]]
         more = f" and {len(others) - _SHOWN} more" if len(others) > _SHOWN else ""
-        _print(console, f"jobs of other runs (other recipe, scale or values): {'; '.join(shown)}{more}")
-    return _NOTHING
+        print_line(console, f"jobs of other runs (other recipe, scale or values): {'; '.join(shown)}{more}")
+    return FAILED
 
 
 def _titled(ledger: Ledger, run: str) -> str:
@@ -191,10 +193,6 @@ def _titled(ledger: Ledger, run: str) -> str:
     except TksbenchError:
         return run
     return " ".join([f"{known.recipe}: {title(known)}, scale {known.scale}", *known.overrides])
-
-
-def _print(console: Console, text: str) -> None:
-    console.print(text, markup=False, highlight=False, soft_wrap=True)
 
 
 def _unknown(why: str) -> None:

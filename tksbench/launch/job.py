@@ -30,8 +30,10 @@ from submitit.core.utils import DelayedSubmission, UncompletedJobError
 from submitit.helpers import Checkpointable, TorchDistributedEnvironment
 
 from tksbench.errors import TksbenchError
+from tksbench.exits import BAD_INPUT, DONE, FAILED, HELD, KILLED, SAVED, explain
 from tksbench.launch.executor import NOTHING_TO_DO
 from tksbench.launch.submissions import REFUSED, Submission
+from tksbench.launch.text import last_line, without_time
 from tksbench.runs import Ledger, RunDir, attempt_ended, read_attempts, read_jsonl
 from tksbench.runs.attempts import now
 
@@ -40,8 +42,6 @@ if TYPE_CHECKING:
 
     from tksbench.runs.attempts import Outcome
 
-DONE, FAILED, BAD_INPUT, INTERRUPTED, HELD = 0, 1, 2, 3, 4  # exit statuses of the trainer
-_KILLED = 128  # a shell, and srun, report a signal as 128 and its number
 _REQUEUE_TRIES, _REQUEUE_PAUSE_S = 6, 10  # the controller may be restarting
 _WAIT_TO_DIE_S = 120  # after a requeue Slurm kills the script
 _AGAIN = "is to start again"  # printed before a job is requeued
@@ -120,13 +120,13 @@ class TrainRun(Checkpointable):
             run_job(run_dir.path)
             return
         log = run_dir.log if rank == 0 else run_dir.path / f"log-rank{rank}.txt"
-        code, last_line = self._train([*element.submission.intent["trainer"], self.run_dir], log)
-        if code == INTERRUPTED and rank == 0 and self._asked and element.goes_on:
-            last_line = self._requeue()
-        if code != DONE and (code != INTERRUPTED or rank == 0):
-            _say(f"rank {rank} on {platform.node()} ended with status {code}: {last_line}")
-        if code not in (DONE, INTERRUPTED):  # those are no bad exits: srun would kill who is still leaving
-            sys.exit(code if code >= 0 else _KILLED - code)
+        code, said = self._train([*element.submission.intent["trainer"], self.run_dir], log)
+        if code == SAVED and rank == 0 and self._asked and element.goes_on:
+            said = self._requeue()
+        if code != DONE and (code != SAVED or rank == 0):
+            _say(f"rank {rank} on {platform.node()} ended with status {code}: {said}")
+        if code not in (DONE, SAVED):  # those are no bad exits: srun would kill who is still leaving
+            sys.exit(code if code >= 0 else KILLED - code)
 
     def _train(self, command: list[str], log: Path) -> tuple[int, str]:
         """Run the trainer; returns its exit status (negative for a signal) and the last line that it wrote."""
@@ -145,9 +145,7 @@ class TrainRun(Checkpointable):
             for number in (signal.SIGTERM, signal.SIGINT):
                 signal.signal(number, pass_on)
             code = process.wait()
-            file.seek(max(start, file.seek(0, os.SEEK_END) - 20_000))
-            lines = [line.strip() for line in file.read().decode(errors="replace").split("\n") if line.strip()]
-        return code, re.sub(r"^\d\d:\d\d:\d\d ", "", lines[-1])[:600] if lines else ""
+            return code, without_time(last_line(file, start))
 
     def checkpoint(self) -> DelayedSubmission:
         """Called by submitit before it requeues the job: there is nothing to keep but this."""
@@ -249,7 +247,7 @@ def end(job: Element, code: int) -> int:
     start = (job.submission.starts(job.index) or [""])[-1]
     first = _first_end(start)
     if first is None and _AGAIN in start:  # submitit has requeued the job
-        return INTERRUPTED
+        return SAVED
     if first is None:  # no process came so far as to tell: an option of srun, the container, its interpreter
         printed = (line.strip() for line in start.splitlines()[1:])
         first = Ended(code, "; ".join(line for line in printed if line)[-_PRINTED:])
@@ -257,9 +255,9 @@ def end(job: Element, code: int) -> int:
         _say(f"{REFUSED}{first.reason}")
         return FAILED
     lost = first.code == FAILED and _LOST.search(first.reason)
-    killed = first.code < 0 or first.code >= _KILLED or lost
-    why = _explain(first.code, first.reason)
-    if not killed and first.code not in (INTERRUPTED, HELD):
+    killed = first.code < 0 or first.code >= KILLED or lost
+    why = explain(first.code, first.reason)
+    if not killed and first.code not in (SAVED, HELD):
         if status.state not in ("failed", "running"):
             job.note("failed", why)
         return FAILED
@@ -275,7 +273,7 @@ def _again(job: Element) -> int:
         intent = job.submission.intent
         left = int(intent["links"]) - int(intent["link"])
         _say(f"not finished: {left} more jobs are queued behind this one" if left else "not finished: launch again")
-        return INTERRUPTED
+        return SAVED
     for attempt in range(_REQUEUE_TRIES):
         try:
             submitit.JobEnvironment()._requeue(0)  # of the element: SLURM_JOB_ID of one is the id of the whole array
@@ -287,14 +285,7 @@ def _again(job: Element) -> int:
         _say("requeued")
         time.sleep(_WAIT_TO_DIE_S)
         break
-    return INTERRUPTED
-
-
-def _explain(code: int, last_line: str) -> str:
-    number = -code if code < 0 else code - _KILLED
-    if number in set(signal.Signals):
-        return f"killed by {signal.Signals(number).name}" + " (out of memory?)" * (number == signal.SIGKILL)
-    return f"ended with status {code}: {last_line}" if code else "ended without a record"
+    return SAVED
 
 
 def _leave(why: str) -> int:

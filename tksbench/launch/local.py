@@ -9,20 +9,22 @@ from __future__ import annotations
 
 import ctypes
 import os
-import re
 import signal
 import subprocess
 import sys
 import time
-from collections import Counter, deque
+from collections import deque
 from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, BinaryIO
 
+from tksbench.devices import count_cores
+from tksbench.exits import BAD_INPUT, HELD, SAVED, explain
 from tksbench.launch.errors import LaunchError
-from tksbench.launch.slots import Slot, cores_of, count_cores, lock_slot
-from tksbench.launch.view import Active, SteadyView, duration, title
-from tksbench.launch.warm import Warming, WarmTrainer
+from tksbench.launch.forked import ForkedTrainer, Preload
+from tksbench.launch.slots import Slot, cores_of, lock_slot
+from tksbench.launch.text import duration, last_line, title, without_time
+from tksbench.launch.view import Active, SteadyView
 from tksbench.runs import LedgerError, environment, read_holder
 from tksbench.runs.lease import BEAT_S
 
@@ -36,10 +38,8 @@ if TYPE_CHECKING:
     from tksbench.recipe import Run
     from tksbench.runs import Ledger, RunDir, Status
 
-    Trainer = subprocess.Popen[bytes] | WarmTrainer
+    Trainer = subprocess.Popen[bytes] | ForkedTrainer
 
-# Exit statuses of a trainer: it could not begin, it saved after a signal, it found somebody else's lease.
-BAD_INPUT, INTERRUPTED, HELD = 2, 3, 4
 # How long a thread of torch's OpenMP spins while it waits for the others, unless the user has said so. libgomp's own
 # 300,000 gain nothing on an idle machine, and where another program keeps one core busy they slow training by half
 # to five times (two threads, small convolutions).
@@ -66,6 +66,10 @@ class Summary:
     interrupted: list[Run] = field(default_factory=list)
     stopped: bool = False
 
+    def by_outcome(self) -> dict[str, list[Run]]:
+        """The runs of each outcome, by its name."""
+        return {name: getattr(self, name) for name in ("done", "failed", "refused", "interrupted")}
+
 
 @dataclass
 class _Job:
@@ -77,6 +81,12 @@ class _Job:
     log: BinaryIO
     log_start: int
     started: float
+
+    def last_line(self) -> str:
+        """The last line that this attempt wrote."""
+        with suppress(OSError):
+            return without_time(last_line(self.log, self.log_start))
+        return ""
 
 
 @dataclass
@@ -126,7 +136,7 @@ class LocalExecutor:
         self._active: list[Active] = []
         self._summary = Summary()
         self._refusals: set[str] = set()
-        self._warming = Warming()
+        self._preload = Preload()
         self._pending = ""
 
     def execute(self, items: Sequence[Item]) -> Summary:
@@ -231,7 +241,7 @@ class LocalExecutor:
         if self._on_gpu(run):
             busy = [job.slot for job in self._jobs]
             return [slot for slot in self._slots if slot not in busy]
-        if self._command is None and not self._warming.done():
+        if self._command is None and not self._preload.done():
             self._pending = _LOADING
             return []
         self._pending = ""
@@ -256,7 +266,7 @@ class LocalExecutor:
         variables = {name: value for name, value in os.environ.items() if name not in _WORLD}
         variables |= {**slot.environment(), "PYTHONUNBUFFERED": "1"}
         if self._command is None and slot.gpu is None:
-            return WarmTrainer(run_dir.path, run_dir.log, variables)
+            return ForkedTrainer(run_dir.path, run_dir.log, variables)
         own = [sys.executable, "-m", "tksbench.train", str(run_dir.path)]
         return subprocess.Popen(  # noqa: S603 - our own interpreter and module, no shell
             self._command(run_dir) if self._command else own,
@@ -288,13 +298,12 @@ class LocalExecutor:
         elif code == HELD or (status.state == "running" and not never_held):
             self._waiting.append(_Waiting(job.run, looked=time.monotonic()))
         elif code == BAD_INPUT and (status.state == "new" or never_held):
-            self._refused(job.run, _last_line(job.log, job.log_start))
-        elif status.state != "failed" and (self._signals or code in (INTERRUPTED, -signal.SIGTERM)):
+            self._refused(job.run, job.last_line())
+        elif status.state != "failed" and (self._signals or code in (SAVED, -signal.SIGTERM)):
             self._summary.interrupted.append(job.run)
             self._view.event("interrupted", f"{title(job.run)}: the same command goes on from what it saved")
         else:
-            log = _last_line(job.log, job.log_start)
-            self._failed(job.run, status.reason if status.state == "failed" else _explain(code, log))
+            self._failed(job.run, status.reason if status.state == "failed" else explain(code, job.last_line()))
 
     def _settle_elsewhere(self, run: Run, status: Status) -> None:
         if status.state == "done":
@@ -312,10 +321,9 @@ class LocalExecutor:
         self._summary.failed.append(run)
         self._view.event("failed", f"{title(run)}: {reason}\n  log: {self._ledger.run_dir(run.id).log}")
 
-    def _refused(self, run: Run, log: str) -> None:
-        """The trainer could not begin, and left nothing behind; a reason is told in full once."""
+    def _refused(self, run: Run, reason: str) -> None:
+        """The trainer could not begin, and left nothing behind; a reason is printed in full once."""
         self._summary.refused.append(run)
-        reason = re.sub(r"^\d\d:\d\d:\d\d ", "", log)
         self._view.event("refused", f"{title(run)}: {'the same' if reason in self._refusals else reason}")
         self._refusals.add(reason)
 
@@ -354,17 +362,8 @@ class LocalExecutor:
         status = self._ledger.status
         here = [Active(job.run, str(job.slot), status(job.run.id)) for job in self._jobs]
         elsewhere = [Active(waiting.run, "other", status(waiting.run.id)) for waiting in self._waiting]
-        counts = Counter(
-            {
-                "done": len(self._summary.done),
-                "failed": len(self._summary.failed),
-                "refused": len(self._summary.refused),
-                "interrupted": len(self._summary.interrupted),
-                "running": len(self._jobs),
-                "elsewhere": len(self._waiting),
-                "to go": len(self._queue),
-            }
-        )
+        counts = {name: len(runs) for name, runs in self._summary.by_outcome().items()}
+        counts |= {"running": len(self._jobs), "elsewhere": len(self._waiting), "to go": len(self._queue)}
         self._view.update([*here, *elsewhere], counts, self._pending)
 
 
@@ -376,25 +375,6 @@ def _die_with(parent: int) -> Callable[[], None]:
         if hasattr(libc, "prctl"):
             libc.prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
             if os.getppid() != parent:  # it died just before
-                os._exit(INTERRUPTED)
+                os._exit(SAVED)
 
     return prepare
-
-
-def _explain(code: int, log: str) -> str:
-    if code < 0:
-        known = -code in set(signal.Signals)  # real-time signals have no names
-        name = signal.Signals(-code).name if known else f"signal {-code}"
-        return f"killed by {name}" + (" (out of memory?)" if name == "SIGKILL" else "")
-    return f"ended with status {code}: {log or 'its log is empty'}" if code else "ended without a record"
-
-
-def _last_line(log: BinaryIO, start: int) -> str:
-    """The last line that this attempt wrote, shortened: where a traceback has its message."""
-    try:
-        log.seek(max(start, log.seek(0, os.SEEK_END) - 20_000))
-        lines = log.read().decode(errors="replace").split("\n")
-    except OSError:
-        return ""
-    lines = [line.strip() for line in lines if line.strip()]
-    return lines[-1][:600] if lines else ""

@@ -5,13 +5,13 @@ from __future__ import annotations
 import multiprocessing
 import os
 import signal
-import threading
 from contextlib import suppress
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from tksbench.errors import TksbenchError
 from tksbench.estimate.records import Costs
-from tksbench.launch.warm import follow_the_launcher
+from tksbench.launch.forked import begin, forked
 from tksbench.progress import working
 from tksbench.runs import environment
 
@@ -24,7 +24,6 @@ if TYPE_CHECKING:
     from tksbench.train.probe import Probe
 
 _PATIENCE_S, _LIMIT_S = 30.0, 180.0  # a probe is content with less after the first, and given up after the second
-_PRELOADED = ("tksbench.train.loop", "tksbench.train.probe")
 
 
 def probe(
@@ -67,11 +66,8 @@ def failures(items: Sequence[Item], failed: Mapping[str, str]) -> list[str]:
 
 def _in_a_process(run: Run) -> Probe | str:
     """A run's probe, or why there is none; in a process of its own, because memory may not suffice."""
-    context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(list(_PRELOADED))
-    receiver, sender = context.Pipe(duplex=False)
-    process = context.Process(target=_measure, args=(run, sender))  # no daemon: those may not start data workers
-    process.start()
+    receiver, sender = multiprocessing.Pipe(duplex=False)
+    process = forked(_measure, run, sender)  # no daemon: those may not start data workers
     sender.close()
     try:
         if receiver.poll(_LIMIT_S):
@@ -91,10 +87,9 @@ def _in_a_process(run: Run) -> Probe | str:
 
 def _measure(run: Run, sender: Connection) -> None:
     """What the process does."""
-    os.setsid()
-    threading.Thread(target=follow_the_launcher, name="launcher", daemon=True).start()
-    with suppress(OSError), open("/proc/self/oom_score_adj", "w") as file:  # noqa: PTH123 - a file of the kernel's
-        file.write("1000")  # where memory runs out, this is what may go
+    begin()
+    with suppress(OSError):
+        Path("/proc/self/oom_score_adj").write_text("1000")  # where memory runs out, this is what may go
     from tksbench.train.probe import measure
 
     try:

@@ -11,6 +11,7 @@ from pydantic import AfterValidator, BeforeValidator, Field, ValidationError, mo
 
 from tksbench.launch.errors import LaunchError
 from tksbench.launch.slots import cores_of
+from tksbench.launch.text import count
 from tksbench.recipe.catalogue import Model
 from tksbench.recipe.errors import RecipeError
 from tksbench.recipe.explain import explain
@@ -200,9 +201,8 @@ class Resources:
         return self.nodes * self.gpus_per_node
 
     def __str__(self) -> str:
-        device = f"{self.gpus_per_node} GPU{'s' * (self.gpus_per_node != 1)}" if self.gpus_per_node else "CPUs"
-        ranks = self.nodes * self.tasks_per_node
-        return f"{self.nodes} node{'s' * (self.nodes != 1)} x {device}, {ranks} process{'es' * (ranks != 1)}"
+        device = count(self.gpus_per_node, "GPU") if self.gpus_per_node else "CPUs"
+        return f"{count(self.nodes, 'node')} x {device}, {count(self.nodes * self.tasks_per_node, 'process')}"
 
 
 def load_profile(path: str) -> SlurmProfile:

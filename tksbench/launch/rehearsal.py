@@ -20,21 +20,21 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from tksbench.cli import INTERRUPTED
+from tksbench.exits import DONE, FAILED, INTERRUPTED
 from tksbench.launch.local import LocalExecutor
 from tksbench.launch.plan import Item, make_plan
-from tksbench.launch.view import duration
+from tksbench.launch.text import count, counted, duration, print_line
+from tksbench.launch.view import View
 from tksbench.progress import working
 from tksbench.recipe import run_and_group_id
 from tksbench.runs import Ledger
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
+    from collections.abc import Iterator, Sequence
 
     from rich.console import Console
 
     from tksbench.launch.profile import SlurmProfile
-    from tksbench.launch.view import Active
     from tksbench.recipe import Run
 
 Train = Callable[[Item, Ledger], str]
@@ -50,7 +50,7 @@ _VALUES = ("lr", "weight_decay", "beta1", "beta2", "eps", "momentum", "epochs", 
 
 @dataclass(frozen=True)
 class Rehearsal:
-    """How the rehearsal of a run ended.
+    """How the rehearsal of a run ended: the contract of `--rehearse --json`.
 
     Attributes:
         id: The run's.
@@ -75,10 +75,6 @@ class Rehearsal:
     data: str
     batch: int
     seconds: float
-
-    def to_json(self) -> dict[str, Any]:
-        """Plain data, as `--rehearse --json` prints it."""
-        return asdict(self)
 
 
 def rehearsed(run: Run, *, real: bool, on_gpu: bool, **model: Any) -> Run:
@@ -134,10 +130,11 @@ def _is_number(value: object) -> bool:
 def ways(runs: Sequence[Run]) -> list[list[Run]]:
     """Runs that go the same way, first seeds alone, in order of the first of each."""
     found: dict[str, list[Run]] = {}
-    for run in {run.group: run for run in reversed(runs)}.values():
-        found.setdefault(way(run), []).insert(0, run)
-    place = {run.id: number for number, run in enumerate(runs)}
-    return sorted(found.values(), key=lambda group: place[group[0].id])
+    firsts = {run.group: run.id for run in reversed(runs)}
+    for run in runs:
+        if run.id == firsts[run.group]:
+            found.setdefault(way(run), []).append(run)
+    return list(found.values())
 
 
 def rehearse(
@@ -216,7 +213,7 @@ def by_launcher(gpus: Sequence[str]) -> Train:
     """
 
     def train(item: Item, ledger: Ledger) -> str:
-        view = _Quiet()
+        view = _Reason()
         summary = LocalExecutor(ledger, gpus, view).execute([item])
         if summary.stopped:
             raise KeyboardInterrupt
@@ -267,8 +264,8 @@ def scratch() -> Iterator[Path]:
             shutil.rmtree(root, ignore_errors=True)
 
 
-class _Quiet:
-    """A view that keeps the last reason why a run did not come to its end."""
+class _Reason(View):
+    """Keeps the last reason why a run did not come to its end."""
 
     reason = "it did not come to its end"
 
@@ -276,12 +273,6 @@ class _Quiet:
         """See `View`."""
         if kind in ("failed", "refused"):
             self.reason = text.partition(": ")[2].partition("\n")[0]
-
-    def update(self, active: Sequence[Active], counts: Mapping[str, int], pending: str = "") -> None:
-        """See `View`."""
-
-    def close(self) -> None:
-        """See `View`."""
 
 
 def command(
@@ -310,7 +301,7 @@ def command(
     stopped = False
     if not as_json:
         for note in _notes([group[0] for group in todo], gpus, has_real):
-            console.print(f"note: {note}", markup=False, soft_wrap=True)
+            print_line(console, f"note: {note}")
     try:
         with scratch() as root:
             for number, group in enumerate(todo, 1):
@@ -319,14 +310,14 @@ def command(
                 found += ended
                 if not as_json:
                     for one in ended:
-                        console.print(_line(one), markup=False, soft_wrap=True)
+                        print_line(console, _line(one))
     except KeyboardInterrupt:
         stopped = True
     if as_json:
-        sys.stdout.write(json.dumps([one.to_json() for one in found], indent=1, allow_nan=False) + "\n")
+        sys.stdout.write(json.dumps([asdict(one) for one in found], indent=1, allow_nan=False) + "\n")
     else:
-        console.print(_sum(found, sum(map(len, todo))), markup=False, soft_wrap=True)
-    return INTERRUPTED if stopped else 0 if all(one.ok for one in found) else 1
+        print_line(console, _sum(found, sum(map(len, todo))))
+    return INTERRUPTED if stopped else DONE if all(one.ok for one in found) else FAILED
 
 
 def _notes(runs: Sequence[Run], gpus: Sequence[str], has_real: Callable[[str], bool]) -> Iterator[str]:
@@ -352,8 +343,7 @@ def _line(one: Rehearsal) -> str:
 
 def _sum(found: Sequence[Rehearsal], asked: int) -> str:
     shared = sum(one.like is not None for one in found)
-    counts = {"ok": sum(one.ok for one in found), "failed": sum(not one.ok for one in found)}
-    counts["not rehearsed"] = asked - len(found)
-    counted = ", ".join(f"{count} {word}" for word, count in counts.items() if count)
+    ok = sum(one.ok for one in found)
+    counts = {"ok": ok, "failed": len(found) - ok, "not rehearsed": asked - len(found)}
     how = f" ({shared} by the rehearsal of another run, from which they differ in numbers alone)" if shared else ""
-    return f"{asked} run{'' if asked == 1 else 's'}: {counted}{how}"
+    return f"{count(asked)}: {counted(counts)}{how}"

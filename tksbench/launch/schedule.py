@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from math import inf
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
+from tksbench.devices import count_cores, count_gpus
 from tksbench.estimate.model import estimate_disk_bytes
 from tksbench.estimate.records import Costs
 from tksbench.launch.plan import share_left
-from tksbench.launch.slots import cores_of, count_cores, count_gpus
+from tksbench.launch.slots import cores_of
+from tksbench.launch.text import count
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -49,7 +51,7 @@ class Machine:
 
 @dataclass(frozen=True)
 class Needs:
-    """What one run of a plan comes to; None where nothing is known, 0 where nothing is to be spent.
+    """What one run of a plan needs, as `--plan --json` prints it: None if nothing is known, 0 for nothing to be spent.
 
     Attributes:
         gpus: GPUs that it gets.
@@ -72,10 +74,6 @@ class Needs:
     disk_bytes: float | None
     disk_source: Source
 
-    def to_json(self) -> dict[str, Any]:
-        """Plain data, as `--plan --json` prints it beside the plan's."""
-        return asdict(self)
-
 
 _NOTHING = Needs(0, 0.0, "none", 0.0, 0.0, "none", 0.0, "none")
 
@@ -84,14 +82,14 @@ def this_machine() -> Machine:
     """The machine that the command runs on: one run on each GPU, and on the CPU what it has cores for."""
     gpus = count_gpus()
     cores = count_cores()
-    name = f"{gpus} GPU{'s' * (gpus > 1)} here" if gpus else f"{cores} core{'s' * (cores > 1)}, no GPU here"
+    name = f"{count(gpus, 'GPU')} here" if gpus else f"{count(cores, 'core')}, no GPU here"
     return Machine(min(gpus, 1), max(gpus, 1), cores, name, shared=True)
 
 
 def cluster(profile: SlurmProfile) -> Machine:
     """What a profile asks for, if the cluster grants all of it at once."""
     gpus, runs = profile.nodes * profile.gpus_per_node, profile.parallel
-    name = f"{gpus} GPU{'s' * (gpus != 1)} a run, {runs} run{'s' * (runs > 1)} at a time, no queue"
+    name = f"{count(gpus, 'GPU')} a run, {count(runs)} at a time, no queue"
     return Machine(gpus, runs, runs, name)
 
 

@@ -16,6 +16,7 @@ from tksbench.launch import scheduler
 from tksbench.launch.errors import LaunchError
 from tksbench.launch.profile import Resources
 from tksbench.launch.submissions import Submission, all_submissions
+from tksbench.launch.text import count, title
 from tksbench.runs import Lease, LeaseHeld, RunDir, read_attempts
 from tksbench.runs.attempts import now
 
@@ -84,7 +85,7 @@ class SlurmExecutor:
         if not runs:
             return []
         with _lease(self._ledger) as lease:
-            queued = reconcile(self._ledger)
+            queued = look(self._ledger, settle=True)
             left = [run for run in runs if run.id not in queued and self._ledger.status(run.id).state != "done"]
             made: list[Array] = []
             last: dict[Resources, JobId | None] = {}
@@ -169,28 +170,18 @@ def has_open(ledger: Ledger) -> bool:
     return any(not submission.closed for submission in all_submissions(submissions_root(ledger)))
 
 
-def reconcile(ledger: Ledger) -> dict[str, Queued]:
-    """Settle what dead launchers left open and list which runs are in the queue, by id.
+def look(ledger: Ledger, *, settle: bool = False) -> dict[str, Queued]:
+    """Which runs are in the queue, by id.
 
-    Slurm is not asked if nothing was ever submitted from this results folder, or all of it is over. Call it under
-    the launchers' lease.
+    Slurm is not asked if nothing was ever submitted from this results folder, or all of it is over.
 
-    Raises:
-        LaunchError: If Slurm cannot be asked.
-    """
-    return _look(ledger, settle=True)
-
-
-def look(ledger: Ledger) -> dict[str, Queued]:
-    """Which runs are in the queue, by id; changes nothing.
+    Args:
+        ledger: The results folder.
+        settle: Also settle what dead launchers left open; under the launchers' lease. Else nothing is changed.
 
     Raises:
         LaunchError: If Slurm cannot be asked.
     """
-    return _look(ledger, settle=False)
-
-
-def _look(ledger: Ledger, *, settle: bool) -> dict[str, Queued]:
     found = reversed(_all_queued(ledger, settle=settle))  # of a run with several jobs the first counts
     return {queued.run: queued for queued in found}
 
@@ -278,6 +269,6 @@ def _lease(ledger: Ledger) -> Lease:
 
 def describe(array: Array) -> str:
     """An array in one line for people."""
-    names = [f"{run.name} seed {run.seed}" for run in array.runs[:_SHOWN]]
+    names = [title(run) for run in array.runs[:_SHOWN]]
     more = f" and {len(array.runs) - _SHOWN} more" if len(array.runs) > _SHOWN else ""
-    return f"{len(array.runs)} run{'s' * (len(array.runs) != 1)} ({array.resources}): {', '.join(names)}{more}"
+    return f"{count(len(array.runs))} ({array.resources}): {', '.join(names)}{more}"

@@ -19,14 +19,15 @@ import os
 import re
 import uuid
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from tksbench.launch.scheduler import JobId
+from tksbench.launch.text import shown
 from tksbench.runs import LedgerError, read_json, write_bytes, write_json
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
+    from pathlib import Path
 
     from tksbench.recipe import Run
 
@@ -200,22 +201,6 @@ def refusals(root: Path, queue_known: bool) -> dict[str, str]:
             elif gone and not said and not submission.intent["link"] and not submission.cancelled(index):
                 found[run] = f"job {gone}_{index} is gone and never began: {log} may say why"
     return found
-
-
-def last_line(path: Path) -> str:
-    """The last line of a log that is not empty; nothing if there is none."""
-    if not path.exists():
-        return ""
-    with path.open("rb") as file:
-        file.seek(max(0, file.seek(0, os.SEEK_END) - 4096))
-        lines = file.read().decode(errors="replace").split("\n")
-    return next((line.strip()[:300] for line in reversed(lines) if line.strip()), "")
-
-
-def shown(path: Path) -> Path:
-    """A path from the working directory where it lies under it: absolute ones are folded in tables."""
-    absolute = path.absolute()
-    return absolute.relative_to(Path.cwd()) if absolute.is_relative_to(Path.cwd()) else path
 
 
 def all_submissions(root: Path) -> list[Submission]:

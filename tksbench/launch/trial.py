@@ -11,14 +11,15 @@ from typing import TYPE_CHECKING, Any
 
 import submitit
 
+from tksbench.devices import find_gpus
+from tksbench.exits import BAD_INPUT, DONE, FAILED, INTERRUPTED
 from tksbench.launch import scheduler
 from tksbench.launch.errors import LaunchError
 from tksbench.launch.job import FOLDER, TrainRun
 from tksbench.launch.profile import Resources
-from tksbench.launch.slots import find_gpus
 from tksbench.launch.slurm import submissions_root
-from tksbench.launch.submissions import Submission, shown
-from tksbench.launch.view import title
+from tksbench.launch.submissions import Submission
+from tksbench.launch.text import count, shown, title
 from tksbench.train.job import configure_logging
 
 if TYPE_CHECKING:
@@ -28,8 +29,6 @@ if TYPE_CHECKING:
     from tksbench.launch.profile import SlurmProfile
     from tksbench.recipe import Run
     from tksbench.runs import Ledger
-
-DONE, FAILED, BAD_INPUT, INTERRUPTED = 0, 1, 2, 130
 
 
 def try_here(
@@ -73,7 +72,7 @@ def try_here(
     for item in blocked:
         say(f"blocked: {title(item.run)}: {item.reason}")
     failed = sum(state != "done" for state in states)
-    say(f"{len(items)} run{'s' * (len(items) != 1)} asked for: {len(states) - failed} trained, {failed} not")
+    say(f"{count(len(items))} asked for: {len(states) - failed} trained, {failed} not")
     return FAILED if failed else BAD_INPUT if blocked else DONE
 
 

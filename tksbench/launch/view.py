@@ -5,18 +5,20 @@ from __future__ import annotations
 import time
 from contextlib import suppress
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING
 
 from rich.console import Group
 from rich.live import Live
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
-from rich.table import Table
 from rich.text import Text
+
+from tksbench.launch.text import STYLES, counted, duration, make_table, number, print_line, title
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from rich.console import Console, RenderableType
+    from rich.table import Table
 
     from tksbench.recipe import Run
     from tksbench.runs import Status
@@ -26,15 +28,6 @@ _BAR_S = 0.1  # the same, of a bar that moves
 _LINE_S = 10.0  # seconds between two plain lines about the same run
 
 UNREAD = (OSError, SystemExit)  # from telling a reader who has left (`| head`): rich makes SystemExit of a broken pipe
-
-STYLES = {
-    "done": "green",
-    "failed": "bold red",
-    "refused": "bold red",
-    "interrupted": "yellow",
-    "blocked": "yellow",
-    "note": "cyan",
-}
 
 
 @dataclass(frozen=True)
@@ -46,23 +39,20 @@ class Active:
     status: Status
 
 
-class View(Protocol):
-    """Told by the executor what happens."""
+class View:
+    """Is informed by the executor of what happens; this one shows nothing."""
 
     def event(self, kind: str, text: str) -> None:
-        """Something happened: `kind` is a key of `STYLES`."""
-        ...
+        """Something happened: `kind` is a key of `text.STYLES`."""
 
     def update(self, active: Sequence[Active], counts: Mapping[str, int], pending: str = "") -> None:
         """How things stand; called several times a second. `pending`: what has to be done before a run can start."""
-        ...
 
     def close(self) -> None:
         """The last call."""
-        ...
 
 
-class PlainView:
+class PlainView(View):
     """Lines for log files and pipes: every event, and each run's newest epoch at most every ten seconds."""
 
     def __init__(self, console: Console) -> None:
@@ -72,28 +62,22 @@ class PlainView:
 
     def event(self, kind: str, text: str) -> None:
         """Print it."""
-        self._line(f"{kind}: {text}")
+        print_line(self._console, f"{kind}: {text}")
 
     def update(self, active: Sequence[Active], counts: Mapping[str, int], pending: str = "") -> None:
         """Print a line for each run that has finished another epoch."""
         if pending and pending != self._pending:
-            self._line(f"note: {pending}")
+            print_line(self._console, f"note: {pending}")
         self._pending = pending
         for item in active:
             epoch = item.status.epoch or 0
             told, when = self._told.get(item.run.id, (0, float("-inf")))
             if epoch > told and time.monotonic() - when >= _LINE_S:
                 self._told[item.run.id] = (epoch, time.monotonic())
-                self._line(f"{title(item.run)}: {', '.join(_figures(item.status))}")
-
-    def close(self) -> None:
-        """Nothing is left to do."""
-
-    def _line(self, text: str) -> None:
-        self._console.print(text, markup=False, highlight=False, soft_wrap=True)
+                print_line(self._console, f"{title(item.run)}: {', '.join(_figures(item.status))}")
 
 
-class LiveView:
+class LiveView(View):
     """A table of what is being trained, redrawn in place; events scroll by above it.
 
     The sum stands first, since a table of many runs is cut where the terminal ends.
@@ -117,7 +101,7 @@ class LiveView:
         if time.monotonic() - self._drawn < (_BAR_S if pending else _LIVE_S):
             return
         self._drawn = time.monotonic()
-        parts: list[RenderableType] = [Text(", ".join(f"{n} {word}" for word, n in counts.items() if n), style="bold")]
+        parts: list[RenderableType] = [Text(counted(counts), style="bold")]
         if active or not pending:
             parts.append(live_table(active))
         if pending and not self._bar.tasks:
@@ -131,24 +115,24 @@ class LiveView:
         self._live.stop()
 
 
-class SteadyView:
-    """Passes on to a view what can still be told: training does not stop because nobody reads of it any more."""
+class SteadyView(View):
+    """Passes on to a view what can still be read: training does not stop because nobody reads of it any more."""
 
     def __init__(self, view: View) -> None:
         self._view = view
 
     def event(self, kind: str, text: str) -> None:
-        """See `View`."""
+        """Pass it on."""
         with suppress(*UNREAD):
             self._view.event(kind, text)
 
     def update(self, active: Sequence[Active], counts: Mapping[str, int], pending: str = "") -> None:
-        """See `View`."""
+        """Pass it on."""
         with suppress(*UNREAD):
             self._view.update(active, counts, pending)
 
     def close(self) -> None:
-        """See `View`."""
+        """Pass it on."""
         with suppress(*UNREAD):
             self._view.close()
 
@@ -165,11 +149,9 @@ def live_table(active: Sequence[Active], best: bool = False) -> Table:
         active: The runs.
         best: Show the best accuracy instead of the newest one and the loss.
     """
-    table = Table(box=None, padding=(0, 1, 0, 0), header_style="dim")
-    table.add_column("run", overflow="fold", ratio=1)
-    for name in ("seed", "epoch", *(("best top-1",) if best else ("loss", "top-1")), "images/s", "ETA"):
-        table.add_column(name, justify="right", no_wrap=True)
-    table.add_column("on", justify="right", no_wrap=True, max_width=12)
+    figures = ("seed", "epoch", *(("best top-1",) if best else ("loss", "top-1")), "images/s", "ETA", "on")
+    table = make_table(("run",), figures, fold=("run",))
+    table.columns[0].ratio, table.columns[-1].max_width = 1, 12
     for item in active:
         status = item.status
         epochs = item.run.spec.optim.epochs
@@ -184,30 +166,6 @@ def live_table(active: Sequence[Active], best: bool = False) -> Table:
             item.where,
         )
     return table
-
-
-def title(run: Run) -> str:
-    """What a run is called in messages."""
-    return f"{run.name} seed {run.seed}"
-
-
-def duration(seconds: float | None) -> str:
-    """A time span for people: `5 s`, `12 min`, `3 h 20 min`; empty if unknown.
-
-    >>> duration(12_000)
-    '3 h 20 min'
-    """
-    if seconds is None or seconds < 0:
-        return ""
-    if seconds < 60:
-        return f"{seconds:.0f} s"
-    minutes = round(seconds / 60)
-    return f"{minutes} min" if minutes < 60 else f"{minutes // 60} h {minutes % 60:02d} min"
-
-
-def number(value: float | None, form: str) -> str:
-    """A figure, or nothing where none is known."""
-    return "" if value is None else form.format(value)
 
 
 def _figures(status: Status) -> list[str]:

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from tksbench.cli import CommandParser
+from tksbench.exits import FAILED
 from tksbench.progress import working
 from tksbench.report.catalog import TEXTS, Sources, all_tables, build_table, table_names
 from tksbench.report.groups import ReportError, at_scale, candidates, check_scale, recipe_files
@@ -26,7 +27,6 @@ if TYPE_CHECKING:
     from tksbench.report.paper import Paper
     from tksbench.runs import Ledger
 
-FAILED = 1
 _FORMATS = (*TEXTS, "html")
 _ABOUT = """\
 Build the paper's tables from the logged runs: the paper's number, ours, both

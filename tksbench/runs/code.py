@@ -33,14 +33,17 @@ _CANNOT_CHANGE_RESULTS = (
         "__init__.py",
         "__main__.py",
         "cli.py",
+        "devices.py",
         "diff.py",
         "errors.py",
+        "exits.py",
         "process.py",
         "progress.py",
         "rerun.py",
         "tables.py",
+        "version.py",
     ),
-    *("data/__main__.py", "doctor/", "launch/", "report/", "runs/"),
+    *("data/__main__.py", "doctor/", "estimate/", "launch/", "report/", "runs/"),
 )
 
 

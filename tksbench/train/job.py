@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from tksbench.errors import TksbenchError
+from tksbench.exits import BAD_INPUT, DONE, FAILED, HELD, SAVED
 from tksbench.recipe.catalogue import outsiders
 from tksbench.recipe.outside import source_file
 from tksbench.runs import Ledger, attempts, environment, write_bytes
@@ -38,7 +39,6 @@ if TYPE_CHECKING:
     from tksbench.train.parallel import OneProcess
 
 log = logging.getLogger("tksbench.train")
-DONE, FAILED, BAD_INPUT, INTERRUPTED, HELD = 0, 1, 2, 3, 4
 # Here and not later: before torch reads its variables, and whatever becomes of the checkout while a run trains, or
 # while the process that trainers are forked from waits for the next.
 NOT_HEEDED = environment.overriding(os.environ)
@@ -82,7 +82,7 @@ def run_job(path: Path) -> int:
         job.begin()
     except KeyboardInterrupt:
         log.info("interrupted before training began")
-        return INTERRUPTED
+        return SAVED
     except TksbenchError as error:
         log.error("%s", error)
         return BAD_INPUT
@@ -133,7 +133,7 @@ class Job:
                 return verdict
         except KeyboardInterrupt:
             log.info("interrupted before training began")
-            return Verdict(INTERRUPTED, "stopped by a signal")
+            return Verdict(SAVED, "stopped by a signal")
         except (LeaseHeld, LeaseLost) as error:
             log.error("%s", error)
             return Verdict(HELD, str(error))
@@ -151,7 +151,7 @@ class Job:
         except Interrupted:
             return None
         except KeyboardInterrupt:
-            return Verdict(INTERRUPTED, "stopped by a signal")
+            return Verdict(SAVED, "stopped by a signal")
         except TksbenchError as error:  # logged when it is decided whose word counts
             return Verdict(FAILED if self.procedure else BAD_INPUT, str(error))
         except Exception as error:
@@ -172,7 +172,7 @@ class Job:
             raise
         except Interrupted as event:
             log.info("interrupted %s; the same command goes on from there", event)
-            return self._note(INTERRUPTED, "stopped by a signal")
+            return self._note(SAVED, "stopped by a signal")
         except TksbenchError as error:
             log.error("%s", error)
             return self._note(FAILED if self._begun() else BAD_INPUT, str(error))
@@ -215,7 +215,7 @@ class Job:
         """Add a row to the attempts; a run that cannot begin leaves none."""
         if code != BAD_INPUT:
             place = self.procedure.place if self.procedure else (0, 0)
-            outcome: attempts.Outcome = "interrupted" if code == INTERRUPTED else "failed"
+            outcome: attempts.Outcome = "interrupted" if code == SAVED else "failed"
             with suppress(TksbenchError):  # the disk may be what failed; the log has told the reason
                 attempts.attempt_ended(self.dir, outcome, reason, *place, self._late())
         return Verdict(code, reason)

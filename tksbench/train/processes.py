@@ -23,6 +23,7 @@ import torch.distributed as dist
 from accelerate import Accelerator
 from accelerate.utils import DistributedDataParallelKwargs, InitProcessGroupKwargs
 
+from tksbench.exits import DONE, FAILED, SAVED
 from tksbench.runs.processor import describe_cpu
 from tksbench.train.batchnorm import synchronise
 from tksbench.train.build import pick_device
@@ -49,7 +50,6 @@ POLL_S = 0.25
 GRACE_S = 3.0  # how long a process that fails waits for the leading one to have failed too
 LINGER_S = 60.0  # how long the process that ends the run waits for the others to have heard it
 LINGER_FAILED_S = 5.0  # the same after a failure, when one of them may be gone
-DONE, FAILED, INTERRUPTED = 0, 1, 3  # exit statuses
 _VERDICT, _HEARD = "verdict", "heard"
 
 
@@ -164,7 +164,7 @@ class Processes(OneProcess):
             self._verdict = verdict
             self._announce(verdict)
         assert self._verdict is not None  # noqa: S101 - heard or given
-        if self._verdict.code in (DONE, INTERRUPTED):  # otherwise a collective may be under way that will never end
+        if self._verdict.code in (DONE, SAVED):  # otherwise a collective may be under way that will never end
             self._accelerator.end_training()
         return self._verdict.code
 
@@ -176,7 +176,7 @@ class Processes(OneProcess):
             if self._store.compare_set(_VERDICT, "", mine.decode()) != mine:
                 self._store.add(_HEARD, 1)  # another process was faster
                 return
-            linger = LINGER_S if verdict.code in (DONE, INTERRUPTED) else LINGER_FAILED_S
+            linger = LINGER_S if verdict.code in (DONE, SAVED) else LINGER_FAILED_S
             for _ in range(int(linger / POLL_S)):
                 if self._store.add(_HEARD, 0) >= self.size - 1:
                     return
@@ -192,7 +192,7 @@ class Processes(OneProcess):
                 continue
             self._verdict = verdict
             if verdict.code != DONE:
-                log.log(logging.INFO if verdict.code == INTERRUPTED else logging.ERROR, "ended by %s", verdict.reason)
+                log.log(logging.INFO if verdict.code == SAVED else logging.ERROR, "ended by %s", verdict.reason)
             self._heard.set()
             if self._waiting.is_set():
                 return

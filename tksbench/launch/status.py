@@ -1,36 +1,74 @@
-"""`--status --watch`: how runs stand, again and again; redrawn in place on a terminal, else printed at each change."""
+"""`--status`: how runs stand, once, or with --watch again and again: redrawn in place, or printed at each change."""
 
 from __future__ import annotations
 
 import time
 from collections import Counter, defaultdict
-from dataclasses import dataclass
+from contextlib import nullcontext
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from rich.console import Group
 from rich.live import Live
-from rich.table import Table
 from rich.text import Text
 
+from tksbench.exits import DONE, FAILED, INTERRUPTED
 from tksbench.launch.cluster import Queue, ask_queue
-from tksbench.launch.standing import noted
+from tksbench.launch.text import STYLES, WIDE, count, counted, duration, make_table, number, plain, print_line
 from tksbench.launch.view import Active, live_table
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Iterator, Mapping, Sequence
 
     from rich.console import Console
+    from rich.table import Table
 
     from tksbench.recipe import Run
     from tksbench.runs import Ledger, Status
 
-DONE, FAILED, INTERRUPTED = 0, 1, 130
 _REFRESH_S = 2.0  # between two looks at the ledger
 _QUEUE_S = 30.0  # between two questions to Slurm, whose controller serves the whole cluster
 _PLAIN_S = 10.0  # between two printed pictures
 _IDLE_S = 30.0  # without anything running or queued before it ends: a launcher is quicker to start the next run
 _COLUMNS = ("running", "pending", "failed", "done")
-_STYLES = {"running": "cyan", "pending": "", "failed": "bold red", "done": "green"}
+
+
+def noted(status: Status, notes: Mapping[str, str]) -> Status:
+    """A status that also tells what Slurm says of a run that is not done.
+
+    Args:
+        status: The ledger's word.
+        notes: Slurm's, by the run's id: `cluster.queue_notes`.
+    """
+    note = notes.get(status.id)
+    if note is None or status.state == "done":
+        return status
+    return replace(status, reason=note if status.state in ("new", "running") else f"{status.reason}; {note}")
+
+
+def print_status(console: Console, rows: Sequence[tuple[Run, Status]], absent: Sequence[Run] = ()) -> None:
+    """State of each run, then how many there are of each state.
+
+    Args:
+        console: Where to.
+        rows: The runs.
+        absent: Further ones that are asked for and were never begun, of which only the number is printed.
+    """
+    wide = console.width >= WIDE
+    figures, reasons = ("scale", "seed", "epoch", "top-1", "ETA"), ("reason",) if wide else ()
+    table = make_table(("state", "run"), figures, reasons, reasons or ("run",))
+    for run, status in rows:
+        epoch = f"{status.epoch}/{run.spec.optim.epochs}" if status.epoch is not None else ""
+        values = (epoch, number(status.top1, "{:.2f}"), duration(status.eta_s))
+        reason = "" if status.reason == status.state else plain(status.reason)
+        name = f"{run.name}\n[dim]{reason}[/]" if reason and status.state != "done" and not wide else run.name
+        state = f"[{STYLES[status.state]}]{status.state}[/]"
+        table.add_row(state, name, run.scale, str(run.seed), *values, *([reason] if wide else []))
+    console.print(table)
+    print_line(console, f"{count(len(rows))}: {counted(Counter(status.state for _, status in rows)) or 'none here'}")
+    if absent:
+        scales = Counter(f"at scale {run.scale}" for run in absent)
+        print_line(console, f"never begun: {counted(scales)} (--scale NAME lists them)")
 
 
 @dataclass(frozen=True)
@@ -127,9 +165,16 @@ def watch(console: Console, ledger: Ledger, runs: Callable[[], Sequence[Run]]) -
     Returns:
         The exit status: 0 if all are done, 1 if one has failed or is left pending, 130 after Ctrl-C.
     """
-    watcher = Watcher(ledger, runs)
+    printed: tuple[object, ...] | None = None
+    when = float("-inf")
     try:
-        board = _follow(console, watcher) if console.is_terminal else _print_changes(console, watcher)
+        with Live(console=console, auto_refresh=False) if console.is_terminal else nullcontext() as live:
+            for board, ended in _boards(Watcher(ledger, runs)):
+                if live:
+                    live.update(picture(board, hint=not ended), refresh=True)
+                elif board.news != printed and (ended or time.monotonic() - when >= _PLAIN_S):
+                    printed, when = board.news, time.monotonic()
+                    console.print(picture(board))
     except KeyboardInterrupt:
         return INTERRUPTED
     if board.pending:
@@ -138,30 +183,15 @@ def watch(console: Console, ledger: Ledger, runs: Callable[[], Sequence[Run]]) -
     return FAILED if board.failed or board.pending else DONE
 
 
-def _follow(console: Console, watcher: Watcher) -> Board:
-    with Live(console=console, auto_refresh=False) as live:
-        while True:
-            board = watcher.read()
-            ended = watcher.ended(board)
-            live.update(picture(board, hint=not ended), refresh=True)
-            if ended:
-                return board
-            time.sleep(_REFRESH_S)
-
-
-def _print_changes(console: Console, watcher: Watcher) -> Board:
-    told: tuple[object, ...] | None = None
-    when = float("-inf")
-    while True:
+def _boards(watcher: Watcher) -> Iterator[tuple[Board, bool]]:
+    """Boards, and whether each is the last one."""
+    ended = False
+    while not ended:
         board = watcher.read()
         ended = watcher.ended(board)
-        due = time.monotonic() - when >= _PLAIN_S or ended
-        if told != board.news and due:
-            told, when = board.news, time.monotonic()
-            console.print(picture(board))
-        if ended:
-            return board
-        time.sleep(_REFRESH_S)
+        yield board, ended
+        if not ended:
+            time.sleep(_REFRESH_S)
 
 
 def picture(board: Board, hint: bool = False) -> Group:
@@ -172,10 +202,10 @@ def picture(board: Board, hint: bool = False) -> Group:
         hint: Also say how to leave.
     """
     totals = Counter(state for _, _, state in board.rows)
-    counted = ", ".join(f"{totals[state]} {state}" for state in _COLUMNS if totals[state]) or "none"
+    found = counted({state: totals[state] for state in _COLUMNS}) or "none"
     hours = sum(status.gpu_hours or 0.0 for _, status, _ in board.rows)
     parts: list[Text | Table] = [
-        Text(f"{time.strftime('%H:%M:%S')}  runs: {counted}; {hours:,.1f} GPU-hours spent in all", style="bold")
+        Text(f"{time.strftime('%H:%M:%S')}  runs: {found}; {hours:,.1f} GPU-hours spent in all", style="bold")
     ]
     if board.note:
         parts.append(Text(f"the queue is not known: {board.note}", style="yellow"))
@@ -193,11 +223,9 @@ def _recipes(board: Board) -> Table:
     counts: dict[tuple[str, str], Counter[str]] = defaultdict(Counter)
     for run, _, state in board.rows:
         counts[run.recipe, run.scale][state] += 1
-    table = Table(box=None, padding=(0, 1, 0, 0), header_style="dim")
-    table.add_column("recipe", overflow="fold")
-    table.add_column("scale", no_wrap=True)
-    for name in _COLUMNS:
-        table.add_column(name, justify="right", no_wrap=True, style=_STYLES[name])
+    table = make_table(("recipe", "scale"), _COLUMNS, fold=("recipe",))
+    for column, state in zip(table.columns[2:], _COLUMNS, strict=True):
+        column.style = STYLES.get(state, "")
     for (recipe, scale), states in counts.items():
         table.add_row(Text(recipe), scale, *(str(states[name] or "") for name in _COLUMNS))
     return table

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import sys
 from dataclasses import dataclass
+from fnmatch import fnmatchcase
 from functools import cache
 from typing import TYPE_CHECKING
 
+from tksbench.errors import TksbenchError
 from tksbench.launch.plan import matching, real_is_here, tidy
-from tksbench.launch.standing import KnownRuns
 from tksbench.recipe import expand, load_recipe
 from tksbench.recipe.errors import RecipeError
+from tksbench.runs.unknown import condensed
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -45,25 +48,23 @@ class Naming:
         """
         return self._collect(None)
 
-    def known(self, ledger: Ledger) -> Callable[[], list[Run]]:
-        """How to list those in a results folder: of any seed, and of any data, for there may have been other data then.
+    def known(self, ledger: Ledger) -> KnownRuns:
+        """Those in a results folder: of any seed, and of any data, for there may have been other data then.
+
+        Without a recipe, all runs in it.
 
         Raises:
             RecipeError: As `asked`.
             LaunchError: As `asked`.
         """
+        if not self.recipes:
+            return KnownRuns(ledger, self.only)
         named = [run for real in (True, False) for run in self._collect(lambda _, real=real: real)]  # type: ignore[misc]
         ids, groups = {run.id for run in named}, {(run.group, run.scale) for run in named}
-        everything = KnownRuns(ledger, self.only)
-
-        def those() -> list[Run]:
-            return [
-                run
-                for run in everything()
-                if run.id in ids or (self.seeds is None and (run.group, run.scale) in groups)
-            ]
-
-        return those
+        any_seed = self.seeds is None
+        return KnownRuns(
+            ledger, self.only, lambda run: run.id in ids or (any_seed and (run.group, run.scale) in groups)
+        )
 
     def _collect(self, has_real: Callable[[str], bool] | None) -> list[Run]:
         found: dict[str, Run] = {}
@@ -81,3 +82,36 @@ class Naming:
             if not fits:
                 raise refused[-1]
         return matching(list(found.values()), self.only, f"scale {self.scale}" if self.scale else "any scale")
+
+
+class KnownRuns:
+    """The runs prepared in a results folder; each is read once, directories that are none are passed over.
+
+    Args:
+        ledger: The results folder.
+        only: Shell patterns, one of which a run's name has to match; none takes all runs.
+        wanted: Which of these to list; None takes all.
+    """
+
+    def __init__(self, ledger: Ledger, only: Sequence[str] = (), wanted: Callable[[Run], bool] | None = None) -> None:
+        self._ledger, self._only, self._wanted = ledger, only, wanted
+        self._read: dict[str, Run | None] = {}
+
+    def __call__(self) -> list[Run]:
+        """Those there now; says on standard error, once, which cannot be read."""
+        runs, problems = [], list[str]()
+        for run_dir in self._ledger.run_dirs():
+            if run_dir.id not in self._read:
+                try:
+                    self._read[run_dir.id] = self._ledger.load_run(run_dir)
+                except TksbenchError as error:
+                    self._read[run_dir.id] = None
+                    problems.append(f"{run_dir.path}: {error}")
+            run = self._read[run_dir.id]
+            if run is None or (self._wanted and not self._wanted(run)):
+                continue
+            if not self._only or any(fnmatchcase(run.name, pattern) for pattern in self._only):
+                runs.append(run)
+        for problem in condensed(problems):
+            sys.stderr.write(f"tksbench: warning: {problem}\n")
+        return sorted(runs, key=lambda run: (run.name, run.scale, run.seed))

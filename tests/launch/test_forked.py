@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING
 import pytest
 
 from tests.launch.conftest import ROOT
-from tksbench.launch import warm
-from tksbench.launch.warm import Warming, WarmTrainer
+from tksbench.launch import forked
+from tksbench.launch.forked import ForkedTrainer, Preload
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -24,14 +24,14 @@ TIMEOUT_S = 60
 
 @pytest.fixture(autouse=True)
 def _light_server(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(warm, "_PRELOADED", ())
+    monkeypatch.setattr(forked, "_PRELOADED", ())
 
 
 def test_it_ends_as_the_command_does_and_writes_to_the_log(tmp_path: Path) -> None:
     run_dir, log = tmp_path / "results" / "runs" / "0123456789abcdef", tmp_path / "log.txt"
     run_dir.mkdir(parents=True)
     log.write_text("before\n")
-    trainer = WarmTrainer(run_dir, log, dict(os.environ))
+    trainer = ForkedTrainer(run_dir, log, dict(os.environ))
     assert trainer.wait() == 2
     assert trainer.poll() == 2
     told = log.read_text()
@@ -42,7 +42,7 @@ def test_it_ends_as_the_command_does_and_writes_to_the_log(tmp_path: Path) -> No
 def test_what_it_says_of_a_path_that_is_no_text_is_in_the_log(tmp_path: Path) -> None:
     run_dir, log = tmp_path / os.fsdecode(b"\xff") / "runs" / "0123456789abcdef", tmp_path / "log.txt"
     run_dir.mkdir(parents=True)
-    assert WarmTrainer(run_dir, log, dict(os.environ)).wait() == 2
+    assert ForkedTrainer(run_dir, log, dict(os.environ)).wait() == 2
     assert "\\udcff/runs/0123456789abcdef/run.json" in log.read_text()
 
 
@@ -62,24 +62,24 @@ def test_its_environment_is_the_one_given_and_a_signal_reaches_it(tmp_path: Path
 
 def test_the_launcher_goes_on_while_torch_is_loaded(monkeypatch: pytest.MonkeyPatch) -> None:
     loaded = threading.Event()
-    monkeypatch.setattr(warm, "_fork_once", loaded.wait)
-    warming = Warming()
-    assert [warming.done() for _ in range(3)] == [False, False, False]
+    monkeypatch.setattr(forked, "_fork_once", loaded.wait)
+    preload = Preload()
+    assert [preload.done() for _ in range(3)] == [False, False, False]
     loaded.set()
     deadline = time.monotonic() + TIMEOUT_S
-    while not warming.done() and time.monotonic() < deadline:
+    while not preload.done() and time.monotonic() < deadline:
         time.sleep(0.01)
-    assert warming.done()
+    assert preload.done()
 
 
 def test_torch_is_loaded_once_a_process_can_be_forked() -> None:
-    warm._fork_once()  # returns
+    forked._fork_once()  # returns
 
 
 HOLD = """
 import os, signal, sys, time
 from pathlib import Path
-from tksbench.launch import warm
+from tksbench.launch import forked
 import tksbench.train.job as job
 
 def wait(run_dir):
@@ -92,8 +92,8 @@ def wait(run_dir):
     time.sleep(60)
 
 if __name__ == "__main__":
-    warm._PRELOADED = ()
-    trainer = warm.WarmTrainer(Path("."), Path(sys.argv[1] + ".log"), {**os.environ, "MARK": "given"})
+    forked._PRELOADED = ()
+    trainer = forked.ForkedTrainer(Path("."), Path(sys.argv[1] + ".log"), {**os.environ, "MARK": "given"})
     while not Path(sys.argv[1] + ".ready").exists():
         time.sleep(0.05)
     if len(sys.argv) > 2:

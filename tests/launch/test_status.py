@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING
 import pytest
 from rich.console import Console
 
-from tksbench.launch import watch as module
+from tksbench.launch import status as module
 from tksbench.launch.cluster import Queue
 from tksbench.launch.plan import collect_runs
-from tksbench.launch.watch import Board, Watcher, picture, watch
+from tksbench.launch.status import Board, Watcher, picture, watch
 from tksbench.runs import Lease, Status, append_jsonl, attempt_ended, write_json
 
 if TYPE_CHECKING:

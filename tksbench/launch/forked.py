@@ -26,10 +26,13 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 _SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
-_PRELOADED = ("tksbench.train.job", "tksbench.train.loop", "tksbench.train.summary", "tksbench.train.preloaded")
+_PRELOADED = (
+    *("tksbench.train.job", "tksbench.train.loop", "tksbench.train.summary", "tksbench.train.probe"),
+    "tksbench.train.preloaded",
+)
 
 
-class WarmTrainer:
+class ForkedTrainer:
     """A trainer process with the part of `subprocess.Popen`'s interface that the executor uses.
 
     Args:
@@ -40,7 +43,7 @@ class WarmTrainer:
 
     def __init__(self, run_dir: Path, log: Path, environment: dict[str, str]) -> None:
         try:
-            self._process = _forked(_train, run_dir, log, environment)
+            self._process = forked(_train, run_dir, log, environment)
         except (EOFError, OSError) as error:
             raise LaunchError(f"the process that trainers are forked from cannot be had ({error}); try again") from None
         assert self._process.pid is not None  # noqa: S101 - it has been started
@@ -63,7 +66,7 @@ class WarmTrainer:
                 os.kill(self.pid, number)
 
 
-class Warming:
+class Preload:
     """Starts the process that trainers are forked from, which imports torch, while the launcher goes on."""
 
     def __init__(self) -> None:
@@ -72,7 +75,7 @@ class Warming:
     def done(self) -> bool:
         """Whether a trainer can be forked without waiting; the first call begins."""
         if self._thread is None:
-            self._thread = threading.Thread(target=_fork_once, name="warming", daemon=True)
+            self._thread = threading.Thread(target=_fork_once, name="preload", daemon=True)
             self._thread.start()
         return not self._thread.is_alive()
 
@@ -80,16 +83,11 @@ class Warming:
 def _fork_once() -> None:
     """Return when the server has imported everything: it forks nothing before."""
     with suppress(EOFError, OSError):  # the first trainer will say what is wrong
-        process = _forked(_nothing)
-        process.join()
+        forked(int).join()
 
 
-def _nothing() -> None:
-    """What the first process does."""
-
-
-def _forked(target: Callable[..., None], *arguments: object) -> ForkServerProcess:
-    """A process forked from the server, started."""
+def forked(target: Callable[..., object], *arguments: object) -> ForkServerProcess:
+    """A process forked from the server, started, whose target calls `begin` first."""
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload(list(_PRELOADED))
     process = context.Process(target=target, args=arguments)
@@ -103,14 +101,27 @@ def _forked(target: Callable[..., None], *arguments: object) -> ForkServerProces
     return process
 
 
-def _train(run_dir: Path, log: Path, environment: dict[str, str]) -> None:
-    """What the new process does."""
-    from tksbench.train.job import configure_logging, run_job
-
+def begin() -> None:
+    """What each of these processes does first: a session of its own, and the end when its launcher ends."""
     os.setsid()  # Ctrl-C reaches the launcher alone, which passes it on once
-    threading.Thread(target=follow_the_launcher, name="launcher", daemon=True).start()
+    threading.Thread(target=_follow_the_launcher, name="launcher", daemon=True).start()
     signal.pthread_sigmask(signal.SIG_UNBLOCK, _SIGNALS)
     signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+def _follow_the_launcher() -> None:
+    """Ask this process to save and leave when the launcher dies (the server that forked us outlives it)."""
+    launcher = multiprocessing.parent_process()
+    if launcher is not None:
+        multiprocessing.connection.wait([launcher.sentinel])
+        os.kill(os.getpid(), signal.SIGTERM)
+
+
+def _train(run_dir: Path, log: Path, environment: dict[str, str]) -> None:
+    """What a trainer's process does."""
+    from tksbench.train.job import configure_logging, run_job
+
+    begin()
     descriptor = os.open(log, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o644)
     for number in (1, 2):
         os.dup2(descriptor, number)
@@ -121,11 +132,3 @@ def _train(run_dir: Path, log: Path, environment: dict[str, str]) -> None:
     os.environ.update(environment)
     configure_logging()
     sys.exit(run_job(run_dir))
-
-
-def follow_the_launcher() -> None:
-    """Ask this process to save and leave when the launcher dies (the server that forked us outlives it)."""
-    launcher = multiprocessing.parent_process()
-    if launcher is not None:
-        multiprocessing.connection.wait([launcher.sentinel])
-        os.kill(os.getpid(), signal.SIGTERM)

@@ -15,12 +15,12 @@ import pytest
 
 from tksbench.exits import explain
 from tksbench.launch import local
-from tksbench.launch.errors import LaunchError
 from tksbench.launch.local import LocalExecutor, Summary
 from tksbench.launch.plan import collect_runs, make_plan
 from tksbench.launch.slots import Slot, cores_of, lock_slot
 from tksbench.runs import Lease, attempt_ended, read_holder, read_jsonl
 from tksbench.train import parallel
+from tksbench.train.errors import TrainError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -316,12 +316,12 @@ def test_a_trainer_does_not_take_the_launchers_task_for_its_own(
 
     def trainer(*words: Any, env: dict[str, str] | None = None, **more: Any) -> None:
         given.append(words[-1] if env is None else env)
-        raise LaunchError("seen enough")
+        raise TrainError("seen enough")
 
     monkeypatch.setattr(local, "ForkedTrainer", trainer)
     monkeypatch.setattr("subprocess.Popen", trainer)
     executor = LocalExecutor(ledger, [], Log(), command=None if warm else lambda _: ["false"])
-    with pytest.raises(LaunchError, match="seen enough"):
+    with pytest.raises(TrainError, match="seen enough"):
         executor.execute(make_plan(runs[:1], ledger))
     (environment,) = given
     assert names.isdisjoint(environment)

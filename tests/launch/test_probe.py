@@ -59,7 +59,7 @@ def test_a_plan_says_which_figures_no_probe_has_measured(
 ) -> None:
     monkeypatch.setenv("TKSBENCH_RESULTS", str(ledger.root))
     monkeypatch.setenv("TKSBENCH_DATA", str(tmp_path))
-    monkeypatch.setattr("tksbench.launch.probe._in_a_process", lambda run: "AttributeError: Can't pickle it")
+    monkeypatch.setattr("tksbench.launch.probe.measure_apart", lambda run: "AttributeError: Can't pickle it")
     assert main([recipe, "--plan", "--probe"]) == 0
     out = capsys.readouterr().out
     assert "note: cifar10/spiking_resnet19/tks: its probe failed, so its time is no measurement (AttributeError" in out

@@ -20,13 +20,13 @@ from typing import TYPE_CHECKING, Any, BinaryIO
 
 from tksbench.devices import count_cores
 from tksbench.exits import BAD_INPUT, HELD, SAVED, explain
-from tksbench.launch.errors import LaunchError
-from tksbench.launch.forked import ForkedTrainer, Preload
 from tksbench.launch.slots import Slot, cores_of, lock_slot
 from tksbench.launch.text import duration, last_line, title, without_time
 from tksbench.launch.view import Active, SteadyView
 from tksbench.runs import LedgerError, environment, read_holder
 from tksbench.runs.lease import BEAT_S
+from tksbench.train.errors import TrainError
+from tksbench.train.forked import ForkedTrainer, Preload
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -257,7 +257,7 @@ class LocalExecutor:
         log_start = log.seek(0, os.SEEK_END)
         try:
             process = self._trainer(run_dir, log, slot, lock)
-        except LaunchError:
+        except TrainError:
             self._ledger.discard(run_dir)
             raise
         return _Job(run, run_dir, slot, process, lock, log, log_start, time.monotonic())

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import multiprocessing
+import os
+import signal
 import statistics
 import time
 from contextlib import suppress
@@ -10,13 +13,18 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING
 
+from tksbench.errors import TksbenchError
 from tksbench.train.errors import TrainError
+from tksbench.train.forked import begin, forked
 
 if TYPE_CHECKING:
+    from multiprocessing.connection import Connection
+
     from tksbench.recipe import Run
     from tksbench.train.loop import Trainer
 
 STEPS, FEWEST = 20, 3  # timed steps: as many as wanted, and as few as will do where the time is up
+_PATIENCE_S, _LIMIT_S = 30.0, 180.0  # a probe is content with less after the first, and given up after the second
 _UNTIMED = 2  # the first steps choose kernels and start workers
 _TEST_SHARE = 1 / 3  # of a training step's time: the forward pass of as many samples
 
@@ -70,6 +78,40 @@ class _Clock:
         if len(self.step_s) >= STEPS or (len(self.step_s) >= FEWEST and now > self._until):
             raise _Enough
         return False
+
+
+def measure_apart(run: Run) -> Probe | str:
+    """A run's probe, or why there is none; in a process of its own, because memory may not suffice."""
+    receiver, sender = multiprocessing.Pipe(duplex=False)
+    process = forked(_send, run, sender)  # no daemon: those may not start data workers
+    sender.close()
+    try:
+        if receiver.poll(_LIMIT_S):
+            result: Probe | str = receiver.recv()
+            return result
+        return f"not even three steps within {_LIMIT_S:.0f} s"
+    except EOFError:
+        process.join()
+        return f"its process ended with status {process.exitcode} (out of memory?)"
+    finally:
+        assert process.pid is not None  # noqa: S101 - it has been started
+        with suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)  # its data workers too
+        process.kill()  # should it not have a session of its own yet
+        process.join()
+
+
+def _send(run: Run, sender: Connection) -> None:
+    """What its process does."""
+    begin()
+    with suppress(OSError):
+        Path("/proc/self/oom_score_adj").write_text("1000")  # where memory runs out, this is what may go
+    try:
+        sender.send(measure(run, _PATIENCE_S))
+    except TksbenchError as error:
+        sender.send(str(error))
+    except Exception as error:  # whatever it is, the run would meet it too
+        sender.send(f"{type(error).__name__}: {(str(error).splitlines() or [''])[0]}")
 
 
 def measure(run: Run, patience_s: float) -> Probe:

@@ -18,7 +18,7 @@ from contextlib import suppress
 from multiprocessing import forkserver
 from typing import TYPE_CHECKING
 
-from tksbench.launch.errors import LaunchError
+from tksbench.train.errors import TrainError
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -45,7 +45,7 @@ class ForkedTrainer:
         try:
             self._process = forked(_train, run_dir, log, environment)
         except (EOFError, OSError) as error:
-            raise LaunchError(f"the process that trainers are forked from cannot be had ({error}); try again") from None
+            raise TrainError(f"the process that trainers are forked from cannot be had ({error}); try again") from None
         assert self._process.pid is not None  # noqa: S101 - it has been started
         self.pid = self._process.pid
 

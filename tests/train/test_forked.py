@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING
 import pytest
 
 from tests.launch.conftest import ROOT
-from tksbench.launch import forked
-from tksbench.launch.forked import ForkedTrainer, Preload
+from tksbench.train import forked
+from tksbench.train.forked import ForkedTrainer, Preload
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -79,7 +79,7 @@ def test_torch_is_loaded_once_a_process_can_be_forked() -> None:
 HOLD = """
 import os, signal, sys, time
 from pathlib import Path
-from tksbench.launch import forked
+from tksbench.train import forked
 import tksbench.train.job as job
 
 def wait(run_dir):

@@ -94,9 +94,9 @@ def test_code_that_is_edited_and_taken_back_while_a_run_is_broken_off(
     make_run: MakeRun, train: Callable[..., int], package: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     _, run_dir = make_run()
-    assert train(run_dir, 2) == job.INTERRUPTED
+    assert train(run_dir, 2) == job.SAVED
     (package / "snn.py").write_text("a = 2\n")
-    assert train(run_dir, 2) == job.INTERRUPTED
+    assert train(run_dir, 2) == job.SAVED
     assert "other code than it was trained with before (snn.py)" in caplog.text
     git(package.parent, "checkout", "-q", "tksbench/snn.py")
     assert train(run_dir) == job.DONE
@@ -133,7 +133,7 @@ def test_another_environment_in_a_part_of_the_run(
 ) -> None:
     _, run_dir = make_run("results", *SHORT)
     monkeypatch.setenv("ONEDNN_MAX_CPU_ISA", "AVX512_CORE")
-    assert train(run_dir, 2) == job.INTERRUPTED
+    assert train(run_dir, 2) == job.SAVED
     monkeypatch.setenv("ONEDNN_MAX_CPU_ISA", again)
     if not again:
         monkeypatch.delenv("ONEDNN_MAX_CPU_ISA")
@@ -166,7 +166,7 @@ def test_other_data_in_a_part_of_the_run_are_refused_and_in_all_of_it_named(
     make_run: MakeRun, train: Callable[..., int], tiny_data: Data, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     _, first = make_run("first", *SHORT)
-    assert train(first, 2) == job.INTERRUPTED
+    assert train(first, 2) == job.SAVED
     other = Data(TinySplit(60, 5, True), tiny_data.test, 10, {"tiny": "md5:1"})
     monkeypatch.setattr(registry, "load", lambda spec, T, seed: other)
     assert train(first) != job.DONE
@@ -186,7 +186,7 @@ def test_another_package_version_in_a_part_of_the_run(
     _, run_dir = make_run("results", *SHORT)
     real = provenance.versions()
     monkeypatch.setattr(provenance, "versions", lambda: real | {"torch": "1.0"})
-    assert train(run_dir, 2) == job.INTERRUPTED
+    assert train(run_dir, 2) == job.SAVED
     monkeypatch.setattr(provenance, "versions", lambda: real)
     assert train(run_dir) == job.DONE
     record = finished(run_dir)

@@ -75,7 +75,7 @@ def test_signal_saves_and_the_next_start_goes_on(make_run: MakeRun, tiny_data: D
         return fetch(keys)
 
     tiny_data.train.__getitems__ = fetch_and_signal  # type: ignore[method-assign]
-    assert job.run_job(run_dir.path) == job.INTERRUPTED
+    assert job.run_job(run_dir.path) == job.SAVED
     assert not run_dir.record.exists()
     assert job.run_job(run_dir.path) == job.DONE
     ends = [row["outcome"] for row in read_attempts(run_dir) if row["event"] == "end"]
@@ -146,7 +146,7 @@ def test_one_stop_may_come_as_several_signals(
     with monkeypatch.context() as patch:
         patch.setattr(Trainer, "save", signal_and_save)
         patch.setattr(Trainer, "_step", step_and_signal)
-        assert job.run_job(run_dir.path) == job.INTERRUPTED
+        assert job.run_job(run_dir.path) == job.SAVED
     assert len(list(run_dir.checkpoints.glob("*.safetensors"))) == 1
     assert Ledger(run_dir.path.parent.parent).status(run.id).reason == "stopped by a signal"
     assert job.run_job(run_dir.path) == job.DONE

@@ -110,7 +110,7 @@ def training(make_run: MakeRun) -> Iterator[Training]:
 
 def test_a_signal_to_every_process_saves(training: Training) -> None:
     os.killpg(training.pid, signal.SIGTERM)
-    assert training.process.wait(PATIENCE_S) == job.INTERRUPTED, training.dir.log.read_text()
+    assert training.process.wait(PATIENCE_S) == job.SAVED, training.dir.log.read_text()
     assert read_attempts(training.dir)[-1]["outcome"] == "interrupted"
     assert list(training.dir.checkpoints.glob("*.safetensors"))
     assert training.workers_end()

@@ -64,7 +64,7 @@ def test_signal_to_one_process_stops_all_and_they_go_on_to_the_same_weights(make
     _, whole = make_run("whole")
     assert ranks.run_ranks(whole.path, 2) == [0, 0]
     run, broken = make_run("broken")
-    assert ranks.run_ranks(broken.path, 2, ranks.stop_process_1) == [job.INTERRUPTED] * 2
+    assert ranks.run_ranks(broken.path, 2, ranks.stop_process_1) == [job.SAVED] * 2
     state, tensors = read_checkpoint(list_checkpoints(broken.checkpoints)[0], run.id)
     assert (state.epoch, state.step) == (1, 2)  # three steps an epoch
     assert not any(name.startswith("model/module.") for name in tensors)
@@ -76,7 +76,7 @@ def test_signal_to_one_process_stops_all_and_they_go_on_to_the_same_weights(make
 
 def test_run_goes_on_with_another_number_of_processes(make_run: MakeRun) -> None:
     _, run_dir = make_run()
-    assert ranks.run_ranks(run_dir.path, 2, ranks.stop_process_1) == [job.INTERRUPTED] * 2
+    assert ranks.run_ranks(run_dir.path, 2, ranks.stop_process_1) == [job.SAVED] * 2
     assert ranks.run_ranks(run_dir.path, 1) == [0]
     assert [(row.epoch, row.step) for row in load_record(run_dir.record).attempts if row.event == "start"] == [
         (0, 0),
@@ -90,7 +90,7 @@ def test_sums_over_three_processes_resume_to_the_bit(make_run: MakeRun) -> None:
     _, whole = make_run("whole", *overrides)
     assert ranks.run_ranks(whole.path, 3) == [0] * 3
     _, broken = make_run("broken", *overrides)
-    assert ranks.run_ranks(broken.path, 3, ranks.stop_process_1) == [job.INTERRUPTED] * 3
+    assert ranks.run_ranks(broken.path, 3, ranks.stop_process_1) == [job.SAVED] * 3
     assert ranks.run_ranks(broken.path, 3) == [0] * 3
     assert load_record(broken.record).weights_sha256 == load_record(whole.record).weights_sha256
 

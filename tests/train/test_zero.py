@@ -61,7 +61,7 @@ def test_same_run_with_zero_which_resumes_to_the_bit(stage: int, overrides: tupl
     assert losses(whole) == pytest.approx(losses(plain), abs=1e-5)
     torch.testing.assert_close(newest(whole), newest(plain), rtol=1e-4, atol=1e-5)
     _, broken = make_run("broken", *divided)
-    assert ranks.run_ranks(broken.path, 2, ranks.divide_all_and_stop) == [job.INTERRUPTED] * 2
+    assert ranks.run_ranks(broken.path, 2, ranks.divide_all_and_stop) == [job.SAVED] * 2
     assert ranks.run_ranks(broken.path, 2, ranks.divide_all) == [0, 0]
     assert load_record(broken.record).weights_sha256 == load_record(whole.record).weights_sha256
     assert broken.losses.read_bytes() == whole.losses.read_bytes()
@@ -73,7 +73,7 @@ def test_run_goes_on_without_zero(make_run: MakeRun) -> None:
     _, whole = make_run("whole", *overrides)
     assert ranks.run_ranks(whole.path, 1) == [0]
     _, run_dir = make_run("results", *overrides)
-    assert ranks.run_ranks(run_dir.path, 2, ranks.stop_process_1) == [job.INTERRUPTED] * 2
+    assert ranks.run_ranks(run_dir.path, 2, ranks.stop_process_1) == [job.SAVED] * 2
     assert ranks.run_ranks(run_dir.path, 1) == [0]
     torch.testing.assert_close(newest(run_dir), newest(whole), rtol=1e-4, atol=1e-5)
 

@@ -37,11 +37,22 @@ def batch_norm(channels: int) -> nn.BatchNorm2d:
     return nn.BatchNorm2d(channels)
 
 
+@component("norm", "identity")
+def identity(channels: int) -> nn.Identity:
+    """No normalisation."""
+    return nn.Identity(channels)
+
+
 def conv(in_channels: int, out_channels: int, kernel: int, stride: int = 1) -> nn.Conv2d:
     """A convolution without bias that keeps the size at stride 1 (none has one: docs/protocol.md#the-networks)."""
     if kernel == 1 and stride > 1:
         return StridedConv1x1(in_channels, out_channels, stride)
     return EventConv2d(in_channels, out_channels, kernel, stride)
+
+
+def conv_with_bias(in_channels: int, out_channels: int, kernel: int, stride: int = 1) -> nn.Conv2d:
+    """As `conv` with a bias, which some cited networks have."""
+    return nn.Conv2d(in_channels, out_channels, kernel, stride, padding=kernel // 2)
 
 
 @dataclass(frozen=True)

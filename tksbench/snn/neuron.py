@@ -27,6 +27,7 @@ from tksbench.component import component
 from tksbench.snn import native
 from tksbench.snn.errors import SnnError
 from tksbench.snn.once import once_differentiable
+from tksbench.snn.surrogate import own
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -166,7 +167,7 @@ class LIF(Neuron):
             raise SnnError(f"lif: backend {backend} has no surrogate but its own; choose auto or reference")
         self.tau = tau
         self.threshold = threshold
-        self.surrogate = surrogate
+        self.surrogate = None if surrogate is None else own(surrogate)
         self.backend = backend
 
     def forward(self, current: Tensor, steps: int | None = None) -> Tensor:

@@ -24,7 +24,9 @@ HEAD_FEATURES = 256
 class BasicBlock(nn.Module):
     """conv-BN-LIF-conv-BN, the shortcut added, LIF after the sum: the outputs stay binary."""
 
-    def __init__(self, in_channels: int, channels: int, stride: int, *, norm_shortcut: bool, kit: Kit) -> None:
+    def __init__(
+        self, in_channels: int, channels: int, stride: int, *, norm_shortcut: bool, kit: Kit, scaled: bool = True
+    ) -> None:
         """Build the block.
 
         Args:
@@ -34,19 +36,24 @@ class BasicBlock(nn.Module):
             norm_shortcut: Put a batch norm alone into a shortcut that needs no convolution, as the first
                 block of layer1 has (BrainCog:resnet19_snn.py:152-155).
             kit: Where its layers come from.
+            scaled: Scale the norms as tdBN does; else they stay as they are made.
         """
         super().__init__()
+
+        def norm(factor: float) -> nn.Module:
+            return kit.scaled_norm(channels, factor) if scaled else kit.norm(channels)
+
         # Norms fit the threshold, the two that meet at the sum by half its variance (BrainCog:layer.py:108-124).
         self.conv1 = kit.conv(in_channels, channels, 3, stride)
-        self.bn1 = kit.scaled_norm(channels, 1.0)
+        self.bn1 = norm(1.0)
         self.lif1 = kit.neuron()
         self.conv2 = kit.conv(channels, channels, 3)
-        self.bn2 = kit.scaled_norm(channels, math.sqrt(0.5))
+        self.bn2 = norm(math.sqrt(0.5))
         self.shortcut = nn.Sequential()
         if stride != 1 or in_channels != channels:
             self.shortcut.append(kit.conv(in_channels, channels, 1, stride))
         if len(self.shortcut) or norm_shortcut:
-            self.shortcut.append(kit.scaled_norm(channels, math.sqrt(0.5)))
+            self.shortcut.append(norm(math.sqrt(0.5)))
         self.lif2 = kit.neuron()
 
     def forward(self, x: Tensor, steps: int) -> Tensor:

@@ -74,7 +74,7 @@ def soundly(model: nn.Module, device: torch.device) -> AbstractContextManager[An
     `SoundConvolutions`, which takes Python some microseconds an operator, if the network is from outside the project,
     on a CPU, and has weights for which the kernel might be called.
     """
-    ours = type(model).__module__.startswith("tksbench.snn.")
+    ours = type(model).__module__.startswith(("tksbench.snn.", "tksbench.systems."))
     if ours or device.type != "cpu" or not any(_is_few(weight) for weight in model.parameters()):
         return nullcontext()
     return SoundConvolutions()  # type: ignore[no-untyped-call]

@@ -1,15 +1,17 @@
 """Surrogate gradients: what stands for the derivative of the step function, of which a neuron's spikes are made.
 
-The neuron's own is the triangle of `tksbench.snn.neuron`; only that one has fast forms.
+The paper's neuron has the triangle of `tksbench.snn.neuron`; only that one has compiled forms. A surrogate with a
+method `derivative` lets an `IterativeLIF` go through all time steps in one node of the graph.
 """
 
 from __future__ import annotations
 
+import copy
 import math
 from typing import TYPE_CHECKING, Annotated, Any, cast
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from tksbench.component import component
 
@@ -37,6 +39,11 @@ def spike(x: Tensor, derivative: Callable[[Tensor], Tensor]) -> Tensor:
     return cast("Tensor", _Spike.apply(x, derivative))
 
 
+def own(surrogate: Callable[[Tensor], Tensor]) -> Callable[[Tensor], Tensor]:
+    """What one layer of neurons keeps of a surrogate: a copy if it is a module, since layers share no tensors."""
+    return copy.deepcopy(surrogate) if isinstance(surrogate, nn.Module) else surrogate
+
+
 @component("surrogate", "triangle")
 class Triangle:
     """max(0, peak - slope |x|)."""
@@ -56,7 +63,34 @@ class Triangle:
 
     def __call__(self, x: Tensor) -> Tensor:
         """Spikes of x = membrane - threshold."""
-        return spike(x, lambda x: (self.peak - self.slope * x.abs()).clamp_min(0.0))
+        return spike(x, self.derivative)
+
+    def derivative(self, x: Tensor) -> Tensor:
+        """At x = membrane - threshold."""
+        return (self.peak - self.slope * x.abs()).clamp_min(0.0)
+
+
+@component("surrogate", "rectangle")
+class Rectangle:
+    """1 / width where |x| < width / 2, as Wu et al. have it (STBP, 2018)."""
+
+    graph_safe = True
+
+    def __init__(self, *, width: Annotated[float, Field(gt=0)] = 1.0) -> None:
+        """Store the constant.
+
+        Args:
+            width: Of the membranes around the threshold that are given a gradient; the area is 1.
+        """
+        self.width = width
+
+    def __call__(self, x: Tensor) -> Tensor:
+        """Spikes of x = membrane - threshold."""
+        return spike(x, self.derivative)
+
+    def derivative(self, x: Tensor) -> Tensor:
+        """At x = membrane - threshold."""
+        return (x.abs() < self.width / 2).to(x.dtype) / self.width
 
 
 @component("surrogate", "arctan")
@@ -75,7 +109,11 @@ class Arctan:
 
     def __call__(self, x: Tensor) -> Tensor:
         """Spikes of x = membrane - threshold."""
-        return spike(x, lambda x: self.alpha / 2 / (1 + (math.pi / 2 * self.alpha * x).square()))
+        return spike(x, self.derivative)
+
+    def derivative(self, x: Tensor) -> Tensor:
+        """At x = membrane - threshold."""
+        return self.alpha / 2 / (1 + (math.pi / 2 * self.alpha * x).square())
 
 
 @component("surrogate", "sigmoid")
@@ -94,9 +132,9 @@ class Sigmoid:
 
     def __call__(self, x: Tensor) -> Tensor:
         """Spikes of x = membrane - threshold."""
+        return spike(x, self.derivative)
 
-        def derivative(x: Tensor) -> Tensor:
-            s = torch.sigmoid(self.alpha * x)
-            return self.alpha * s * (1 - s)
-
-        return spike(x, derivative)
+    def derivative(self, x: Tensor) -> Tensor:
+        """At x = membrane - threshold."""
+        s = torch.sigmoid(self.alpha * x)
+        return self.alpha * s * (1 - s)

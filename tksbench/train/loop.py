@@ -91,6 +91,7 @@ class Trainer:
         workers = run.execution.workers
         self.predictor = Predictor(self.model, device, autocast, spec.evaluation.batch_size, workers)
         self._annealed: list[Any] = [module for module in self.model.modules() if hasattr(module, "set_progress")]
+        self._adaptive: Any = next((module for module in self.model.modules() if hasattr(module, "adapt")), None)
         self.state = State(run.id, data=checksums(data.manifest))
         self.last: dict[str, Any] | None = None
         self.tracker: Tracker | None = None  # of the leading process
@@ -202,9 +203,22 @@ class Trainer:
         for module in self._annealed:
             module.set_progress(self._done() / (self.epochs * self.steps))
 
+    def _adapt(self, images: torch.Tensor, labels: torch.Tensor) -> None:
+        """Let the module that adapts at the beginning of an epoch look at its first batch, as the step will see it."""
+
+        def loss() -> torch.Tensor:
+            self._set_progress()  # the same draws at each call, and in the step
+            return self.objective(self.model, images, labels, **self._constants())[0]
+
+        with soundly(self.model, self.device):
+            self._adaptive.adapt(self.model, loss, lambda choice: self.parallel.from_lead(lambda: choice))
+        self._set_progress()
+
     def _step(self, batches: list[Batch]) -> None:
         total = self.shares.total(self.state.step)
         self._set_progress()
+        if self.state.step == 0 and self._adaptive is not None:
+            self._adapt(*batches[0])
         if self._graphed is not None:
             rates = tuple(group["lr"] for group in self.optimizer.param_groups)
             loss, correct = self._graphed(*batches[0], (*self._constants().items(), rates))

@@ -165,7 +165,7 @@ def _train(run: Run, ledger: Ledger) -> int:
     from tksbench.launch.plan import make_plan
     from tksbench.launch.view import SteadyView, make_view
     from tksbench.recipe.catalogue import outsiders
-    from tksbench.recipe.outside import source_digest
+    from tksbench.recipe.source import source_digest
 
     items = make_plan([run], ledger)
     gpus = find_gpus() if run.execution.device == "cuda" else []

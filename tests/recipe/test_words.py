@@ -10,8 +10,8 @@ from tests.recipe.test_expand import SMALL, spec
 from tksbench.recipe import RecipeError, Run, expand, load_recipe
 from tksbench.recipe.errors import Problem, suggest
 from tksbench.recipe.extras import missing_extra, missing_package
-from tksbench.recipe.outside import source_digest, source_file
 from tksbench.recipe.schema import Execution
+from tksbench.recipe.source import source_digest, source_file
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -21,7 +21,8 @@ from tksbench.snn.neuron import LIF
 from tksbench.train import health
 from tksbench.train.checkpoint import State, weights_digest
 from tksbench.train.errors import CheckpointError, Diverged, Interrupted
-from tksbench.train.loop import Trainer, may_be_recorded
+from tksbench.train.graph import may_be_recorded
+from tksbench.train.loop import Trainer
 from tksbench.train.objective import build_objective
 from tksbench.train.origin import Witness, attempt_origin
 from tksbench.train.parallel import ALONE

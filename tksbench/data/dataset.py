@@ -124,12 +124,10 @@ class DataSet:
         """
         raise DataError(f"{self.name} has no stand-in data: ask for data.source=real")
 
-    def install(self, root: Path) -> tuple[list[FileStatus], list[str]]:
+    def install(self, root: Path) -> tuple[list[FileStatus], list[str]] | None:
         """Put the set in place from what is there of it.
 
         Returns:
-            What `verify` finds then, and the archives that were used.
+            What `verify` finds then, and the archives that were used; None if its archives are just to be unpacked.
         """
-        from tksbench.data.prepare import install_archives
-
-        return install_archives(self, root)
+        return None

@@ -31,7 +31,7 @@ def prepare(name: str, root: Path) -> str:
         DataError: It is still not complete; the message says what is wrong, and what to download and where to put it.
     """
     entry, one = info(name), reader(name)
-    found, used = one.install(root)
+    found, used = one.install(root) or install_archives(one, root)
     folder = folder_of(name, root)
     wrong = [status for status in found if status.state != "ok"]
     if not wrong:

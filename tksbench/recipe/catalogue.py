@@ -11,15 +11,16 @@ import functools
 import pkgutil
 import re
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, NamedTuple, cast
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, NamedTuple, TypeVar, cast
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, SerializeAsAny, create_model, model_validator
 
 from tksbench.recipe.errors import suggest
 from tksbench.recipe.signature import UNREADABLE, Holds, Signature, about, parse, signature, stated
+from tksbench.recipe.source import source_file
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
 _PACKAGE = Path(__file__).parents[1]
 _FOLDERS = ("snn", "data", "systems")
@@ -82,6 +83,8 @@ class Component(Model):
         return (load, (self.slot, self.model_dump())) if self.slot else super().__reduce__()
 
 
+C = TypeVar("C", bound=Component)
+_BASES: dict[str, type[Component]] = {}
 _HASH = Field(None, description="Hash of its file, filled in when the recipe is read: new code, new runs.")
 
 
@@ -178,12 +181,18 @@ def _outside(slot: str) -> type[Component]:
     return found  # type: ignore[no-any-return]
 
 
-def _base(slot: str) -> type[Component]:
-    """What all components of a slot have in common."""
-    from tksbench.recipe.schema import DataSpec, ModelSpec
+def common(slot: str) -> Callable[[type[C]], type[C]]:
+    """Makes a class what all components of a slot have in common."""
 
-    bases: dict[str, type[Component]] = {"model": ModelSpec, "data": DataSpec}
-    return bases.get(slot, Component)
+    def register(base: type[C]) -> type[C]:
+        _BASES[slot] = base
+        return base
+
+    return register
+
+
+def _base(slot: str) -> type[Component]:
+    return _BASES.get(slot, Component)
 
 
 def _typed(type_: Any) -> Any:
@@ -227,8 +236,6 @@ def attributes(slot: str, name: str) -> dict[str, Any]:
     Raises:
         ValueError: There is none of this name, or its file cannot be read.
     """
-    from tksbench.recipe.outside import source_file
-
     if ":" in name:
         path, made = source_file(name), name.partition(":")[2]
     else:

@@ -17,10 +17,11 @@ from tksbench.recipe.errors import Problem, RecipeError, suggest
 from tksbench.recipe.explain import explain
 from tksbench.recipe.identity import component_versions, group_id, run_id
 from tksbench.recipe.method import unused_arguments, with_method
-from tksbench.recipe.outside import check_outside, source_digest
+from tksbench.recipe.outside import check_outside
 from tksbench.recipe.run import Run
 from tksbench.recipe.schema import Execution, RunSpec
 from tksbench.recipe.shape import END_OF_SEEDS, FIRST_SEED, PARTS, check_shape, child, items, part_of, sources, words
+from tksbench.recipe.source import source_digest
 from tksbench.recipe.yamltree import Node, parse, read
 
 if TYPE_CHECKING:

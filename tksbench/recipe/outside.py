@@ -7,10 +7,7 @@ method, with runs of its own.
 from __future__ import annotations
 
 import ast
-import hashlib
 import re
-from importlib.machinery import PathFinder
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pydantic import TypeAdapter, ValidationError
@@ -20,10 +17,11 @@ from tksbench.recipe.errors import Problem, suggest
 from tksbench.recipe.explain import complaints
 from tksbench.recipe.shape import items, part_of
 from tksbench.recipe.signature import UNREADABLE, Definition, Holds, Signature, parse, signature
+from tksbench.recipe.source import source_file
 from tksbench.recipe.yamltree import Node
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Sequence
+    from collections.abc import Collection
 
 _NAME = re.compile(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)*:[A-Za-z_]\w*(\.[A-Za-z_]\w*)*", re.ASCII)
 
@@ -146,24 +144,3 @@ def _times_bound(tree: ast.Module, name: str) -> int:
         elif isinstance(node, ast.alias):
             count += (node.asname or node.name.partition(".")[0]) in (name, "*")
     return count
-
-
-def source_file(name: str) -> Path | None:
-    """The .py file of a component's module, or None; looks where an import would, and runs no code."""
-    parts = name.partition(":")[0].split(".")
-    folders: Sequence[str] | None = None
-    for i in range(len(parts)):
-        spec = PathFinder.find_spec(".".join(parts[: i + 1]), folders)
-        if spec is None or (i + 1 < len(parts) and spec.submodule_search_locations is None):
-            return None
-        folders = spec.submodule_search_locations
-    return Path(spec.origin) if spec and spec.origin and spec.origin.endswith(".py") else None
-
-
-def source_digest(name: str) -> str | None:
-    """SHA-256 of a component's source file, 16 hexadecimal digits as an id has; None where there is none to read."""
-    path = source_file(name)
-    try:
-        return hashlib.sha256(path.read_bytes()).hexdigest()[:16] if path else None
-    except OSError:
-        return None

@@ -11,7 +11,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, BeforeValidator, Field, SerializeAsAny, model_validator
 
-from tksbench.recipe.catalogue import Component, Model, attributes, default, fits
+from tksbench.recipe.catalogue import Component, Model, attributes, common, default, fits
 
 SCALES = ("paper", "budget", "mini", "smoke")
 
@@ -21,6 +21,7 @@ def _known_as(source: Any) -> Any:
     return "miniature" if source == "stand-in" else source
 
 
+@common("data")
 class DataSpec(Component):
     """Which images or recordings, and how they are augmented."""
 
@@ -38,6 +39,7 @@ class DataSpec(Component):
     repair: bool = False  # event files: mend what can be mended instead of refusing
 
 
+@common("model")
 class ModelSpec(Component):
     """The network: simulation steps, channel multiplier (1.0 is the paper's width), and what it is made of."""
 

@@ -7,7 +7,7 @@ import inspect
 from typing import TYPE_CHECKING, Any
 
 from tksbench.recipe.catalogue import Component, Outside, resolve
-from tksbench.recipe.outside import source_digest
+from tksbench.recipe.source import source_digest
 from tksbench.train.errors import TrainError
 
 if TYPE_CHECKING:

@@ -12,10 +12,16 @@ from typing import TYPE_CHECKING
 
 import torch
 
+from tksbench.snn.known import graph_safe
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Hashable
 
-    from torch import Tensor
+    from torch import Tensor, nn
+
+    from tksbench.recipe import RunSpec
+    from tksbench.train.objective import Objective
+    from tksbench.train.parallel import OneProcess
 
     Step = Callable[[Tensor, Tensor], tuple[Tensor, ...]]
 
@@ -77,3 +83,18 @@ class GraphedStep:
         with torch.cuda.graph(graph, capture_error_mode="thread_local"):
             self._outputs = self._step(*self._inputs)
         self._graph = graph
+
+
+def may_be_recorded(
+    spec: RunSpec, device: torch.device, parallel: OneProcess, model: nn.Module, objective: Objective
+) -> bool:
+    """Whether a training step can be replayed as a graph."""
+    # Several processes, or several passes a step, talk to each other and to the host in between. So may a method from
+    # outside, whose Python code a graph would not run again: a counter in it would stand still.
+    alone = parallel.size == 1 and spec.optim.replica_batch is None
+    still = (
+        objective.graph_safe
+        and graph_safe(model)
+        and not any(hasattr(module, "set_progress") for module in model.modules())
+    )
+    return device.type == "cuda" and alone and still

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 from tksbench.errors import TksbenchError
 from tksbench.exits import BAD_INPUT, DONE, FAILED, HELD, SAVED
 from tksbench.recipe.catalogue import outsiders
-from tksbench.recipe.outside import source_file
+from tksbench.recipe.source import source_file
 from tksbench.runs import Ledger, attempts, environment, write_bytes
 from tksbench.runs.code import shown
 from tksbench.runs.comparison import changed_files

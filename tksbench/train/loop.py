@@ -18,17 +18,16 @@ import torch
 from tksbench.data.registry import info
 from tksbench.metrics import summarize
 from tksbench.runs.files import write_json
-from tksbench.snn.known import graph_safe
 from tksbench.snn.portable import portable
 from tksbench.snn.strided import soundly
 from tksbench.train import build
 from tksbench.train.checkpoint import State, newest, restore, save_checkpoint
 from tksbench.train.errors import CheckpointError, Diverged, Interrupted
-from tksbench.train.graph import GraphedStep
+from tksbench.train.graph import GraphedStep, may_be_recorded
 from tksbench.train.health import check_alive, check_finite, note_flat
 from tksbench.train.loading import read_batches
 from tksbench.train.logs import EpochLogs
-from tksbench.train.objective import Objective, build_objective
+from tksbench.train.objective import build_objective
 from tksbench.train.parallel import ALONE, GO_ON, SAVE, STOP, OneProcess
 from tksbench.train.predict import Predictor
 from tksbench.train.schedule import TrainBatches, cosine, steps_per_epoch
@@ -43,7 +42,7 @@ if TYPE_CHECKING:
     from torch import nn
 
     from tksbench.data.base import Batch, Data
-    from tksbench.recipe import Run, RunSpec
+    from tksbench.recipe import Run
     from tksbench.runs.paths import RunDir
     from tksbench.train.outcome import Outcome
 
@@ -396,18 +395,3 @@ class Trainer:
 def checksums(manifest: dict[str, str]) -> dict[str, str]:
     """Those of a manifest that are of files: another machine may round frames, which it makes itself, otherwise."""
     return {name: told for name, told in manifest.items() if not name.endswith(" frames")}
-
-
-def may_be_recorded(
-    spec: RunSpec, device: torch.device, parallel: OneProcess, model: nn.Module, objective: Objective
-) -> bool:
-    """Whether a training step can be replayed as a graph."""
-    # Several processes, or several passes a step, talk to each other and to the host in between. So may a method from
-    # outside, whose Python code a graph would not run again: a counter in it would stand still.
-    alone = parallel.size == 1 and spec.optim.replica_batch is None
-    still = (
-        objective.graph_safe
-        and graph_safe(model)
-        and not any(hasattr(module, "set_progress") for module in model.modules())
-    )
-    return device.type == "cuda" and alone and still

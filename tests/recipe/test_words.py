@@ -351,7 +351,7 @@ def test_an_argument_without_a_method_from_outside_is_refused(recipe) -> None:  
 
 
 def test_a_recipe_is_a_mapping(recipe) -> None:  # type: ignore[no-untyped-def]
-    keys = "about, name, seeds, first_seed, protocol, methods, runs, scales, execution"
+    keys = "about, undocumented, against, name, seeds, first_seed, protocol, methods, runs, scales, execution"
     assert told(recipe("- 1\n")) == [f"small.yaml:1: a recipe is a mapping with the keys {keys}"]
 
 

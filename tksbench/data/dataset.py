@@ -103,7 +103,7 @@ class DataSet:
 
         Args:
             spec: The data part of a run's specification.
-            T: Time steps (event sets: number of frames; static sets ignore it).
+            T: Time steps (event sets: number of frames, 0 for recordings as they are; static sets ignore it).
             seed: The run's seed; together with epoch and index it decides every augmentation.
             root: See above.
 

@@ -16,11 +16,12 @@ import numpy as np
 from tksbench.component import component
 from tksbench.data import miniature_events
 from tksbench.data.archives import Archive
-from tksbench.data.base import Data, balanced_subset
+from tksbench.data.base import Data, Split, balanced_subset
 from tksbench.data.dataset import FileStatus
 from tksbench.data.errors import DataError
 from tksbench.data.event_frames import FrameMaker, FrameSplit, cached
 from tksbench.data.event_listing import Recordings, beyond, class_of
+from tksbench.data.event_recordings import RecordingSplit, check_unframed
 from tksbench.data.event_splits import Listing, read_manifest, split_by_rule
 from tksbench.data.events import is_aedat4, read_aedat2, read_aedat4, read_atis
 from tksbench.data.frame_cache import cache_folder, sources_of
@@ -54,6 +55,7 @@ class EventSet(Recordings):
 
     Attributes:
         side: Height and width of its sensor; None where recordings have the size of what they hold.
+        plane: Height and width that hold every recording, where `side` is None.
         whole_counts: Whether frames of the sensor's own size are kept as counts, and not resized.
         balanced: Whether training draws classes equally often.
     """
@@ -66,6 +68,7 @@ class EventSet(Recordings):
     folder: str
     size: int
     side: int | None = None
+    plane: tuple[int, int] | None = None
     whole_counts: bool = False
     balanced: bool = False
 
@@ -78,7 +81,7 @@ class EventSet(Recordings):
         raise NotImplementedError
 
     def load(self, spec: DataSpec, T: int, seed: int, root: Path) -> Data:
-        """Read both halves.
+        """Read both halves; without time steps (T = 0) as recordings, not as frames.
 
         Raises:
             DataError: Recordings are missing or unexpected, or the specification cannot be met.
@@ -94,9 +97,11 @@ class EventSet(Recordings):
             _check_sizes(spec, listing, folder)
         classes = self.classes(listing)
         size = spec.image_size or entry.size
-        maker = FrameMaker(spec.name, T, spec.framing, size, overflow=spec.overflow, repair=spec.repair)
+        maker = FrameMaker(spec.name, T or self.T, spec.framing, size, overflow=spec.overflow, repair=spec.repair)
+        if not T:
+            check_unframed(spec)
         manifest = {f"{entry.folder} ({spec.split} split)": f"sha256:{listing.sha256}"}
-        splits = []
+        splits: list[Split] = []
         for part, files, subset in (
             ("train", listing.train, spec.train_subset),
             ("test", listing.test, spec.test_subset),
@@ -104,6 +109,11 @@ class EventSet(Recordings):
             labels = np.array([classes.index(class_of(name)) for name in files], dtype=np.int64)
             order = balanced_subset(labels, subset)
             chosen = {files[index]: found[files[index]] for index in order}
+            if not T:
+                recordings = RecordingSplit(tuple(chosen.values()), labels[order], maker.read, self._plane)
+                manifest[f"{entry.folder} {part} recordings"] = f"sha256:{recordings.sources()}"
+                splits.append(recordings)
+                continue
             cache, digest = cached(maker, chosen, cache_folder(root) / f"{spec.name}-{part}")
             manifest[f"{entry.folder} {part} frames"] = f"sha256:{digest}"
             manifest[f"{entry.folder} {part} recordings"] = f"sha256:{sources_of(cache)}"
@@ -117,6 +127,10 @@ class EventSet(Recordings):
                 )
             )
         return Data(splits[0], splits[1], len(classes), manifest)
+
+    @property
+    def _plane(self) -> tuple[int, int]:
+        return self.plane or (self.side or self.size, self.side or self.size)
 
     def verify(self, root: Path) -> list[FileStatus]:
         """Read every recording of the real set and compare its listing with the published one.
@@ -221,6 +235,7 @@ class NCaltech101(EventSet):
     folder = "Caltech101"
     markers = ("BACKGROUND_Google", "yin_yang")
     also_called = ("ncaltech101",)
+    plane = (180, 240)  # images were shown to fit it (docs/protocol.md#n-caltech101)
     balanced = True
     archives = (
         Archive("Caltech101.zip", "Caltech101", "Caltech101", "66201824eabb0239c7ab992480b50ba3"),

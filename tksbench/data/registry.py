@@ -222,7 +222,7 @@ def load(spec: DataSpec, T: int, seed: int, root: Path | None = None) -> Data:
 
     Args:
         spec: The data part of a run's specification.
-        T: Time steps (event sets: number of frames; static sets ignore it).
+        T: Time steps (event sets: number of frames, 0 for recordings as they are; static sets ignore it).
         seed: The run's seed; together with epoch and index it decides every augmentation.
         root: The data root; None for `data_root()`.
 

@@ -26,7 +26,7 @@ def other(annotation: Any, default: Any) -> Any:
         return next(value for value in get_args(annotation) if value != default)
     if isinstance(default, bool):
         return not default
-    return default / 2 + 0.125 if isinstance(default, float) else default + 1
+    return default / 2 + 0.123 if isinstance(default, float) else default + 1
 
 
 PLACES = {"neuron": ("model", "neuron"), "norm": ("model", "norm"), "surrogate": ("model", "neuron", "surrogate")}

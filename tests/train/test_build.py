@@ -9,11 +9,18 @@ import torch
 from torch import nn
 
 from tksbench.recipe import expand, load_recipe
-from tksbench.train.build import build_model
+from tksbench.train.build import build_model, build_optimizer
 from tksbench.train.errors import TrainError
 from tksbench.train.objective import build_objective
 
 RECIPES = Path(__file__).parents[2] / "recipes"
+
+
+@pytest.mark.parametrize(("decays", "count"), [("matrices", 1), ("all", 2)])
+def test_weight_decay_is_on_matrices_or_on_all(decays: str, count: int) -> None:
+    run = expand(load_recipe(RECIPES / "cifar10.yaml"), overrides=[f"optim.decays={decays}"])[0]
+    groups = build_optimizer(run.spec, nn.Linear(2, 2)).param_groups
+    assert sum(len(group["params"]) for group in groups if group["weight_decay"]) == count
 
 
 @pytest.mark.parametrize(

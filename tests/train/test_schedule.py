@@ -38,6 +38,17 @@ def test_learning_rate_of_the_paper(epoch: int, expected: float) -> None:
     assert lr_at(epoch) == pytest.approx(expected, rel=1e-12)
 
 
+@pytest.mark.parametrize("epoch", [0, 3, 8, 11, 16, 21])
+def test_a_cosine_of_fewer_epochs_rises_again_as_torch_s_does(epoch: int) -> None:
+    spec = PAPER.model_copy(update={"warmup_epochs": 0, "cosine_epochs": 8, "min_lr": 1e-5})
+    optimizer = torch.optim.SGD([torch.nn.Parameter(torch.zeros(1))], lr=spec.lr)
+    its = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, T_max=8, eta_min=1e-5)
+    for _ in range(epoch):
+        optimizer.step()
+        its.step()
+    assert lr_at(epoch, spec) == pytest.approx(optimizer.param_groups[0]["lr"], rel=1e-9)
+
+
 def test_learning_rate_numbers() -> None:
     # The same as plain decimals, so that a slip in the formula above cannot hide.
     found = [lr_at(epoch) for epoch in (0, 4, 5, 6, 300, 599)]

@@ -56,7 +56,8 @@ class OptimSpec(Model):
 
     name: Literal["adamw", "adam", "sgd"]
     lr: Annotated[float, Field(gt=0)]  # its peak, at the end of the warm-up; then a cosine
-    weight_decay: Annotated[float, Field(ge=0)]  # on tensors of two or more dimensions only, as timm
+    weight_decay: Annotated[float, Field(ge=0)]  # on the tensors that `decays` says
+    decays: Literal["matrices", "all"] = "matrices"  # those of two or more dimensions, as timm; or all
     beta1: Annotated[float, Field(ge=0, lt=1)] = 0.9  # adam and adamw, as the next two
     beta2: Annotated[float, Field(ge=0, lt=1)] = 0.999
     eps: Annotated[float, Field(gt=0)] = 1e-8
@@ -65,6 +66,7 @@ class OptimSpec(Model):
     warmup_epochs: Annotated[int, Field(ge=0)] = 5  # of `epochs`
     warmup_lr: Annotated[float, Field(ge=0)] = 1e-6  # of the first epoch, if there is a warm-up
     min_lr: Annotated[float, Field(ge=0)] = 1e-5  # what the cosine falls to
+    cosine_epochs: Annotated[int, Field(ge=1)] | None = None  # in which it falls, to rise again after; None: all epochs
     batch_size: Annotated[int, Field(ge=1)]  # global: the same however many devices share it
     replica_batch: Annotated[int, Field(ge=1)] | None = None  # what one batch norm sees; None: the global batch
     drop_last: bool = True  # a last batch that is not full

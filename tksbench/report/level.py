@@ -63,7 +63,7 @@ def build_level(
             rows.append((run, *_words(place, [_summary(found, place, by_group) for found in sides])))
     others = ", ".join(dict.fromkeys(other for _, other in paper.pairs))
     notes = (_NOTES[0], _NOTES[1].format(others=others), _NOTES[2])
-    return Listing(NAME, TITLE, HEADERS, tuple(rows), notes, mine.stamp(), _LEFT_OUT)
+    return Listing(NAME, TITLE, HEADERS, tuple(rows), notes, mine.stamp(), _LEFT_OUT, landscape=True)
 
 
 def _summary(found: Sequence[Candidate], place: Place, by_group: ByGroup) -> Summary:

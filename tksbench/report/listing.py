@@ -25,6 +25,7 @@ class Listing:
         notes: Below it.
         stamp: As in `tables.Table`.
         left_out: Headers of columns that a narrow terminal does not show.
+        landscape: Whether a page of LaTeX has to be turned for it.
     """
 
     name: str
@@ -34,6 +35,7 @@ class Listing:
     notes: tuple[str, ...]
     stamp: str = ""
     left_out: tuple[str, ...] = ()
+    landscape: bool = False
 
 
 def markdown(table: Listing) -> str:
@@ -64,7 +66,9 @@ def latex(table: Listing) -> str:
     lines += [r"  \begin{minipage}{\linewidth}\raggedright\scriptsize"]
     lines += [rf"    {escape_latex(note)}\par" for note in table.notes]
     lines += [r"  \end{minipage}", r"\endgroup", ""]
-    return standalone("\n".join(lines), packages=("booktabs", "longtable"), stamp=table.stamp)
+    return standalone(
+        "\n".join(lines), packages=("booktabs", "longtable"), landscape=table.landscape, stamp=table.stamp
+    )
 
 
 def show(table: Listing, console: Console) -> None:

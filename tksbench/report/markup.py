@@ -185,6 +185,7 @@ def latex(table: Table) -> str:
     )
     environment.filters |= {"raw": _Raw, "range": lambda text: text.replace(" to ", "–")}
     template = environment.from_string(Path(__file__).with_name("table.tex.j2").read_text(encoding="utf-8"))
+    long = not table.metric or "cited" in columns(table)  # else it fits a page, upright
     leading = ("dataset", "method", "architecture") if table.metric else ("dataset", "architecture", "method", "metric")
     scales = list(dict.fromkeys(line.scale for line in table.lines if line.scale))
     marked = [scale for scale in scales if scale != "paper"]
@@ -193,6 +194,7 @@ def latex(table: Table) -> str:
         name=table.name,
         metric=table.metric,
         cited="cited" in columns(table),
+        long=long,
         notes=footnotes(table),
         title=table.title.partition(". ")[2],  # \caption numbers the table itself
         leading=[COLUMNS[name] for name in leading],
@@ -202,8 +204,8 @@ def latex(table: Table) -> str:
     )
     return standalone(
         re.sub(r"\n{2,}", "\n", rendered).lstrip("\n"),  # an empty line would be a paragraph to TeX
-        packages=("array", "booktabs", "multirow", "tabularx" if table.metric else "longtable"),
-        landscape=not table.metric,
+        packages=("array", "booktabs", "multirow", "longtable" if long else "tabularx"),
+        landscape=long,
         number=int(digits[0]) if (digits := re.search(r"\d+$", table.name)) else 1,
         stamp=table.stamp,
     )

@@ -262,8 +262,10 @@ def _notes(cells: Sequence[Cell], evidence: Evidence) -> list[str]:
         )
     if any(row.ref and row.run for row in rows):
         notes.append(_CITED_NOTE)
-        gaps = {cell.row.label: cell.gaps for cell in cells if cell.row.ref}
-        told = [f"{label}: {'; '.join(words)}" for label, words in gaps.items() if words]
+        gaps: dict[tuple[str, ...], list[str]] = {}
+        for cell in cells:
+            gaps.setdefault(cell.gaps, []).append(cell.row.label)
+        told = [f"{', '.join(dict.fromkeys(labels))}: {'; '.join(words)}" for words, labels in gaps.items() if words]
         if told:
             notes.append(f"{INCOMPLETE.capitalize()}, what of it could not be read: {'. '.join(told)}.")
     notes += origins.footnotes(rows)

@@ -108,7 +108,7 @@ def build_model(spec: RunSpec, num_classes: int, in_chans: int, device: torch.de
 
 
 def build_optimizer(spec: RunSpec, model: nn.Module) -> torch.optim.Optimizer:
-    """The optimizer; weight decay acts on tensors of two or more dimensions only, as timm does."""
+    """The optimizer; unless the spec says otherwise, weight decay acts on tensors of two or more dimensions only."""
     optim = spec.optim
     options: dict[str, Any] = {"opt": optim.name, "lr": optim.lr, "weight_decay": optim.weight_decay}
     if optim.name == "sgd":
@@ -119,7 +119,7 @@ def build_optimizer(spec: RunSpec, model: nn.Module) -> torch.optim.Optimizer:
         options["fused"] = True
         if next(model.parameters()).is_cuda:  # counting its steps on the device
             options["capturable"] = True
-    return create_optimizer_v2(model, **options)
+    return create_optimizer_v2(model, filter_bias_and_bn=optim.decays == "matrices", **options)
 
 
 def autocast(spec: NumericsSpec, device: torch.device) -> Callable[[], Any]:

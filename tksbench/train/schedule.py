@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -25,15 +26,28 @@ def cosine(optimizer: torch.optim.Optimizer, spec: OptimSpec) -> CosineLRSchedul
     Linear from `warmup_lr` over the warm-up epochs, then a cosine evaluated at the epoch itself (the
     warm-up is no prefix), ending at `min_lr` (TKS:train_main.py:222-235; docs/protocol.md#training). The first epoch is
     thus trained at `warmup_lr`. Cool-down epochs are not executed there, hence not here.
+
+    With `cosine_epochs` it is torch's `CosineAnnealingLR` with that `T_max`, which rises again where it has come down.
     """
-    return CosineLRScheduler(
+    kind = CosineLRScheduler if spec.cosine_epochs is None else _Periodic
+    return kind(
         optimizer,
-        t_initial=spec.epochs,
+        t_initial=spec.cosine_epochs or spec.epochs,
         lr_min=spec.min_lr,
         warmup_t=spec.warmup_epochs,
         warmup_lr_init=spec.warmup_lr,
         warmup_prefix=False,
     )
+
+
+class _Periodic(CosineLRScheduler):
+    """A cosine that goes on after its minimum."""
+
+    def _get_lr(self, t: int) -> list[float]:
+        if t < self.warmup_t:
+            return super()._get_lr(t)
+        share = (1.0 + math.cos(math.pi * t / self.t_initial)) / 2.0
+        return [self.lr_min + (peak - self.lr_min) * share for peak in self.base_values]
 
 
 def epoch_order(split: Split, seed: int, epoch: int) -> NDArray[np.int64]:

@@ -34,7 +34,7 @@ PARTS = (
 CHOICES = {  # checked by a function, so that the type does not tell
     (part, "name"): ", ".join(f"`{name}`" for name in names)
     for part, names in (("data", catalogue.names("data")), ("model", catalogue.names("model")))
-} | {("data", "source"): "`real`, `stand-in`, `auto`"}
+} | {("data", "source"): "`real`, `twin`, `stand-in`, `auto`"}
 INTRO = """\
 # Recipes
 

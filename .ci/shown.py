@@ -63,8 +63,9 @@ def make() -> tuple[Table, dict[str, str], Sequence[str]]:
 def state(tables: Sequence[Table], protocols: Mapping[str, Sequence[Candidate]], evidence: Evidence) -> str:
     """Three lines: the runs by scale, what they say of the paper's cells, and what is left to train."""
     real = Counter[str](record.scale for record in evidence.published if record.spec.data.source == "real")
-    stand_in = len(evidence.published) - real.total()
-    others = f"; {stand_in} more on stand-in data" if stand_in else ""
+    other = Counter[str](record.spec.data.source for record in evidence.published)
+    words = (("twin", "on the twin of DVS-CIFAR10"), ("miniature", "on stand-in data"))
+    others = "".join(f"; {other[source]} more {where}" for source, where in words if other[source])
     cells = [cell for table in tables for cell in table.cells if not cell.row.ref]
     verdicts = Counter[str](cell.verdict for cell in cells if cell.verdict in JUDGED)
     wanted = {cell.row.run: first for cell in cells if cell.row.run and (first := full(protocols, cell.row.run))}
@@ -88,7 +89,7 @@ def state(tables: Sequence[Table], protocols: Mapping[str, Sequence[Candidate]],
 
 def full(protocols: Mapping[str, Sequence[Candidate]], run: str) -> Candidate | None:
     """The paper's own protocol of a run."""
-    return next((one for one in protocols.get(run, ()) if one.scale == "paper" and not one.stand_in), None)
+    return next((one for one in protocols.get(run, ()) if one.scale == "paper" and one.source == "real"), None)
 
 
 def draw(table: Table) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 import pytest
@@ -13,12 +13,14 @@ from tksbench.data.__main__ import main
 from tksbench.data.cifar import CIFAR10
 from tksbench.data.errors import DataError
 from tksbench.data.events import read_aedat2
-from tksbench.recipe import DataSpec
+from tksbench.recipe import catalogue
 
 if TYPE_CHECKING:
     from pathlib import Path
 
     from numpy.typing import NDArray
+
+    from tksbench.recipe import DataSpec
 
 QUIET = twin.Camera(leak_hz=0.0, shot_hz=0.0)
 
@@ -104,18 +106,61 @@ def test_a_broken_off_twin_goes_on_and_is_the_same(root: Path) -> None:
     assert len(read_aedat2(files[0])) > 1000
 
 
-def test_shorter_recordings_are_moved_aside_and_longer_ones_kept(root: Path) -> None:
+def test_recordings_of_another_version_are_moved_aside(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     home = twin_set.make_twin(root, 1, 1, loops=1, processes=1)
-    twin_set.make_twin(root, 1, 1, loops=2, processes=1)
-    assert (home / "CIFAR10DVS-of-version-1-with-1-loops" / "cat" / "cifar10_cat_0.aedat").exists()
-    longer = (home / "CIFAR10DVS/cat/cifar10_cat_0.aedat").read_bytes()
-    twin_set.make_twin(root, 1, 1, loops=1, processes=1)
-    assert (home / "CIFAR10DVS/cat/cifar10_cat_0.aedat").read_bytes() == longer
+    monkeypatch.setattr(twin_set, "VERSION", 2)
+    assert twin_set.make_twin(root, 1, 1, loops=1, processes=1) == home
+    for folder in ("CIFAR10DVS", "CIFAR10DVS-of-version-1"):
+        assert (home / folder / "cat" / "cifar10_cat_0.aedat").exists()
+
+
+def test_recordings_of_each_length_have_a_folder_of_their_own(root: Path) -> None:
+    homes = [twin_set.make_twin(root, 1, 1, loops=loops, processes=1) for loops in (1, 2)]
+    assert [home.relative_to(root).as_posix() for home in homes] == ["twin/1-loops", "twin/2-loops"]
+
+
+def _spec(**changes: Any) -> DataSpec:
+    plain = {"name": "dvs_cifar10", "augment": "none", "source": "twin", "loops": 1, "image_size": 16}
+    return cast("DataSpec", catalogue.load("data", plain | {"train_subset": 20, "test_subset": 10} | changes))
+
+
+def test_a_run_on_the_twin_makes_what_it_needs_and_reads_nothing_else(root: Path) -> None:
+    data = registry.load(_spec(), 2, 0, root)
+    assert (len(data.train), len(data.test)) == (20, 10)
+    twin_set.make_twin(root, 4, 2, loops=1, processes=1)
+    assert registry.load(_spec(), 2, 0, root).manifest == data.manifest
+
+
+def test_a_run_on_another_split_of_the_twin_reads_other_recordings(root: Path) -> None:
+    registry.load(_spec(split="tebn"), 2, 0, root)
+    names = {path.name for path in (root / "twin/1-loops/CIFAR10DVS/cat").iterdir()}
+    assert names == {"cifar10_cat_0.aedat", "cifar10_cat_100.aedat", "cifar10_cat_101.aedat"}
+
+
+def test_a_twin_that_is_there_is_read_without_cifar10(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    twin_set.make_twin(root, 2, 1, loops=1, processes=1)
+    monkeypatch.setattr(twin_set, "has_real", lambda name, root: False)
+    assert registry.has_twin("dvs_cifar10", root)
+    assert len(registry.load(_spec(), 2, 0, root).train) == 20
+    with pytest.raises(DataError, match="10 recordings of it are not in"):
+        registry.load(_spec(train_subset=30), 2, 0, root)
+
+
+def test_a_twin_can_be_made_where_cifar10_is(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert not registry.has_twin("dvs_cifar10", tmp_path)
+    monkeypatch.setattr(registry, "has_real", lambda name, root: name == "cifar10")
+    assert registry.has_twin("dvs_cifar10", tmp_path)
+    assert not registry.has_twin("ncaltech101", tmp_path)
+
+
+def test_a_twin_has_a_name_of_its_own() -> None:
+    assert registry.title_of("dvs_cifar10", "twin") == "DVS-CIFAR10, twin from CIFAR-10"
+    assert registry.title_of("dvs_cifar10", "real") == "DVS-CIFAR10"
 
 
 def test_a_twin_is_never_read_as_the_real_set(root: Path) -> None:
     home = twin_set.make_twin(root, 1, 1, loops=1, processes=1)
-    spec = DataSpec(name="dvs_cifar10", augment="none", train_subset=10, test_subset=10)
+    spec = _spec(source="real")
     with pytest.raises(DataError, match="holds a twin of DVS-CIFAR10, not its real recordings"):
         registry.load(spec, 2, 0, home)
 
@@ -134,7 +179,7 @@ def test_numbers_out_of_range_are_refused(root: Path, train: int, test: int, loo
 
 
 def test_a_twin_needs_the_real_cifar10(tmp_path: Path) -> None:
-    with pytest.raises(DataError, match=r"real CIFAR-10, which is not complete in .*prepare cifar10"):
+    with pytest.raises(DataError, match=r"CIFAR-10 is not complete in .*prepare cifar10"):
         twin_set.make_twin(tmp_path)
 
 

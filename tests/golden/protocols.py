@@ -11,13 +11,14 @@ from pathlib import Path
 from typing import NamedTuple
 
 from tksbench.recipe import SCALES, Run, expand, load_recipe
+from tksbench.recipe.at_hand import EVERY_DATA
 
 ROOT = Path(__file__).parents[2]
 FILE = Path(__file__).with_name("protocols.csv")
 
 
 class Protocol(NamedTuple):
-    """A run at a scale with the recipe's first seed; smoke runs on a miniature have a row of their own."""
+    """A run at a scale with the recipe's first seed; smoke runs on a twin or a miniature have rows of their own."""
 
     scale: str
     name: str
@@ -26,14 +27,14 @@ class Protocol(NamedTuple):
 
 
 def runs_of_today() -> list[Run]:
-    """All runs of all committed recipes at all scales, with real data and with miniatures."""
+    """All runs of all committed recipes at all scales, with real data, with twins and with miniatures."""
     recipes = [load_recipe(path) for path in sorted((ROOT / "recipes").glob("**/*.yaml"))]
     return [
         run
         for recipe in recipes
         for scale in SCALES
-        for real in (True, False)
-        for run in expand(recipe, scale, seeds=1, has_real=lambda _name, real=real: real)  # type: ignore[misc]
+        for at_hand in EVERY_DATA
+        for run in expand(recipe, scale, 1, (), *at_hand)
     ]
 
 

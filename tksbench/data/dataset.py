@@ -44,6 +44,7 @@ class DatasetInfo:
         indexed: Whether halves that are packed need an index before they are read.
         forms: Other forms of it that are not read: patterns of files that show one, and its name.
         why_not: Why these are not read.
+        twin_of: The data set whose images its twin is made from, if it has one (`tksbench.data.twin`).
         incomplete: What is there, what is not, and what to do about it, for parts that people often lack.
     """
 
@@ -68,6 +69,7 @@ class DatasetInfo:
     indexed: bool = False
     forms: tuple[tuple[tuple[str, ...], str], ...] = ()
     why_not: str = ""
+    twin_of: str = ""
     incomplete: tuple[str, str, str] | None = None
 
 
@@ -123,6 +125,17 @@ class DataSet:
             DataError: There is none for this set.
         """
         raise DataError(f"{self.name} has no stand-in data: ask for data.source=real")
+
+    def ensure_twin(self, spec: DataSpec, root: Path) -> Path:
+        """Make what a run needs of the twin of this data set, unless it is there.
+
+        Returns:
+            The folder below which it has the layout of the real set.
+
+        Raises:
+            DataError: There is none of this set, or what it is made of is not there.
+        """
+        raise DataError(f"{self.name} has no twin: ask for data.source=real")
 
     def install(self, root: Path) -> tuple[list[FileStatus], list[str]] | None:
         """Put the set in place from what is there of it.

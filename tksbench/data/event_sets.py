@@ -92,8 +92,13 @@ class EventSet(Recordings):
         entry = info(spec.name)
         folder = folder_of(spec.name, root)
         found = self.recordings(folder)
-        listing = self.split(found, spec.split, folder, complete=spec.source != "miniature")
-        if spec.source != "miniature":
+        if spec.source == "twin":
+            from tksbench.data.twin_set import asked
+
+            wanted = asked(spec)
+            found = {name: found[name] for name in (*wanted.train, *wanted.test)}
+        listing = self.split(found, spec.split, folder, complete=spec.source == "real")
+        if spec.source == "real":
             _check_sizes(spec, listing, folder)
         classes = self.classes(listing)
         size = spec.image_size or entry.size
@@ -190,6 +195,7 @@ class DVSCIFAR10(EventSet):
             ("truck", "89f3922fd147d9aeff89e76a2b0b70a7"),
         )
     )
+    twin_of = "cifar10"
     by_hand = "the ten archives airplane.zip ... truck.zip of CIFAR10-DVS from https://figshare.com (4724671)"
 
     def read(self, path: Path, overflow: bool, *, repair: bool) -> Events:
@@ -209,6 +215,12 @@ class DVSCIFAR10(EventSet):
         """Recordings that are not of the published set."""
         known = {recording for half in self._published(found, "natural") for recording in half}
         return [path for recording, path in found.items() if recording not in known]
+
+    def ensure_twin(self, spec: DataSpec, root: Path) -> Path:
+        """Record images of CIFAR-10 with a simulated camera."""
+        from tksbench.data.twin_set import ensure_twin
+
+        return ensure_twin(spec, root)
 
     def _published(self, found: Mapping[str, Path], split: str) -> tuple[tuple[str, ...], tuple[str, ...]]:
         """The lists of the manifest, with the suffix that the recordings here have."""

@@ -82,7 +82,7 @@ def open_or_build(
     digest = sound_digest(path) if _is_of(path, header, size) else None
     if digest is not None:
         return digest
-    with _turn(path.parent):
+    with turn(path.parent, f"another process builds frames in {path.parent}"):
         digest = sound_digest(path) if _is_of(path, header, size) else None  # somebody else's work meanwhile
         return digest or _build(path, lambda file: _write(file, rows, header, np.dtype(dtype), sources))
 
@@ -108,10 +108,14 @@ def _build(path: Path, write: Callable[[Path], str]) -> str:
 
 
 @contextmanager
-def _turn(folder: Path) -> Iterator[None]:
-    """One process at a time builds in a folder: runs that start side by side need the same frames.
+def turn(folder: Path, why: str) -> Iterator[None]:
+    """One process at a time builds in a folder: runs that start side by side need the same files.
 
     Where the folder cannot be made or locked, each builds its own copy, which is slower and as right.
+
+    Args:
+        folder: It is made if it is not there.
+        why: What the log says while another process has its turn.
     """
     try:
         folder.mkdir(parents=True, exist_ok=True)
@@ -124,7 +128,7 @@ def _turn(folder: Path) -> Iterator[None]:
             try:
                 fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError:
-                log.info("another process builds frames in %s: waiting for it", folder)
+                log.info("%s: waiting for it", why)
                 fcntl.flock(descriptor, fcntl.LOCK_EX)
         yield
     finally:

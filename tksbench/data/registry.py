@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 MINIATURES_VERSION = 2
 _STAMP = ".miniature-version"
 _FACTS = tuple(field.name for field in fields(DatasetInfo) if field.name != "name")
-TWIN_MARK = "twin.json"  # beside the recordings of a twin (tksbench.data.twin_set), which are nobody's real data
+TWIN_MARK = "twin.json"  # beside the recordings of a twin (tksbench.data.twin_set), which are not the real data
 
 
 class _Known(Mapping[str, DatasetInfo]):
@@ -101,6 +101,21 @@ def has_real(name: str, root: Path | None = None) -> bool:
     """Whether the real data set seems to be there and ready (a look at its parts' names, no checksum)."""
     entry, folder = info(name), folder_of(name, root)
     return places.has_all(entry, folder, strict=False) and not places.not_ready(entry, folder)
+
+
+def has_twin(name: str, root: Path | None = None) -> bool:
+    """Whether a data set has a twin here, or one can be made of what is here (a quick look, as `has_real`)."""
+    entry, base = info(name), root or data_root()
+    made = (base / "twin").glob(f"*/{TWIN_MARK}")
+    return bool(entry.twin_of) and (has_real(entry.twin_of, base) or any(True for _ in made))
+
+
+def title_of(name: str, source: str) -> str:
+    """The name that people use for a data set; a twin has one of its own."""
+    entry = info(name)
+    if source != "twin" or not entry.twin_of:
+        return entry.title
+    return f"{entry.title}, twin from {info(entry.twin_of).title}"
 
 
 def why_not(name: str, root: Path | None = None) -> str:
@@ -218,7 +233,7 @@ def _move_into_place(new: Path, place: Path, aside: Path) -> None:
 
 
 def load(spec: DataSpec, T: int, seed: int, root: Path | None = None) -> Data:
-    """Load a data set as a recipe asks for it; builds its miniature if that is asked for and absent.
+    """Load a data set as a recipe asks for it; makes its miniature or its twin if that is asked for and absent.
 
     Args:
         spec: The data part of a run's specification.
@@ -236,6 +251,8 @@ def load(spec: DataSpec, T: int, seed: int, root: Path | None = None) -> Data:
         raise DataError(f"{base} holds a twin of {entry.title}, not its real recordings; name the data root above it")
     if spec.source == "miniature":
         home = ensure_miniature(spec.name, base)
+    elif spec.source == "twin":
+        home = reader(spec.name, **spec.params).ensure_twin(spec, base)
     elif has_real(spec.name, base):
         home = base
     else:

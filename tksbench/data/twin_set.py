@@ -1,8 +1,13 @@
-"""Writing the twin of CIFAR10-DVS to disk, and checking that it is like what is known of the real recordings."""
+"""The twin of CIFAR10-DVS on disk: which recordings a run needs, writing them, checking them against the real ones.
+
+Recordings of each number of loops have a folder of their own, `<data root>/twin/<n>-loops`: what a run reads depends
+neither on what else has been made nor on when.
+"""
 
 from __future__ import annotations
 
 import json
+import logging
 import os
 from concurrent.futures import ProcessPoolExecutor
 from functools import partial
@@ -13,7 +18,9 @@ import numpy as np
 from tksbench.data import twin
 from tksbench.data.cifar import CIFAR10
 from tksbench.data.errors import DataError
+from tksbench.data.event_splits import Listing, read_manifest
 from tksbench.data.events import read_aedat2
+from tksbench.data.frame_cache import turn
 from tksbench.data.miniature_events import CIFAR_CLASSES, write_aedat2
 from tksbench.data.registry import TWIN_MARK, folder_of, has_real, info
 
@@ -23,7 +30,11 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
+    from tksbench.recipe import DataSpec
+
+log = logging.getLogger("tksbench.data")
 VERSION = 1  # of the recordings: bump when their bytes change
+NAME = "dvs_cifar10"
 FOLDER = "twin"  # under the data root
 TRAIN_PER_CLASS, TEST_PER_CLASS = 900, 100
 _EVENTS_MEAN = (170_000, 240_000)  # of a whole recording; the real ones have about 205,000
@@ -45,6 +56,28 @@ class _Task(NamedTuple):
     number: int
 
 
+def asked(spec: DataSpec) -> Listing:
+    """The recordings of a twin that a run reads: the first ones of each class, as many as its subsets hold."""
+    return _first(
+        spec.split,
+        _per_class(spec.train_subset, TRAIN_PER_CLASS),
+        _per_class(spec.test_subset, TEST_PER_CLASS),
+    )
+
+
+def ensure_twin(spec: DataSpec, root: Path) -> Path:
+    """Make what a run needs of a twin, unless it is there.
+
+    Returns:
+        The folder that holds the layout of the original.
+
+    Raises:
+        DataError: As `make_twin`.
+    """
+    train, test = _per_class(spec.train_subset, TRAIN_PER_CLASS), _per_class(spec.test_subset, TEST_PER_CLASS)
+    return make_twin(root, train, test, spec.loops, split=spec.split)
+
+
 def make_twin(
     root: Path,
     train: int = TRAIN_PER_CLASS,
@@ -52,20 +85,21 @@ def make_twin(
     loops: int = twin.LOOPS,
     processes: int | None = None,
     progress: Callable[[int, int], None] | None = None,
+    split: str = "natural",
 ) -> Path:
     """Write what is missing of the twin of CIFAR10-DVS; what was broken off goes on where it was.
 
     Args:
         root: The data root, which holds the real CIFAR-10 (`cifar-10-batches-py/`).
-        train: Training recordings of each class: numbers 0, 1, ... of the original split.
-        test: Test recordings of each class: numbers 900, 901, ...
-        loops: Loops of 200 ms a recording; the original has six. Longer recordings already there are kept: they
-            begin with the shorter ones.
+        train: Training recordings of each class: the first so many of the split, by number.
+        test: Test recordings of each class, likewise.
+        loops: Loops of 200 ms a recording; the original has six.
         processes: Side by side; None for one a core.
         progress: Called with the number of recordings done and in all.
+        split: Of the data set.
 
     Returns:
-        The folder `<root>/twin`, which holds `CIFAR10DVS/<class>/cifar10_<class>_<n>.aedat`.
+        The folder `<root>/twin/<loops>-loops`, which holds `CIFAR10DVS/<class>/cifar10_<class>_<n>.aedat`.
 
     Raises:
         DataError: CIFAR-10 is absent or altered, a number is out of range, or the folder cannot be written.
@@ -73,17 +107,19 @@ def make_twin(
     _check_range("training", train, TRAIN_PER_CLASS)
     _check_range("test", test, TEST_PER_CLASS)
     _check_range("loops", loops, twin.LOOPS)
-    if not has_real("cifar10", root):
-        folder = folder_of("cifar10", root)
-        raise DataError(f"a twin is made of the real CIFAR-10, which is not complete in {folder}: "
-                        "`python -m tksbench.data prepare cifar10`")  # fmt: skip
-    home = root / FOLDER
-    folder = home / info("dvs_cifar10").folder
+    home = root / FOLDER / f"{loops}-loops"
+    folder = home / info(NAME).folder
     try:
-        folder.mkdir(parents=True, exist_ok=True)
-        _make_room(home, folder, loops)
-        tasks = [task for task in _tasks(folder, train, test) if not task.path.exists()]
-        _record_all(root, tasks, read_about(home)["loops"], processes or len(os.sched_getaffinity(0)), progress)
+        with turn(home, f"another process makes the twin in {home}"):
+            _begin(home, folder, loops)
+            tasks = [task for task in _tasks(folder, _first(split, train, test)) if not task.path.exists()]
+            if tasks and not has_real("cifar10", root):
+                found = f"{len(tasks):,} recordings of it are not in {folder}, and CIFAR-10 is not complete in "
+                raise DataError(
+                    f"a twin is made of the real CIFAR-10: {found}{folder_of('cifar10', root)}: "
+                    "`python -m tksbench.data prepare cifar10`"
+                )
+            _record_all(root, tasks, loops, processes or len(os.sched_getaffinity(0)), progress)
     except OSError as error:
         raise DataError(f"{home}: the twin cannot be written: {error.strerror or error}") from error
     return home
@@ -113,7 +149,7 @@ def check_twin(home: Path, sample: int = 100) -> list[Check]:
         DataError: There is no twin.
     """
     loops = read_about(home).get("loops", 0)
-    folder = home / info("dvs_cifar10").folder
+    folder = home / info(NAME).folder
     files = sorted(folder.glob("*/*.aedat"))
     if not loops or not files:
         raise DataError(f"{home}: no twin; `python -m tksbench.data twin dvs_cifar10` makes one")
@@ -143,25 +179,42 @@ def _check_range(what: str, value: int, most: int) -> None:
         raise DataError(f"{what}: {value} is not between 1 and {most}")
 
 
-def _make_room(home: Path, folder: Path, loops: int) -> None:
-    """Move recordings of another version, or shorter ones, aside; note what is going to be made."""
+def _per_class(subset: int | None, whole: int) -> int:
+    """Recordings of each class that a subset takes, the last of which perhaps not of every class."""
+    return whole if subset is None else min(-(-subset // len(CIFAR_CLASSES)), whole)
+
+
+def _first(split: str, train: int, test: int) -> Listing:
+    """The first so many recordings of each class in either half of a split, in its order."""
+    whole = read_manifest(NAME, split)
+    halves = []
+    for names, most in ((whole.train, train), (whole.test, test)):
+        of_class = {label: [name for name in names if name.startswith(f"{label}/")] for label in CIFAR_CLASSES}
+        chosen = {name for some in of_class.values() for name in some[:most]}
+        halves.append(tuple(name for name in names if name in chosen))
+    return Listing(*halves)
+
+
+def _begin(home: Path, folder: Path, loops: int) -> None:
+    """Note what is going to be made; recordings of another version are moved aside."""
     about = read_about(home)
-    if about.get("version") == VERSION and about.get("loops", 0) >= loops:
+    if about.get("version") == VERSION and folder.is_dir():
         return
-    if any(folder.iterdir()):
-        folder.rename(home / f"{folder.name}-of-version-{about.get('version', 0)}-with-{about.get('loops', 0)}-loops")
+    if folder.is_dir():
+        folder.rename(home / f"{folder.name}-of-version-{about.get('version', 0)}")
     for name in CIFAR_CLASSES:
         (folder / name).mkdir(parents=True, exist_ok=True)
     _write(home / TWIN_MARK, json.dumps({"version": VERSION, "loops": loops, "seed": twin.SEED}).encode() + b"\n")
 
 
-def _tasks(folder: Path, train: int, test: int) -> list[_Task]:
-    numbers = [*range(train), *range(TRAIN_PER_CLASS, TRAIN_PER_CLASS + test)]
-    return [
-        _Task(folder / name / f"cifar10_{name}_{number}.aedat", label, number)
-        for number in numbers
-        for label, name in enumerate(CIFAR_CLASSES)
-    ]
+def _tasks(folder: Path, listing: Listing) -> list[_Task]:
+    """What is to be recorded, the first of each class before any second."""
+    found = []
+    for half in (listing.train, listing.test):
+        numbers = {name: int(name.rpartition("_")[2].removesuffix(".aedat")) for name in half}
+        ordered = sorted(half, key=numbers.__getitem__)
+        found += [_Task(folder / name, CIFAR_CLASSES.index(name.partition("/")[0]), numbers[name]) for name in ordered]
+    return found
 
 
 def _record_all(
@@ -169,6 +222,7 @@ def _record_all(
 ) -> None:
     if not tasks:
         return
+    log.info("recording %s images of CIFAR-10 with a simulated camera, once", f"{len(tasks):,}")
     images, labels, _ = CIFAR10().read_half(folder_of("cifar10", root), train=False)
     of_class = [images[labels == label] for label in range(len(CIFAR_CLASSES))]
     chosen = [of_class[task.label][task.number] for task in tasks]

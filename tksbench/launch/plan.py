@@ -94,10 +94,10 @@ def collect_runs(
         RecipeError: Anything wrong in a recipe or an override.
         LaunchError: A pattern of `only` matches nothing.
     """
-    present = cache(has_real or real_is_here)
+    present, twin = cache(has_real or real_is_here), cache(twin_is_here)
     runs: dict[str, Run] = {}
     for path in recipes:
-        for run in expand(load_recipe(tidy(path)), scale, seeds, overrides, present):
+        for run in expand(load_recipe(tidy(path)), scale, seeds, overrides, present, twin):
             runs.setdefault(run.id, run)
     chosen = matching(list(runs.values()), only, f"scale {scale}")
     turns: dict[tuple[str, str], int] = defaultdict(int)
@@ -175,6 +175,8 @@ def _item(run: Run, status: Status, costs: Costs, has_real: Callable[[str], bool
     hours, source = _hours(run, status, costs)
     if run.spec.data.source == "real" and not has_real(run.spec.data.name):
         return Item(run, "blocked", _missing(run.spec.data.name), hours, source, status, run.spec.data.name)
+    if run.spec.data.source == "twin" and not twin_is_here(run.spec.data.name):
+        return Item(run, "blocked", _no_twin(run.spec.data.name), hours, source, status, run.spec.data.name)
     if lacking:
         return Item(run, "blocked", lacking, hours, source, status, missing_package(run.execution))
     return Item(run, "run", _why_run(run, status), hours, source, status)
@@ -219,6 +221,20 @@ def real_is_here(name: str) -> bool:
     from tksbench.data.registry import has_real, known
 
     return known(name) is None or has_real(name)  # of one that is not known the schema says so
+
+
+def twin_is_here(name: str) -> bool:
+    """Whether a data set's twin is under the data root, or can be made of what is there."""
+    from tksbench.data.registry import has_twin, known
+
+    return known(name) is not None and has_twin(name)
+
+
+def _no_twin(name: str) -> str:
+    from tksbench.data.registry import info
+
+    images = info(name).twin_of
+    return f"the twin of {name} is made of {images}: {_missing(images)}"
 
 
 def _cut(items: Sequence[Item], budget: float) -> list[Item]:

@@ -92,7 +92,7 @@ def rehearsed(run: Run, *, real: bool, on_gpu: bool, **model: Any) -> Run:
     tested = evaluation.batch_size if on_gpu else min(evaluation.batch_size, CPU_BATCH)
     replica = optim.replica_batch and max(1, optim.replica_batch * batch // optim.batch_size)
     images = batch * (_GPU_STEPS if on_gpu else 1)
-    data = {"train_subset": images, "test_subset": tested} | ({} if real else {"source": "miniature"})
+    data = {"train_subset": images, "test_subset": tested} | ({} if real else {"source": "miniature", "loops": 6})
     changes = {
         "data": spec.data.model_copy(update=data),
         "model": spec.model.model_copy(update=model),
@@ -185,7 +185,7 @@ def rehearse(
 
 
 def _is_real(run: Run, has_real: Callable[[str], bool]) -> bool:
-    return run.spec.data.source != "miniature" and has_real(run.spec.data.name)
+    return run.spec.data.source == "real" and has_real(run.spec.data.name)
 
 
 def _through(run: Run, ledger: Ledger, train: Train, times: int) -> tuple[str, str | None]:

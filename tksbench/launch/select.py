@@ -9,8 +9,9 @@ from functools import cache
 from typing import TYPE_CHECKING
 
 from tksbench.errors import TksbenchError
-from tksbench.launch.plan import matching, real_is_here, tidy
+from tksbench.launch.plan import matching, real_is_here, tidy, twin_is_here
 from tksbench.recipe import expand, load_recipe
+from tksbench.recipe.at_hand import EVERY_DATA, AtHand
 from tksbench.recipe.errors import RecipeError
 from tksbench.runs.unknown import condensed
 
@@ -46,7 +47,7 @@ class Naming:
             RecipeError: Anything wrong in a recipe or an override.
             LaunchError: A pattern of `only` matches nothing.
         """
-        return self._collect(None)
+        return self._collect(AtHand(cache(real_is_here), cache(twin_is_here)))
 
     def known(self, ledger: Ledger) -> KnownRuns:
         """Those in a results folder: of any seed, and of any data, for there may have been other data then.
@@ -59,21 +60,21 @@ class Naming:
         """
         if not self.recipes:
             return KnownRuns(ledger, self.only)
-        named = [run for real in (True, False) for run in self._collect(lambda _, real=real: real)]  # type: ignore[misc]
+        named = [run for data in EVERY_DATA for run in self._collect(data)]
         ids, groups = {run.id for run in named}, {(run.group, run.scale) for run in named}
         any_seed = self.seeds is None
         return KnownRuns(
             ledger, self.only, lambda run: run.id in ids or (any_seed and (run.group, run.scale) in groups)
         )
 
-    def _collect(self, has_real: Callable[[str], bool] | None) -> list[Run]:
+    def _collect(self, at_hand: AtHand) -> list[Run]:
         found: dict[str, Run] = {}
         refused: list[RecipeError] = []
         for recipe in map(load_recipe, map(tidy, self.recipes)):
             fits = False
             for scale in [self.scale] if self.scale else recipe.scales:
                 try:
-                    runs = expand(recipe, scale, self.seeds, self.overrides, cache(has_real or real_is_here))
+                    runs = expand(recipe, scale, self.seeds, self.overrides, *at_hand)
                 except RecipeError as error:  # an override need not fit every scale
                     refused.append(error)
                     continue

@@ -45,7 +45,8 @@ class Slot(NamedTuple):
 
 
 _DATA_KEYS = (
-    "source", "augment", "norm", "train_subset", "test_subset", "image_size", "framing", "split", "overflow", "repair"
+    "source", "augment", "norm", "train_subset", "test_subset", "image_size", "framing", "split", "overflow", "repair",
+    "loops",
 )  # fmt: skip
 SLOTS = {
     "method": Slot(positional=2),  # a function: (logits, target)

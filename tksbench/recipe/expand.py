@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, TypeVar
 
 from pydantic import BaseModel, ValidationError
 
+from tksbench.recipe.at_hand import AtHand, has_a_twin
 from tksbench.recipe.catalogue import SLOTS, Outside, outsiders
 from tksbench.recipe.errors import Problem, RecipeError, suggest
 from tksbench.recipe.explain import explain
@@ -112,6 +113,7 @@ def expand(
     seeds: int | None = None,
     overrides: Sequence[str] = (),
     has_real: Callable[[str], bool] = lambda name: True,
+    has_twin: Callable[[str], bool] = lambda name: False,
 ) -> list[Run]:
     """All runs of a recipe at one scale, breadth first over seeds: every cell's first seed comes first.
 
@@ -121,6 +123,7 @@ def expand(
         seeds: Seeds a cell; None takes the scale's or the recipe's own number.
         overrides: `key=value` words laid over every run, checked by the same schema.
         has_real: Whether a data set's real files are at hand; decides `source: auto`.
+        has_twin: Whether its twin is, where it has one and the real files are not.
 
     Raises:
         RecipeError: Unknown scale, too many seeds, or overrides that do not fit.
@@ -133,7 +136,7 @@ def expand(
         drafts, problems = _collect(recipe, scale, [_override(word) for word in overrides])
         if problems:
             raise RecipeError(problems)
-    drafts = [_at_hand(draft, has_real) for draft in drafts]
+    drafts = [_on_data(draft, AtHand(has_real, has_twin)) for draft in drafts]
     count = seeds if seeds is not None else _seed_count(recipe, scale)
     first = recipe.first_seed
     if first + count > END_OF_SEEDS:
@@ -162,12 +165,11 @@ def expand(
     return list(runs.values())
 
 
-def _at_hand(draft: _Draft, has_real: Callable[[str], bool]) -> _Draft:
-    """With stand-in data where its data are chosen by what is there, and the data set itself is not."""
-    if not draft.auto or has_real(draft.spec.data.name):
+def _on_data(draft: _Draft, at_hand: AtHand) -> _Draft:
+    """With the data that are there, where the recipe leaves that open."""
+    if not draft.auto:
         return draft
-    data = draft.spec.data.model_copy(update={"source": "miniature"})
-    return replace(draft, spec=draft.spec.model_copy(update={"data": data}))
+    return replace(draft, spec=draft.spec.model_copy(update={"data": at_hand.settle(draft.spec.data)}))
 
 
 def _scales(root: Node) -> list[str]:
@@ -322,7 +324,7 @@ def _validate(tree: Node, problems: list[Problem]) -> RunSpec | None:
     plain = tree.plain()
     data = plain.get("data")
     if isinstance(data, dict) and data.get("source") == "auto":
-        data["source"] = "real"
+        data["source"] = "twin" if has_a_twin(data.get("name")) else "real"  # that with the most to say
     try:
         spec = RunSpec.model_validate(plain)
     except ValidationError as error:

@@ -25,9 +25,9 @@ def _known_as(source: Any) -> Any:
 class DataSpec(Component):
     """Which images or recordings, and how they are augmented."""
 
-    # The data set itself, stand-in data (`stand-in`; its name in records is `miniature`), or, if the data root has not
-    # the data set, the latter.
-    source: Annotated[Literal["real", "miniature", "auto"], BeforeValidator(_known_as)] = "real"
+    # The data set itself, its twin, or stand-in data (`stand-in`; its name in records is `miniature`). auto: the first
+    # of these that is there or, of a twin, that can be made of what is there.
+    source: Annotated[Literal["real", "miniature", "twin", "auto"], BeforeValidator(_known_as)] = "real"
     augment: str  # one that the data set has, or none
     norm: Literal["official", "consistent"] = "official"  # official: train/test mismatch as the authors' code
     train_subset: Annotated[int, Field(gt=0)] | None = None  # class-balanced
@@ -37,6 +37,7 @@ class DataSpec(Component):
     split: str = "natural"  # one that the data set has: CIFAR10-DVS has no official one
     overflow: bool = True  # ATIS files: row 240 is a timer overflow (as tonic), not an event (as SpikingJelly)
     repair: bool = False  # event files: mend what can be mended instead of refusing
+    loops: Annotated[int, Field(ge=1, le=6)] = 6  # of a twin: closed loops a recording; other data have none
 
 
 @common("model")
@@ -99,6 +100,10 @@ def _offered(data: DataSpec) -> DataSpec:
     ):
         if value not in known:
             raise ValueError(f"{key} '{value}' is not for {data.name}; it has {', '.join(known)}")
+    if data.source == "twin" and not facts.get("twin_of"):
+        raise ValueError(f"source 'twin' is not for {data.name}; it has real, stand-in, auto")
+    if data.source != "twin" and data.loops != 6:  # of other data it is no choice, so no other run
+        return data.model_copy(update={"loops": 6})
     return data
 
 

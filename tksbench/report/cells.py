@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, NamedTuple
 
-from tksbench.report.groups import real
+from tksbench.report.groups import SOURCES, real
 from tksbench.report.stats import (
     Interval,
     best_epoch_optimism,
@@ -30,6 +30,7 @@ JUDGED = ("reproduced", "above", "below")
 SMOKE_CHECK = "smoke check"  # of a run on stand-in data
 SMOKE_PASSED = f"{SMOKE_CHECK} passed"
 INCOMPLETE = "protocol incomplete"
+ON_TWIN = "not run (its twin is)"
 MIN_RUNS = 3  # below, a standard deviation says too little for a verdict
 FIELDS: dict[Metric, str] = {"top1": "top1", "top5": "top5", "aurc": "aurc_logit"}  # AURC as the authors code it
 
@@ -218,16 +219,18 @@ def missing(
 ) -> str:
     """What a cell without a record of the data set itself says.
 
-    In this order: the state of a run in hand, that a run on stand-in data passed or how that stands, or the cost at
-    the first protocol. None stands for a run that no recipe names, no protocols for one that has not the scale wanted.
+    In this order: the state of a run in hand, that the twin was trained on, that a run on stand-in data passed or how
+    that stands, or the cost at the first protocol. None stands for a run that no recipe names, no protocols for one
+    that has not the scale wanted.
     """
     if not protocols:
         return "not run (no recipe)" if protocols is None else "not run (has no such scale)"
-    for candidate in sorted(protocols, key=lambda one: one.stand_in):
-        if candidate.stand_in and candidate.group in by_group:
-            return SMOKE_PASSED
+    for candidate in sorted(protocols, key=lambda one: list(SOURCES).index(one.source)):
+        if candidate.source != "real" and candidate.group in by_group:
+            return ON_TWIN if candidate.twin else SMOKE_PASSED
         if candidate.group in states:
-            return f"{SMOKE_CHECK} {states[candidate.group]}" if candidate.stand_in else states[candidate.group]
+            before = {"twin": "on its twin, ", "miniature": f"{SMOKE_CHECK} "}.get(candidate.source, "")
+            return before + states[candidate.group]
     hours = estimate(protocols[0].run.spec)
     return "not run" if hours is None else f"not run (about {rounded(hours)} GPU-h)"
 

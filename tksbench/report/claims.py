@@ -1,6 +1,7 @@
 """What the paper asserts, held against our runs: difference, interval, p, and a verdict in words for each claim.
 
-Two sides are compared run by run, equal seed with equal seed, at one scale and on the data set itself. The verdict
+Two sides are compared run by run, equal seed with equal seed, at one scale and on the data set itself, or where that
+has no runs on its twin, which the verdict says. It
 judges the best epoch, as the paper reports it; the last epoch stands beside it. Only direction can be judged at
 another scale than the paper's, never how large a difference is.
 """
@@ -12,8 +13,17 @@ from dataclasses import dataclass, replace
 from itertools import product
 from typing import TYPE_CHECKING, Literal
 
-from tksbench.report.cells import FIELDS, MIN_RUNS, SMOKE_PASSED, group_records, missing, resolution_of, rounded
-from tksbench.report.groups import real
+from tksbench.report.cells import (
+    FIELDS,
+    MIN_RUNS,
+    ON_TWIN,
+    SMOKE_PASSED,
+    group_records,
+    missing,
+    resolution_of,
+    rounded,
+)
+from tksbench.report.groups import SOURCES, telling
 from tksbench.report.stats import (
     Interval,
     McNemar,
@@ -91,6 +101,7 @@ class ClaimResult:
     Attributes:
         claim: As results/paper.yaml has it.
         scale: Of the runs compared; "" if there are none.
+        source: Of their data, likewise: "real" or "twin".
         best: At the epochs that are best on the test set, as the paper has it; the verdict judges this. None if there
             are no runs to compare.
         last: At the last epochs.
@@ -104,6 +115,7 @@ class ClaimResult:
     last: Comparison | None
     verdict: str
     size: str
+    source: str = ""
 
 
 def claims(
@@ -144,23 +156,24 @@ def _compare_claim(
     states: Mapping[str, str],
     estimate: Estimate,
 ) -> ClaimResult:
-    """Both comparisons of the protocol nearest the paper under which both sides have runs on the data set itself.
+    """Both comparisons of the protocol nearest the paper under which both sides have runs.
 
-    Side b of a cited number is the run of ours that stands for it, where that has been trained. The number itself is of
-    full scale: at another, no difference from it means anything.
+    The data set itself goes before its twin. Side b of a cited number is the run of ours that stands for it, where that
+    has been trained. The number itself is of full scale: at another, no difference from it means anything.
     """
-    theirs = {one.scale: one for one in real(protocols.get(claim.b.run or _run_of_cited(claim.b, paper) or "", ()))}
-    for ours in real(protocols.get(claim.a.run or "", ())):
+    named = claim.b.run or _run_of_cited(claim.b, paper) or ""
+    theirs = {(one.scale, one.source): one for one in telling(protocols.get(named, ()))}
+    for ours in telling(protocols.get(claim.a.run or "", ())):
         a = {record.seed: record for record in by_group.get(ours.group, ())}
-        other = theirs.get(ours.scale)
+        other = theirs.get((ours.scale, ours.source))
         b = {record.seed: record for record in by_group.get(other.group, ())} if other else {}
         common = paired(a, b, by_order=claim.b.run is None)
-        alone = claim.b.run is None and ours.scale == "paper" and not common
+        alone = claim.b.run is None and (ours.scale, ours.source) == ("paper", "real") and not common
         pairs: Pairs = [(a[seed], None) for seed in sorted(a)] if alone else common
         if pairs:
             cited = paper.cited(claim.b) if alone else None
             best, last = (compare(claim, pairs, choice, cited) for choice in ("best", "last"))
-            return ClaimResult(claim, ours.scale, best, last, verdict="", size="")
+            return ClaimResult(claim, ours.scale, best, last, verdict="", size="", source=ours.source)
     return ClaimResult(claim, "", None, None, _missing(claim, protocols, by_group, states, estimate), "")
 
 
@@ -322,7 +335,7 @@ def _judged(result: ClaimResult, paper: Paper) -> ClaimResult:
         known = claim.b.run is not None or paper.cited(claim.b) is not None
         why = "fewer time steps" if known else "no paper value"
         return replace(result, verdict=f"not comparable ({why})")
-    place = f"scale {result.scale}"
+    place = f"scale {result.scale}{SOURCES[result.source]}"
     elsewhere = place != "scale paper"
     size = ""
     if claim.value is not None:
@@ -364,7 +377,7 @@ def _missing(
     """State of a side that is being trained or was on stand-in data, else the GPU-hours that both sides lack."""
     sides = [protocols.get(name) for name in dict.fromkeys(side.run for side in (claim.a, claim.b) if side.run)]
     words = [missing(found, by_group, states, lambda _: None) for found in sides]
-    told = [state for state in words if state not in ("not run", SMOKE_PASSED)]
+    told = [state for state in words if state not in ("not run", SMOKE_PASSED, ON_TWIN)]
     if told or set(words) == {SMOKE_PASSED}:
         return (told or words)[0]
     lacking = [found[0].run.spec for found in sides if found and found[0].group not in by_group]

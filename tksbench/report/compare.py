@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from tksbench.recipe import suggest
 from tksbench.report.cells import MIN_RUNS, group_records
 from tksbench.report.claims import LEVEL, compare, paired
-from tksbench.report.groups import ReportError
+from tksbench.report.groups import SOURCES, ReportError
 from tksbench.report.paper import Claim, Side
 from tksbench.report.stats import holm
 
@@ -33,7 +33,7 @@ class Place:
         a: Name of the run whose number counts as positive.
         b: Name of the other.
         scale: Of both.
-        source: Of both: "real" data or the "miniature".
+        source: Of both: "real" data, the "twin" or the "miniature".
         metric: What is compared.
         best: At the epochs that are best on the test set; None if no seed is in common.
         last: At the last epochs; likewise.
@@ -76,7 +76,7 @@ def compare_methods(
 
     Runs are paired by seed, within a data set and network. Where a data set has one run of each side alone, these
     are compared whatever their networks: so two networks can be held against each other. p is corrected (Holm) over
-    all comparisons on real data, and over those on stand-in data.
+    all comparisons on real data, over those on twins, and over those on stand-in data.
 
     Args:
         a: A method (``tks``, ``late.per_step``), a run's name, or a glob of names (``cifar100/*/tks-*``).
@@ -102,7 +102,7 @@ def compare_pairs(
     protocols: Mapping[str, Sequence[Candidate]],
     by_group: Mapping[str, Sequence[Record]],
 ) -> list[Place | None]:
-    """Compare each pair of runs at the one scale closest to the paper where both have runs on the data set itself.
+    """Compare each pair of runs at the one scale closest to the paper where both have runs on the data set or its twin.
 
     Args:
         pairs: Names of two runs; the first's number counts as positive.
@@ -110,12 +110,12 @@ def compare_pairs(
         by_group: Records of each group, by seed.
 
     Returns:
-        None where there is no such scale; p is corrected (Holm) over the others.
+        None where there is no such scale; p is corrected (Holm) over the others, those on twins apart.
     """
     found = []
     for a, b in pairs:
         places = _places(_claim(a, b, "top1"), protocols, by_group, by_order=True)
-        found.append(next((place for place in places if place.source == "real"), None))
+        found.append(next((place for place in places if place.source != "miniature"), None))
     judged = iter([_judged(place) for place in _corrected([place for place in found if place])])
     return [place and next(judged) for place in found]
 
@@ -183,16 +183,14 @@ def _pairs(
 
 
 def _corrected(places: Sequence[Place]) -> list[Place]:
-    """With Holm's correction: of each choice of epoch, and of real and stand-in data, separately."""
+    """With Holm's correction: of each choice of epoch, and of each source of data, separately."""
     found = list(places)
     for choice in CHOICES:
-        for stand_in in (False, True):
+        for source in SOURCES:
             family = [
                 (index, compared)
                 for index, place in enumerate(found)
-                if (place.source == "miniature") == stand_in
-                and (compared := _at(place, choice)) is not None
-                and compared.p is not None
+                if place.source == source and (compared := _at(place, choice)) is not None and compared.p is not None
             ]
             adjusted = holm([compared.p for _, compared in family if compared.p is not None])
             for (index, compared), p in zip(family, adjusted, strict=True):
@@ -222,8 +220,7 @@ def at_hand_of(names: Sequence[str], protocols: Mapping[str, Sequence[Candidate]
     """In words, at which scales some runs have records: what is printed where nothing can be compared."""
     by_group = group_records(records)
     return "\n    ".join(
-        f"{name} at scale {candidate.scale}{' on stand-in data' * (candidate.source == 'miniature')} "
-        f"(n={len(by_group[candidate.group])})"
+        f"{name} at scale {candidate.words} (n={len(by_group[candidate.group])})"
         for name in names
         for candidate in protocols[name]
         if candidate.group in by_group

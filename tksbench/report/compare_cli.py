@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 from tksbench.cli import CommandParser
 from tksbench.progress import working
-from tksbench.report.groups import candidates, check_scale, recipe_files
+from tksbench.report.groups import SOURCES, candidates, check_scale, recipe_files
 
 if TYPE_CHECKING:
     import argparse
@@ -22,6 +22,8 @@ if TYPE_CHECKING:
 
 NOTHING = 1
 STAND_IN_HEADING = "On stand-in data: these show that it works, and say nothing about the data set"
+TWIN_HEADING = "On a twin: simulated recordings, not those of the data set itself"
+_HEADINGS = {"twin": TWIN_HEADING, "miniature": STAND_IN_HEADING}
 _METRICS = {"top1": "top-1 (points)", "top5": "top-5 (points)", "aurc": "AURC (×10⁻³)"}
 _ABOUT = """\
 Compare two methods, or two runs, seed by seed: for each data set, network and
@@ -92,7 +94,7 @@ def _parse(words: Sequence[str]) -> argparse.Namespace:
 
 
 def show(places: Sequence[Place], metric: str, console: Console) -> None:
-    """Print comparisons; those on stand-in data stand last, under their own heading."""
+    """Print comparisons; those on twins, and then those on stand-in data, stand last, under headings of their own."""
     from rich.padding import Padding
     from rich.table import Table
     from rich.text import Text
@@ -100,10 +102,10 @@ def show(places: Sequence[Place], metric: str, console: Console) -> None:
     from tksbench.report.claims_table import HEADERS, machines_of, numbers
     from tksbench.report.terminal import colour_of
 
-    ordered = sorted(places, key=lambda place: place.source == "miniature")
+    ordered = sorted(places, key=lambda place: list(SOURCES).index(place.source))
     for index, place in enumerate(ordered):
-        if place.source == "miniature" and (index == 0 or ordered[index - 1].source != "miniature"):
-            console.print(Text(STAND_IN_HEADING, style="bold"))
+        if place.source in _HEADINGS and (index == 0 or ordered[index - 1].source != place.source):
+            console.print(Text(_HEADINGS[place.source], style="bold"))
             console.print()
         heads = ("Epoch", _METRICS[metric], *HEADERS[2:])
         console.print(Text(f"{place.where}, scale {place.scale}: {place.sides[0]} less {place.sides[1]}", style="bold"))

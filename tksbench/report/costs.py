@@ -33,7 +33,7 @@ _NOTES = (
 
 
 def build_costs(protocols: Mapping[str, Sequence[Candidate]], evidence: Evidence) -> Listing:
-    """Collect the cost of every run on the data set itself that a recipe names and a record has."""
+    """Collect the cost of every run on the data set itself, or its twin, that a recipe names and a record has."""
     known = {group: pair for group, pair in named(protocols).items() if not pair[1].stand_in}
     mine = evidence.of_groups(known)
     records = group_records((*mine.published, *mine.local))
@@ -51,7 +51,7 @@ def _row(run: str, candidate: Candidate, records: Sequence[Record]) -> tuple[str
     balanced = all("samples" in (record.cost.snn or {}) for record in records)
     return (
         run + _MARK * (not balanced),
-        candidate.scale,
+        candidate.words,
         str(len(records)),
         f"{records[0].cost.parameters:,}",
         f"{mean('spike_rate'):.3f}" if spikes else "–",

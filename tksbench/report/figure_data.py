@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from itertools import zip_longest
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
-from tksbench.report.groups import ReportError, real
+from tksbench.report.groups import ReportError, telling
 from tksbench.report.stats import mean_sd
 
 if TYPE_CHECKING:
@@ -57,7 +57,7 @@ class Mark:
 
 @dataclass(frozen=True)
 class Panel:
-    """One data set: all series of one scale ("" where there are no records).
+    """One data set, or its twin: all series of one scale ("" where there are no records).
 
     `missing` are the methods that belong here and have no records at that scale; `samples` is the size of the test
     set, 0 without records; `smoke_check` says that there are runs on stand-in data, which are not drawn.
@@ -123,8 +123,8 @@ def _prefix(name: str, paper: Paper, protocols: Protocols, by_group: Groups) -> 
     methods = info.get("methods", ["baseline", "tet", "tks"])
     values = {PREFIX: _prefix_values, REBINNED: _rebinned_values}
     panels = _panels([info["dataset"]], methods, paper, protocols, by_group, values)
-    marks = tuple(_marks(info["stated"]))
-    marked = (replace(panels[0], marks=marks), *panels[1:])
+    own = panels[0].title == printed_name(info["dataset"], paper)  # what the paper states is not of the twin
+    marked = (replace(panels[0], marks=tuple(_marks(info["stated"])) if own else ()), *panels[1:])
     return Figure(name, info["title"], f"{_STEP_AXIS} used at test time", "line", marked)
 
 
@@ -139,7 +139,11 @@ def _first_step(name: str, paper: Paper, protocols: Protocols, by_group: Groups)
     """Section 5.4: recall of each class from the first step."""
     info = paper.figures[name]
     panels = _panels([info["dataset"]], info["methods"], paper, protocols, by_group, {"": _recall_values})
-    classes = {printed_name(dataset, paper): class_names(dataset) for dataset in (info["dataset"], *EXTRA_SETS)}
+    classes = {
+        printed_name(dataset, paper, source): class_names(dataset)
+        for dataset in (info["dataset"], *EXTRA_SETS)
+        for source in ("real", "twin")
+    }
     named = tuple(replace(panel, ticks=classes.get(panel.title, ())) for panel in panels)
     return Figure(name, info["title"], "class", "bar", named)
 
@@ -152,7 +156,7 @@ def _retrained(name: str, paper: Paper, protocols: Protocols, by_group: Groups) 
         return f"{dataset}/vgg_snn{'' if steps == max(info['T']) else f'-T{steps}'}/{method}"
 
     wanted = [run(method, steps) for method in info["methods"] for steps in info["T"]]
-    scale, found = choose(wanted, protocols, by_group)
+    scale, found, source = choose(wanted, protocols, by_group)
     series = []
     for method in info["methods"]:
         points = [(steps, found[run(method, steps)]) for steps in info["T"] if run(method, steps) in found]
@@ -169,10 +173,10 @@ def _retrained(name: str, paper: Paper, protocols: Protocols, by_group: Groups) 
             )
     missing = _missing([METHODS[method] for method in info["methods"]], series)
     panel = Panel(
-        printed_name(dataset, paper),
+        printed_name(dataset, paper, source),
         scale,
         tuple(series),
-        tuple(_marks(info["stated"])),
+        tuple(_marks(info["stated"])) if source == "real" else (),
         missing=missing,
         samples=_samples(found),
         smoke_check=smoke_checked(wanted, protocols, by_group),
@@ -188,23 +192,34 @@ FIGURES: dict[str, Callable[[str, Paper, Protocols, Groups], Figure]] = {
 }
 
 
-def choose(runs: Iterable[str], protocols: Protocols, by_group: Groups) -> tuple[str, dict[str, Sequence[Record]]]:
-    """Records of several runs at one scale: where most runs have some, then closest to the paper.
+class Chosen(NamedTuple):
+    """What a panel shows.
 
-    Runs on stand-in data are in no figure.
-
-    Returns:
-        The scale ("" if there are no records at all), and records by run name.
+    Attributes:
+        scale: Of its runs; "" if there are no records at all.
+        found: Records by the name of the run.
+        source: Of their data: "real" or "twin".
     """
-    by_rank: dict[int, tuple[str, dict[str, Sequence[Record]]]] = {}
+
+    scale: str
+    found: dict[str, Sequence[Record]]
+    source: str
+
+
+def choose(runs: Iterable[str], protocols: Protocols, by_group: Groups) -> Chosen:
+    """Records of several runs at one scale and on one source of data: where most runs have some, then the nearest.
+
+    A data set's own goes before its twin, then the scale nearest the paper's. Runs on stand-in data are in no figure.
+    """
+    by_rank: dict[int, Chosen] = {}
     for run in runs:
-        for candidate in real(protocols.get(run, ())):
+        for candidate in telling(protocols.get(run, ())):
             if candidate.group in by_group:
-                found = by_rank.setdefault(candidate.rank, (candidate.scale, {}))[1]
-                found[run] = by_group[candidate.group]
+                one = by_rank.setdefault(candidate.rank, Chosen(candidate.scale, {}, candidate.source))
+                one.found[run] = by_group[candidate.group]
     if not by_rank:
-        return "", {}
-    return by_rank[min(by_rank, key=lambda rank: (-len(by_rank[rank][1]), rank))]
+        return Chosen("", {}, "real")
+    return by_rank[min(by_rank, key=lambda rank: (-len(by_rank[rank].found), rank))]
 
 
 def smoke_checked(runs: Iterable[str], protocols: Protocols, by_group: Groups) -> bool:
@@ -224,7 +239,7 @@ def _panels(
     panels = []
     for dataset in (*datasets, *EXTRA_SETS):
         names = {f"{dataset}/vgg_snn/{method}": METHODS[method] for method in methods}
-        scale, found = choose(names, protocols, by_group)
+        scale, found, source = choose(names, protocols, by_group)
         drawn = (
             _series(names[run], found[run], protocol, of)
             for protocol, of in values.items()
@@ -235,7 +250,7 @@ def _panels(
         if series or dataset in datasets:
             missing = _missing(names.values(), series)
             checked = smoke_checked(names, protocols, by_group)
-            title, samples = printed_name(dataset, paper), _samples(found)
+            title, samples = printed_name(dataset, paper, source), _samples(found)
             panels.append(Panel(title, scale, series, missing=missing, samples=samples, smoke_check=checked))
     return tuple(panels)
 
@@ -286,13 +301,13 @@ def _marks(stated: Sequence[Mapping[str, Any]]) -> Iterable[Mark]:
         yield Mark(METHODS[str(one["run"]).rsplit("/", 1)[-1]], one["steps"], one["value"], one["approximate"])
 
 
-def printed_name(dataset: str, paper: Paper) -> str:
-    """A data set as the paper prints it; one that is not in the paper as people call it."""
-    if dataset in paper.datasets:
+def printed_name(dataset: str, paper: Paper, source: str = "real") -> str:
+    """A data set as the paper prints it; one that is not in the paper, or a twin, as people call it."""
+    if dataset in paper.datasets and source == "real":
         return paper.datasets[dataset].printed
-    from tksbench.data.registry import DATASETS
+    from tksbench.data.registry import title_of
 
-    return DATASETS[dataset].title
+    return title_of(dataset, source)
 
 
 def class_names(dataset: str) -> tuple[str, ...]:

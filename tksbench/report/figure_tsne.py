@@ -113,14 +113,18 @@ def build_scatter(name: str, paper: Paper, protocols: Protocols, by_group: Group
         rows.setdefault(run.split("/")[0], []).append(run)
     panels = []
     for dataset, runs in rows.items():
-        scale, found = choose(runs, protocols, shown)
+        scale, found, source = choose(runs, protocols, shown)
+        if not found:
+            source = choose(runs, protocols, by_group).source
         for run in runs:
             checked = smoke_checked([run], protocols, by_group)
-            panel = Cloud(printed_name(dataset, paper), METHODS[run.rsplit("/", 1)[-1]], scale, smoke_check=checked)
+            panel = Cloud(
+                printed_name(dataset, paper, source), METHODS[run.rsplit("/", 1)[-1]], scale, smoke_check=checked
+            )
             if run in found:
                 panels.append(_embedded(replace(panel, names=class_names(dataset)), found[run][0], ledger))
             else:
-                recorded, records = choose([run], protocols, by_group)
+                recorded, records, _ = choose([run], protocols, by_group)
                 note = _NO_FEATURES if records else _NO_RECORDS
                 panels.append(replace(panel, scale=scale or recorded, note=note))
     return Scatter(name, info["title"], tuple(panels))

@@ -53,7 +53,8 @@ def records(results: Path | str | None = None, *, curves: bool = False) -> DataF
         A row a run and metric, with these columns:
 
         - ``dataset``, ``network``, ``method`` (the last part of the run's name), ``T``, ``scale``, ``seed``;
-        - ``data``: ``real``; ``subset``, a part of the real data; or ``stand-in``, which says nothing of the data set;
+        - ``data``: ``real``; ``subset``, a part of the real data; ``twin``, simulated recordings; or ``stand-in``,
+          which says nothing of the data set;
         - ``epoch_choice``: ``best`` (picked on the test set) or ``last``; missing for costs and curves;
         - ``epoch``, from 1; ``metric``; ``value``: accuracies in percent, AURC times 10^3, losses in nats, energy of
           training in kWh and of an inference in mJ;
@@ -117,9 +118,9 @@ def frame(evidence: Evidence, protocols: Mapping[str, Sequence[Candidate]], *, c
 
 
 def data_words(data: DataSpec) -> str:
-    """What a run was trained on: the ``real`` data, a ``subset`` of them, or a ``stand-in``."""
-    if data.source == "miniature":
-        return "stand-in"
+    """What a run was trained on: the ``real`` data, a ``subset`` of them, its ``twin``, or a ``stand-in``."""
+    if data.source != "real":
+        return "stand-in" if data.source == "miniature" else data.source
     return "real" if data.train_subset is None and data.test_subset is None else "subset"
 
 

@@ -8,9 +8,13 @@ from typing import TYPE_CHECKING
 
 from tksbench.errors import TksbenchError
 from tksbench.recipe import SCALES, Run, expand, load_recipe, suggest
+from tksbench.recipe.at_hand import EVERY_DATA
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
+
+
+SOURCES = {"real": "", "twin": ", twin", "miniature": ", stand-in data"}  # best first, and what follows a scale
 
 
 class ReportError(TksbenchError):
@@ -24,7 +28,7 @@ class Candidate:
     Attributes:
         group: Hash of the spec without its seed.
         scale: The recipe's scale.
-        source: "real" data or the "miniature", which people know as stand-in data.
+        source: "real" data, the "twin", or the "miniature", which people know as stand-in data.
         run: The first seed's run.
         rank: Position when candidates of one name compete; the smallest with records is shown.
     """
@@ -37,13 +41,18 @@ class Candidate:
 
     @property
     def stand_in(self) -> bool:
-        """Whether the data are not the data set's own: its numbers stand in no table, claim or figure of the paper."""
+        """Whether the data are handwritten digits: its numbers stand in no table, claim or figure of the paper."""
         return self.source == "miniature"
+
+    @property
+    def twin(self) -> bool:
+        """Whether the data are the data set's twin: its numbers stand in no column of the real set."""
+        return self.source == "twin"
 
     @property
     def words(self) -> str:
         """Scale and, if they are not the data set's own, data: for people."""
-        return self.scale + ", stand-in data" * self.stand_in
+        return self.scale + SOURCES[self.source]
 
 
 def recipes_in(folder: Path) -> list[Path]:
@@ -66,8 +75,8 @@ def recipe_files() -> list[Path]:
 def candidates(recipes: Iterable[Path]) -> dict[str, list[Candidate]]:
     """All protocols of all recipes, by run name, the one closest to the paper first.
 
-    Scales rank paper, budget, mini, smoke, then any others by name; real data go before a miniature. Runs trained
-    with command-line overrides are in no group of these, so that they never enter a cell.
+    Real data go before a twin, that before a miniature; of each, scales rank paper, budget, mini, smoke, then any
+    others by name. Runs trained with command-line overrides are in no group of these, so that they never enter a cell.
 
     Raises:
         RecipeError: A recipe is wrong.
@@ -78,14 +87,19 @@ def candidates(recipes: Iterable[Path]) -> dict[str, list[Candidate]]:
         recipe = load_recipe(path)
         scales = recipe.root.get("scales")
         for scale in scales.plain() if scales else ("paper",):
-            for has_real in (lambda _: True, lambda _: False):
-                for run in expand(recipe, scale, seeds=1, has_real=has_real):
+            for at_hand in EVERY_DATA:
+                for run in expand(recipe, scale, 1, (), *at_hand):
                     _add(found.setdefault(run.name, {}), run)
     return {name: sorted(by_scale.values(), key=lambda c: (c.rank, c.scale)) for name, by_scale in found.items()}
 
 
 def real(protocols: Iterable[Candidate]) -> list[Candidate]:
     """Those on the data set itself: what alone may be held against the paper."""
+    return [candidate for candidate in protocols if candidate.source == "real"]
+
+
+def telling(protocols: Iterable[Candidate]) -> list[Candidate]:
+    """Those that say something of the methods: on the data set itself, and after these on its twin."""
     return [candidate for candidate in protocols if not candidate.stand_in]
 
 
@@ -116,7 +130,8 @@ def check_scale(scale: str | None, protocols: Mapping[str, Sequence[Candidate]])
 
 def _add(by_scale: dict[tuple[str, str], Candidate], run: Run) -> None:
     source = run.spec.data.source
-    rank = 2 * (SCALES.index(run.scale) if run.scale in SCALES else len(SCALES)) + (source == "miniature")
+    scale = SCALES.index(run.scale) if run.scale in SCALES else len(SCALES)
+    rank = scale + (len(SCALES) + 1) * list(SOURCES).index(source)
     candidate = Candidate(run.group, run.scale, source, run, rank)
     key = (run.scale, source)
     other = by_scale.setdefault(key, candidate)

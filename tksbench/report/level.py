@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from tksbench.report.cells import Summary, group_records, missing, summarize_runs
 from tksbench.report.compare import compare_pairs
+from tksbench.report.groups import SOURCES
 from tksbench.report.listing import Listing
 from tksbench.report.tables import NONE, mean_sd_words
 
@@ -74,13 +75,13 @@ def _summary(found: Sequence[Candidate], place: Place, by_group: ByGroup) -> Sum
 def _words(place: Place, sides: Sequence[Summary]) -> tuple[str, ...]:
     compared = place.best
     numbers = [mean_sd_words(side) for side in sides]
-    verdict = place.verdict
+    verdict, scale = place.verdict, place.scale + SOURCES[place.source]
     if "better" in verdict and compared:
         ahead = place.a if compared.mean > 0 else place.b
         verdict = f"{ahead.rpartition('/')[2]} is better (n={compared.n})"
     if compared is None:
-        return (verdict, place.scale, NONE, *numbers, NONE, NONE, NONE)
+        return (verdict, scale, NONE, *numbers, NONE, NONE, NONE)
     interval = compared.interval
     between = f"{interval.low:+.2f} to {interval.high:+.2f}" if interval else NONE
     p = NONE if compared.p_holm is None else f"{compared.p_holm:.3f}"
-    return (verdict, place.scale, str(compared.n), *numbers, f"{compared.mean:+.2f}", between, p)
+    return (verdict, scale, str(compared.n), *numbers, f"{compared.mean:+.2f}", between, p)

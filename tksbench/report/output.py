@@ -63,20 +63,22 @@ def write_tables(
 
 
 def print_tables(tables: Sequence[AnyTable], sources: Sources, *, ours: bool) -> None:
-    """Print tables, and below them, under a heading of their own, their runs on stand-in data if there are any."""
+    """Print tables, and below them, under headings of their own, their runs on twins and on stand-in data, if any."""
     from rich.console import Console
 
-    from tksbench.report import listing, smoke_checks
+    from tksbench.report import listing, smoke_checks, twins
 
     console = Console(highlight=False)
-    listed = [table for table in tables if table.name != smoke_checks.NAME]
+    others = {twins.NAME: twins.build_twins, smoke_checks.NAME: smoke_checks.build_smoke_checks}
+    named = {table.name for table in tables}
+    listed = [table for table in tables if table.name not in others]
     for table in listed:
         show(table, console, ours=ours)
     asked = {run for table in listed for run in runs_of(table)}
-    wanted = None if len(listed) < len(tables) else asked
-    checks = smoke_checks.build_smoke_checks(sources.protocols, sources.evidence, wanted)
-    if checks.rows or not listed:
-        listing.show(checks, console)
+    for name, build in others.items():
+        made = build(sources.protocols, sources.evidence, None if name in named else asked)
+        if made.rows or (name in named and not listed):
+            listing.show(made, console)
 
 
 def write_page(built: Sequence[AnyTable], sources: Sources) -> None:

@@ -34,6 +34,7 @@ _VERDICTS = {  # what a verdict means, by its first words
     "undecided": ": it takes three seeds",
     "not comparable (scale": ": only the full protocol, scale paper, is held against the paper's number",
     "not run at scale": ": our numbers for one data set are of one scale; --scale shows another",
+    "not run (its twin": ": trained on simulated recordings alone, whose numbers stand in a table of their own, twin",
     "smoke check passed": ": trained on stand-in data alone, which says nothing about the data set",
 }
 

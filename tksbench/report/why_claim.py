@@ -11,7 +11,7 @@ from tksbench.estimate.model import estimate_gpu_hours
 from tksbench.metrics import correct, mean_logits
 from tksbench.report.claims import claims
 from tksbench.report.claims_table import numbers
-from tksbench.report.groups import real
+from tksbench.report.groups import telling
 from tksbench.report.paper_claims import finding
 from tksbench.report.paper_claims_table import row_of
 from tksbench.report.stats import mcnemar_exact
@@ -55,7 +55,9 @@ def why_claim(
     lines.append("")
     seeds = result.best.seeds if result.best else ()
     for run in dict.fromkeys(side.run for side in (claim.a, claim.b) if side.run):
-        at = [one for one in real(protocols.get(run, ())) if one.scale == result.scale]
+        at = [
+            one for one in telling(protocols.get(run, ())) if (one.scale, one.source) == (result.scale, result.source)
+        ]
         at = at or list(protocols.get(run, ()))[:1]
         more = max(seeds, default=0) - at[0].run.first_seed + 1 if at else 0
         lines += [rerun_command(one.run) + f" --seeds {more}" * (more > 1) for one in at[:1]]

@@ -11,13 +11,14 @@ from tksbench.report import smoke_checks
 from tksbench.report.cells import group_records
 from tksbench.report.claims_table import MARK_NOTES, headline
 from tksbench.report.figure_data import FIGURES, build_figure
-from tksbench.report.groups import real
+from tksbench.report.groups import real, telling
 from tksbench.report.markup import footnotes
 from tksbench.report.page.charts import Bars, bars, bars_axis
 from tksbench.report.page.figures import Figure, lay_out
 from tksbench.report.page.runs import Told, tell
 from tksbench.report.paper_claims import build_paper_claims
 from tksbench.report.paper_claims_table import HEADERS, NOTES, groups, summary
+from tksbench.report.twins import build_twins
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -166,6 +167,7 @@ class Page:
     smoke_notes: Sequence[str]
     level: Listing
     costs: Listing
+    twins: Listing
     problems: tuple[str, ...]
 
 
@@ -196,7 +198,7 @@ def build_page(
     by_group = group_records((*evidence.published, *evidence.local))
     said = build_paper_claims(paper)
     wanted = dict.fromkeys(row.run for row in paper.own_rows() if row.run and row.run in protocols)
-    own = {run: real(found) or list(found) for run, found in protocols.items()}
+    own = {run: telling(found) or list(found) for run, found in protocols.items()}
     behind_cells = wanted | dict.fromkeys(row.run for row in paper.rows() if row.run and row.run in protocols)
     shown = [*behind_cells, *(run for run in own if run not in behind_cells and _has_records(own[run], by_group))]
     checks = {run: [one for one in found if one.stand_in] for run, found in protocols.items()}
@@ -232,6 +234,7 @@ def build_page(
         smoke_notes=smoke_checks.NOTES,
         level=level,
         costs=inference,
+        twins=build_twins(protocols, evidence),
         problems=tuple(problem.replace(f"{ledger.root}/", "") for problem in evidence.problems),
     )
 

@@ -24,13 +24,12 @@ from tests.fuzz.arrays import ARRAYS
 from tests.fuzz.reader import Reader, chosen, write_file, written
 from tests.fuzz.synsets import SYNSETS
 from tests.records import record_parts
-from tksbench.data import cifar, finegrained
+from tksbench.data import finegrained
 from tksbench.data.archives import unpacked
 from tksbench.data.events import read_aedat2, read_atis, to_frames
 from tksbench.data.files import read_checksums
 from tksbench.data.framing import Events
 from tksbench.data.imagenet_index import read_index
-from tksbench.data.miniature import python2_pickle
 from tksbench.data.miniature_events import write_aedat2, write_atis
 from tksbench.data.tars import members
 from tksbench.recipe import Run, expand, load_recipe
@@ -99,13 +98,6 @@ def _read_recording(read: Callable[..., Events], suffix: str) -> Callable[[bytes
 
 
 # ---- CIFAR
-
-
-@functools.cache
-def _cifar_seeds() -> list[bytes]:
-    images = np.random.default_rng(0).integers(0, 256, (2, 3072)).astype(np.uint8)
-    content = {"batch_label": "testing batch 1 of 1", "labels": [3, 4], "data": images, "filenames": ["a.png", "b.png"]}
-    return [python2_pickle(content), python2_pickle(content | {"data": images[:0], "labels": []})]
 
 
 # ---- lists
@@ -417,7 +409,6 @@ READERS = {
     for reader in (
         Reader("aedat2", _aedat2_seeds, _read_recording(read_aedat2, ".aedat")),
         Reader("atis", _atis_seeds, _read_recording(read_atis, ".bin")),
-        Reader("cifar", _cifar_seeds, lambda raw, folder: cifar.read_batch(raw, folder, b"labels", 10)),
         Reader("lists", lambda: [bytes([i]) + text for i, text in enumerate((*_CUB_TEXTS, _SUMS))], _read_list),
         Reader("mat", _mat_seeds, _read_mat),
         Reader("image", _image_seeds, _read_image, _mend_png),

@@ -1,7 +1,9 @@
 """MATLAB's files of lists, read only if all that they state of themselves is true.
 
-SciPy's reader makes room for what a file says before it looks whether it is there: a damaged or hostile length of
-a few bytes asks for gigabytes. So every length, shape and kind is checked first, against the bytes at hand.
+No checksums are published of these lists, and SciPy's reader makes room for what a file says before it looks whether it
+is there: a damaged or hostile length of a few bytes asks for gigabytes, and some damaged files end the process (a bus
+error in SciPy 1.17, which `python -m tests.fuzz mat` finds within 3,000 inputs when nothing is checked). So every
+length, shape and kind is checked first, against the bytes at hand.
 """
 
 from __future__ import annotations

@@ -9,6 +9,10 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
+from tksbench.recipe import RecipeError, expand, load_recipe
+
 ROOT = Path(__file__).parents[1]
 
 MINE = '''"""A neuron that learns its time constant, a norm for each step, and a network and a loss of them."""
@@ -92,10 +96,10 @@ execution: {device: cpu, threads: 1}
 """
 
 
-def command(folder: Path, *words: str) -> subprocess.CompletedProcess[str]:
+def command(folder: Path, *words: str, recipe: str = "small.yaml") -> subprocess.CompletedProcess[str]:
     environment = {key: value for key, value in os.environ.items() if not key.startswith("TKSBENCH_")}
     environment |= {"PYTHONPATH": str(ROOT), "TKSBENCH_DATA": str(folder), "COLUMNS": "80"}
-    words = (sys.executable, "-m", "tksbench.launch", "small.yaml", *words)
+    words = (sys.executable, "-m", "tksbench.launch", recipe, *words)
     return subprocess.run(words, cwd=folder, env=environment, capture_output=True, text=True, timeout=300)
 
 
@@ -126,3 +130,58 @@ def test_a_data_set_a_network_its_layers_and_a_loss_of_ones_own_are_trained_and_
     plan = command(tmp_path, "--plan").stdout
     assert record["id"] not in plan
     assert "1 to run" in plan or "1 run" in plan
+
+
+def write_how_to(page: str, folder: Path) -> None:
+    text = (ROOT / "docs" / "how-to" / page).read_text()
+    for title, content in re.findall(r'^```\w+ title="([^"]*)"\n(.*?)^```$', text, re.MULTILINE | re.DOTALL):
+        (folder / title).write_text(content)
+
+
+def test_an_augmentation_and_a_mix_of_ones_own_are_trained_and_recorded(tmp_path: Path) -> None:
+    write_how_to("add-an-augmentation.md", tmp_path)
+    few = ("data.train_subset=40", "data.test_subset=20", "model.T=2", "data.image_size=16")
+    done = command(tmp_path, *few, recipe="others.yaml")
+    assert done.returncode == 0, done.stdout + done.stderr
+    records = [json.loads(path.read_text()) for path in tmp_path.glob("results/runs/*/record.json")]
+    mixed, plain = sorted(records, key=lambda record: record["spec"]["mix"] is None)
+    assert plain["spec"]["mix"] is None
+    assert (mixed["spec"]["mix"]["name"], mixed["spec"]["mix"]["kwargs"]) == ("others:Mixup", {"beta": 0.4})
+    assert mixed["spec"]["data"]["augment"]["kwargs"] == {"side": 6}
+    assert {name for name in mixed["files"] if name.endswith(".py")} == {"mix.py", "data.augment.py"}
+    assert {name for name in plain["files"] if name.endswith(".py")} == {"data.augment.py"}
+
+
+@pytest.mark.parametrize(
+    ("word", "message"),
+    [
+        ("data.augment.side=0", "data.augment.side: expected greater than or equal to 1, got 0"),
+        ("data.augment.sid=4", "augment 'others:Erase' has no such parameter; did you mean 'side'?"),
+        ("data.augment=others:Eraser", "has no 'Eraser'; did you mean 'Erase'?"),
+        ("mix.beta=0", "mix.beta: expected greater than 0, got 0"),
+        ("mix.name=eventmicks", "mix: unknown mix 'eventmicks'; "),
+        ("data.name=cifar10", "others.yaml:4: data.augment: 'others:Erase' is for data of kind event, and cifar10 is"),
+    ],
+)
+def test_what_does_not_fit_an_augmentation_or_a_mix_is_refused(
+    word: str, message: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write_how_to("add-an-augmentation.md", tmp_path)
+    monkeypatch.syspath_prepend(tmp_path)
+    with pytest.raises(RecipeError) as caught:
+        expand(load_recipe(tmp_path / "others.yaml"), overrides=[word])
+    (problem,) = caught.value.problems
+    assert message in str(problem)
+
+
+def test_a_mix_for_a_loss_without_soft_targets_is_refused_at_its_line(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write_how_to("add-an-augmentation.md", tmp_path)
+    monkeypatch.syspath_prepend(tmp_path)
+    recipe = tmp_path / "others.yaml"
+    recipe.write_text(recipe.read_text().replace("{method: baseline}", "{method: tks}"))
+    with pytest.raises(RecipeError) as caught:
+        load_recipe(recipe)
+    message = "mix: 'others:Mixup' gives soft targets, which method 'tks' does not take; these do: baseline, "
+    assert str(caught.value).startswith(f"{recipe}:5: {message}")

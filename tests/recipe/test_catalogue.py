@@ -13,7 +13,7 @@ from pydantic import BaseModel, ValidationError
 
 from tksbench.recipe import RunSpec, catalogue, expand, load_recipe, run_id
 from tksbench.recipe.catalogue import Component, Sourced
-from tksbench.recipe.signature import signature
+from tksbench.recipe.signature import signature, stated
 
 RECIPES = Path(__file__).parents[2] / "recipes"
 SPEC = expand(load_recipe(RECIPES / "cifar10.yaml"))[0].spec
@@ -29,11 +29,20 @@ def other(annotation: Any, default: Any) -> Any:
     return default / 2 + 0.123 if isinstance(default, float) else default + 1
 
 
-PLACES = {"neuron": ("model", "neuron"), "norm": ("model", "norm"), "surrogate": ("model", "neuron", "surrogate")}
+PLACES = {
+    "augment": ("data", "augment"),
+    "neuron": ("model", "neuron"),
+    "norm": ("model", "norm"),
+    "surrogate": ("model", "neuron", "surrogate"),
+}
 
 
 def plain_of(slot: str, name: str, **params: Any) -> dict[str, Any]:
     plain: dict[str, Any] = SPEC.model_dump()
+    if slot == "augment" and catalogue.attributes(slot, name).get("kind") == "event":
+        plain["data"]["name"] = "nmnist"
+    if slot == "mix":
+        plain["method"] = {"name": "baseline"}
     *outer, last = PLACES.get(slot, (slot,))
     inner = plain
     for key in outer:
@@ -169,3 +178,47 @@ def test_a_signature_leaves_out_what_is_given_and_says_what_each_other_is_for() 
     assert read("class C(Base): ...") is None
     assert read("class C: ...").fields == {}
     assert list(read("def f(x, y, z=1): ...", 2).fields) == ["z"]
+
+
+def with_augment(augment: Any) -> RunSpec:
+    plain = SPEC.model_dump()
+    plain["data"]["augment"] = augment
+    return RunSpec.model_validate(plain)
+
+
+def test_an_augmentation_of_which_no_more_than_its_name_is_said_is_its_name() -> None:
+    assert with_augment({"name": "plain"}).data.augment == with_augment("plain").data.augment == "plain"
+    assert run_id(with_augment({"name": "strong"})) == run_id(SPEC)
+    alone, given = with_augment("gone:Erase"), with_augment({"name": "gone:Erase", "side": 4})
+    assert alone == with_augment({"name": "gone:Erase"}) == with_augment(alone.data.augment)
+    assert RunSpec.model_validate_json(given.model_dump_json()) == given
+    assert len({run_id(one) for one in (SPEC, alone, given)}) == 3
+    assert [key for key, _ in catalogue.outsiders(given)] == ["data.augment"]
+
+
+@pytest.mark.parametrize("augment", [3, ["plain"], {"side": 4}, {"name": 3}, {"name": "plain", "side": 4}])
+def test_what_is_no_augmentation_is_refused(augment: Any) -> None:
+    with pytest.raises(ValidationError):
+        with_augment(augment)
+
+
+def test_a_run_that_mixes_nothing_has_the_id_that_it_always_had() -> None:
+    plain = SPEC.model_dump()
+    assert plain.pop("mix") is None
+    assert run_id(RunSpec.model_validate(plain)) == run_id(RunSpec.model_validate({**plain, "mix": None}))
+
+
+def test_a_mix_needs_a_loss_that_says_that_it_takes_soft_targets() -> None:
+    plain = SPEC.model_dump()
+    with pytest.raises(ValidationError, match="mix 'gone:Mix' gives soft targets, which method 'tks' does not take"):
+        RunSpec.model_validate({**plain, "mix": "gone:Mix"})
+    for method in ("baseline", "label_smoothing", "tet", "gone:loss"):
+        spec = RunSpec.model_validate({**plain, "mix": "gone:Mix", "method": {"name": method}})
+        assert [key for key, _ in catalogue.outsiders(spec) if key == "mix"] == ["mix"]
+
+
+def test_attributes_are_those_of_a_class_its_bases_and_a_function() -> None:
+    tree = ast.parse(
+        "class A:\n a, b = 1, 2\nclass B(A):\n b = 'x'\n c = f()\ndef g(): ...\ng.soft = True\nh.soft = 1\n"
+    )
+    assert [stated(tree, name) for name in ("B", "g", "f")] == [{"a": 1, "b": "x"}, {"soft": True}, {}]

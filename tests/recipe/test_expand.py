@@ -135,7 +135,7 @@ def test_what_does_not_fit_together_is_told_at_the_key_it_is_about(write) -> Non
 def test_all_errors_at_once_with_their_lines(write) -> None:  # type: ignore[no-untyped-def]
     text = SMALL.replace("augment: plain", "augment: 12:30").replace("T: 4}", "T: four}").replace("lr: 1e-3", "l: 1e-3")
     assert problems(write(text.replace("method: tks}", "method: tkss}"))) == [
-        "small.yaml:3: data.augment: '12:30' is not for cifar10; it has strong, plain, none",
+        "small.yaml:3: augment '12:30': one from outside is written module:name",
         "small.yaml:4: model.T: expected a whole number, got 'four'",
         "small.yaml:5: optim.lr: is missing",
         "small.yaml:5: optim.l: unknown key; did you mean 'lr'?",

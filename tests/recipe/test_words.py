@@ -54,7 +54,7 @@ def told(path: Path, *words: str) -> list[str]:
         ("optim.beta=0.5", "optim.beta: unknown key; did you mean 'beta2'?"),
         ("model={T: 2, T: 3}", "T: given twice (first at command line 'model={T: 2, T: 3}':1)"),
         ("model=[", "not valid YAML"),
-        ("sed=3", "unknown key 'sed'; known: data, evaluation, execution, method, model, numerics, optim"),
+        ("sed=3", "unknown key 'sed'; known: data, evaluation, execution, method, mix, model, numerics, optim"),
         ("executoin.workers=1", "unknown key 'executoin.workers'; did you mean 'execution'?"),
         ("methd.alpha=1", "unknown key 'methd.alpha'; did you mean 'method'?"),
         ("model.width.x=1", "model.width: expected a number, got {'x': 1}"),
@@ -362,7 +362,7 @@ def test_a_recipe_is_a_mapping(recipe) -> None:  # type: ignore[no-untyped-def]
         ("execution: 3", "execution: expected a mapping"),
         (
             "scales: {paper: 3}",
-            "scales.paper: expected a mapping with some of the keys data, model, optim, evaluation, numerics, "
+            "scales.paper: expected a mapping with some of the keys data, model, optim, evaluation, numerics, mix, "
             "execution, method, only, seeds",
         ),
     ],

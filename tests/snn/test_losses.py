@@ -160,8 +160,12 @@ def test_double_precision_stays_double(loss: Callable[..., Tensor]) -> None:
     assert loss(golden_logits(), TARGET).dtype == torch.float64
 
 
-@pytest.mark.parametrize("loss", LOSSES)
-@pytest.mark.parametrize("target", [torch.full((4, 10), 0.1), torch.ones(10), torch.ones(4, 10).long()])
+SOFT, MANY, WHOLE = torch.full((4, 10), 0.1), torch.ones(10), torch.ones(4, 10).long()
+
+
+@pytest.mark.parametrize(
+    ("loss", "target"), [(tks, SOFT), *((loss, target) for loss in LOSSES for target in (MANY, WHOLE))]
+)
 def test_soft_labels_are_refused(loss: Callable[..., Tensor], target: Tensor) -> None:
     # T = B and C = 10: shapes that would broadcast silently
     with pytest.raises(SnnError, match="soft labels"):
@@ -290,4 +294,4 @@ def test_what_does_not_fit_is_named_with_the_loss(loss: Callable[..., Tensor]) -
 
 def test_soft_labels_are_told_what_to_do() -> None:
     with pytest.raises(SnnError, match=r"needs class indices, int64 \[4\]: switch the mixing augmentation off$"):
-        baseline(torch.zeros(2, 4, 10), torch.ones(4, 10))
+        tks(torch.zeros(2, 4, 10), torch.ones(4, 10))

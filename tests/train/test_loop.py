@@ -284,12 +284,15 @@ class Annealed(LIF):
         self.heard.append(at)
 
 
-def test_a_module_that_anneals_hears_before_each_step_how_much_is_done(make_run: MakeRun, tiny_data: Data) -> None:
+def test_a_module_that_anneals_is_given_the_progress_before_each_step_and_test(
+    make_run: MakeRun, tiny_data: Data
+) -> None:
     run, run_dir = make_run("x", "optim.epochs=2", "optim.warmup_epochs=0")
     trainer = Trainer(run, run_dir, tiny_data, CPU)
     trainer._annealed = [annealed := Annealed()]
     trainer.fit()
-    assert annealed.heard == [step / 6 for step in range(6)]
+    steps = [0, 1, 2, 3, 3, 4, 5, 6]  # each epoch of three ends with a test
+    assert annealed.heard == [step / 6 for step in steps]
     again = Trainer(run, run_dir, tiny_data, CPU)
     again.resume()
     again._annealed = [annealed := Annealed()]

@@ -6,7 +6,7 @@ import functools
 import os
 import shutil
 from collections.abc import Mapping
-from dataclasses import fields
+from dataclasses import fields, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
     from tksbench.data.base import Data
     from tksbench.recipe import DataSpec
+    from tksbench.recipe.catalogue import Component
 
 
 # Bump when a maker writes other content: a miniature of an older version on disk is then made anew.
@@ -175,13 +176,16 @@ def reader(name: str, **params: Any) -> DataSet:
         DataError: It is from outside and cannot be imported.
     """
     info(name)
-    one = catalogue.load("data", {"name": name, "augment": "none"})
-    try:
-        made: DataSet = catalogue.resolve("data", one)(**params)
-    except (ImportError, AttributeError, TypeError) as error:
-        raise DataError(f"data set '{name}' cannot be imported: {error}") from None
+    made: DataSet = _made("data", catalogue.load("data", {"name": name, "augment": "none"}), params)
     made.name = name
     return made
+
+
+def _made(slot: str, one: Component, params: Mapping[str, Any]) -> Any:
+    try:
+        return catalogue.resolve(slot, one)(**params)
+    except (ImportError, AttributeError, TypeError) as error:
+        raise DataError(f"{catalogue.CALLED[slot]} '{one.name}' cannot be made: {error}") from None
 
 
 def ensure_miniature(name: str, root: Path | None = None) -> Path:
@@ -262,7 +266,14 @@ def load(spec: DataSpec, T: int, seed: int, root: Path | None = None) -> Data:
             f"tksbench.data verify {spec.name}` says what is missing, `python -m tksbench.data prepare {spec.name}` "
             "what to do"
         )
-    data = reader(spec.name, **spec.params).load(spec, T, seed, home)
+    augmentation = spec.augmentation
+    alone = spec.model_copy(update={"augment": "none"}) if augmentation else spec
+    data = reader(spec.name, **spec.params).load(alone, T, seed, home)
+    if augmentation:
+        from tksbench.data.augmented import Augmented
+
+        made = _made("augment", augmentation, augmentation.params)
+        data = replace(data, train=Augmented(data.train, made, seed))
     if spec.source != "miniature":  # a miniature is as small as it is, whatever is asked of the real set
         for key, half in (("train_subset", data.train), ("test_subset", data.test)):
             if (getattr(spec, key) or 0) > len(half):

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 _PACKAGE = Path(__file__).parents[1]
 _FOLDERS = ("snn", "data", "systems")
-_CALLED = {"data": "data set"}
+CALLED = {"data": "data set", "augment": "augmentation"}
 _OFFER = re.compile(r'^@component\("(\w+)", "(\w+)"\)$', re.MULTILINE)
 
 
@@ -36,12 +36,14 @@ class Slot(NamedTuple):
         positional: How many are given by position.
         default: The component where a recipe names none; "" for slots that have to be filled, or may be empty.
         common: Keys beside `name` that a recipe says for every component.
+        alone: Whether a recipe may write its name alone, in place of keys and values.
     """
 
     given: tuple[str, ...] = ()
     positional: int = 0
     default: str = ""
     common: tuple[str, ...] = ()
+    alone: bool = False
 
 
 _DATA_KEYS = (
@@ -58,6 +60,8 @@ SLOTS = {
     "norm": Slot(("T",), positional=1, default="batch_norm"),  # channels
     "surrogate": Slot(),
     "data": Slot(common=_DATA_KEYS),
+    "augment": Slot(alone=True),
+    "mix": Slot(alone=True),
 }
 
 
@@ -152,7 +156,7 @@ def kind(slot: str, name: str) -> type[Component]:
     if ":" in name:
         return _outside(slot)
     if name not in _offers().get(slot, {}):
-        raise ValueError(f"unknown {_CALLED.get(slot, slot)} {name!r}; {suggest(name, names(slot))}")
+        raise ValueError(f"unknown {CALLED.get(slot, slot)} {name!r}; {suggest(name, names(slot))}")
     path = _offers()[slot][name]
     tree = parse(path)
     defined = _offered(tree, slot, name)
@@ -226,13 +230,15 @@ def load(slot: str, plain: Any) -> Any:
         return Component.model_validate({})  # which says so, and no more
     if not isinstance(plain["name"], str):
         raise ValueError(
-            f"unknown {_CALLED.get(slot, slot)} {plain['name']!r}; {suggest(str(plain['name']), names(slot))}"
+            f"unknown {CALLED.get(slot, slot)} {plain['name']!r}; {suggest(str(plain['name']), names(slot))}"
         )
     return kind(slot, plain["name"]).model_validate(plain)
 
 
 def attributes(slot: str, name: str) -> dict[str, Any]:
     """Attributes that a component's class states in its body as plain values, or a base class in the same file does.
+
+    Those of a function are assigned below it, `function.attribute = value`.
 
     Raises:
         ValueError: There is none of this name, or its file cannot be read.
@@ -259,7 +265,12 @@ def default(slot: str) -> Any:
 
 def fits(slot: str) -> BeforeValidator:
     """For the type of a field that holds a component of a slot, which is `SerializeAsAny[Component]`."""
-    return BeforeValidator(functools.partial(load, slot))
+
+    def held(plain: Any) -> Any:
+        alone = SLOTS[slot].alone and isinstance(plain, str)
+        return load(slot, {"name": plain} if alone else plain)
+
+    return BeforeValidator(held)
 
 
 def outsiders(spec: BaseModel) -> Iterator[tuple[str, Outside]]:

@@ -13,12 +13,12 @@ from typing import TYPE_CHECKING, TypeVar
 from pydantic import BaseModel, ValidationError
 
 from tksbench.recipe.at_hand import AtHand, has_a_twin
-from tksbench.recipe.catalogue import SLOTS, Outside, outsiders
+from tksbench.recipe.catalogue import Outside, outsiders
 from tksbench.recipe.errors import Problem, RecipeError, suggest
 from tksbench.recipe.explain import explain
 from tksbench.recipe.identity import component_versions, group_id, run_id
 from tksbench.recipe.method import unused_arguments, with_method
-from tksbench.recipe.outside import check_outside
+from tksbench.recipe.outside import with_components
 from tksbench.recipe.run import Run
 from tksbench.recipe.schema import Execution, RunSpec
 from tksbench.recipe.shape import END_OF_SEEDS, FIRST_SEED, PARTS, check_shape, child, items, part_of, sources, words
@@ -218,7 +218,7 @@ def _collect(recipe: Recipe, scale: str, overrides: Sequence[Node] = ()) -> tupl
         for extra in overrides:
             tree = tree.merged(part_of(extra, PARTS))
         tree = Node(tree.value, entry.where)  # what neither says is missing where the run is named
-        tree = _with_components(tree, problems)
+        tree = with_components(tree, problems)
         auto = (source := child(tree, "data", "source")) is not None and source.value == "auto"
         spec = _validate(with_method(root, tree, scale_node, overrides, problems), problems)
         execution = _execution(root, scale_node, overrides, problems)
@@ -243,27 +243,6 @@ def _collect(recipe: Recipe, scale: str, overrides: Sequence[Node] = ()) -> tupl
         if other.spec != draft.spec:
             problems.append(Problem(runs.where, f"two different runs are named '{draft.name}' at scale {scale}"))
     return drafts, problems
-
-
-def _with_components(tree: Node, problems: list[Problem]) -> Node:
-    """The tree with a name for each component of the network that is given parameters alone; others are checked."""
-    data, model = tree.get("data"), tree.get("model")
-    if data is not None:
-        data, wrong = check_outside("data", data, "data")
-        problems += wrong
-        tree = Node({**dict(items(tree)), "data": data}, tree.where)
-    if model is None or not isinstance(model.value, dict):
-        return tree
-    model, wrong = check_outside("model", model, "model")
-    parts = dict(items(model))
-    for slot in ("neuron", "norm"):
-        part = parts.get(slot)
-        if part is not None and isinstance(part.value, dict):
-            named = Node({"name": Node(SLOTS[slot].default, part.where), **part.value}, part.where)
-            parts[slot], more = check_outside(slot, named, f"model.{slot}")
-            wrong += more
-    problems += wrong
-    return Node({**dict(items(tree)), "model": Node(parts, model.where)}, tree.where)
 
 
 def _home(recipe: Recipe, entry: Node, scale: str, problems: list[Problem]) -> tuple[Node | None, Node | None]:
@@ -338,6 +317,7 @@ def _validate(tree: Node, problems: list[Problem]) -> RunSpec | None:
         spec = _with_digest(spec, [*key.split("."), one.hashed], source)
     names = {"data": spec.data.name, "model": spec.model.name, "method": spec.method.name}
     names |= {"neuron": spec.model.neuron.name, "norm": spec.model.norm.name}
+    names |= {slot: one.name for slot, one in (("augment", spec.data.augmentation), ("mix", spec.mix)) if one}
     return spec.model_copy(update={"versions": component_versions(names)})
 
 

@@ -33,10 +33,10 @@ def explain(
         if words.startswith("unknown ") and node.get("name") is not None:
             node = node.get("name") or node
         key, _, rest = words.partition(" ")
-        if item["type"] == "value_error" and node.get(key) is not None:  # about one of its keys
-            node, place, words = node.get(key) or node, ".".join((place, key)), rest
-        if item["type"] == "value_error" and not path:  # between parts: it begins with the key it is about
-            node = _nearest(tree, words.partition(" ")[0])
+        if item["type"] == "value_error" and (about := node.get(key)) is not None:  # it begins with the key
+            node, place, words = about, f"{place}.{key}".lstrip("."), rest
+        elif item["type"] == "value_error" and not path:  # between parts: with a key of several words
+            node = _nearest(tree, key)
         yield Problem(node.where, (place + ": " if place else "") + words)
 
 

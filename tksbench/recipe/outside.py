@@ -15,15 +15,45 @@ from pydantic import TypeAdapter, ValidationError
 from tksbench.recipe.catalogue import SLOTS
 from tksbench.recipe.errors import Problem, suggest
 from tksbench.recipe.explain import complaints
-from tksbench.recipe.shape import items, part_of
+from tksbench.recipe.shape import child, items, part_of
 from tksbench.recipe.signature import UNREADABLE, Definition, Holds, Signature, parse, signature
 from tksbench.recipe.source import source_file
 from tksbench.recipe.yamltree import Node
 
 if TYPE_CHECKING:
-    from collections.abc import Collection
+    from collections.abc import Collection, Sequence
 
+# Where components stand in a run; `method` has its own rules.
+_PLACES = (("data",), ("data", "augment"), ("model",), ("model", "neuron"), ("model", "norm"), ("mix",))
 _NAME = re.compile(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)*:[A-Za-z_]\w*(\.[A-Za-z_]\w*)*", re.ASCII)
+
+
+def with_components(tree: Node, problems: list[Problem]) -> Node:
+    """A run with a name for each component that is given parameters alone; those from outside are checked.
+
+    Args:
+        tree: The run.
+        problems: Gets what is wrong.
+    """
+    for *outer, slot in _PLACES:
+        one = child(tree, *outer, slot) or Node(None, tree.where)
+        if isinstance(one.value, str) and ":" in one.value:
+            one = one.named(slot)
+        if not isinstance(one.value, dict):
+            continue
+        if SLOTS[slot].default:
+            one = Node({"name": Node(SLOTS[slot].default, one.where), **one.value}, one.where)
+        one, wrong = check_outside(slot, one, ".".join((*outer, slot)))
+        problems += wrong
+        tree = _put(tree, (*outer, slot), one)
+    return tree
+
+
+def _put(tree: Node, keys: Sequence[str], node: Node) -> Node:
+    """The tree with another node at a path of keys."""
+    inner = child(tree, keys[0])
+    new = node if len(keys) == 1 or inner is None else _put(inner, keys[1:], node)
+    return Node({**dict(items(tree)), keys[0]: new}, tree.where)
 
 
 def check_outside(slot: str, one: Node, key: str) -> tuple[Node, list[Problem]]:

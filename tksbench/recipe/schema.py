@@ -7,11 +7,13 @@ recipes; places in the authors' code are written as docs/protocol.md#marks-and-s
 
 from __future__ import annotations
 
+from contextlib import suppress
 from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, BeforeValidator, Field, SerializeAsAny, model_validator
 
-from tksbench.recipe.catalogue import Component, Model, attributes, common, default, fits
+from tksbench.recipe import catalogue
+from tksbench.recipe.catalogue import Component, Model, Outside, attributes, common, default, fits
 
 SCALES = ("paper", "budget", "mini", "smoke")
 
@@ -21,6 +23,19 @@ def _known_as(source: Any) -> Any:
     return "miniature" if source == "stand-in" else source
 
 
+def _briefly(augment: Any) -> Any:
+    """An augmentation in the one form that it has in a spec: its name, where nothing else is said of it."""
+    if isinstance(augment, dict) and set(augment) == {"name"}:
+        augment = augment["name"]
+    if isinstance(augment, str):
+        return catalogue.load("augment", {"name": augment}) if ":" in augment else augment
+    if not isinstance(augment, dict | Component):
+        raise ValueError(f"expected a name, or keys and values of which one is 'name', got {augment!r}")
+    one = catalogue.load("augment", augment)
+    alone = not isinstance(one, Outside) and one.model_dump(exclude_defaults=True) == {"name": one.name}
+    return one.name if alone else one
+
+
 @common("data")
 class DataSpec(Component):
     """Which images or recordings, and how they are augmented."""
@@ -28,7 +43,8 @@ class DataSpec(Component):
     # The data set itself, its twin, or stand-in data (`stand-in`; its name in records is `miniature`). auto: the first
     # of these that is there or, of a twin, that can be made of what is there.
     source: Annotated[Literal["real", "miniature", "twin", "auto"], BeforeValidator(_known_as)] = "real"
-    augment: str  # one that the data set has, or none
+    # Of the training half: one that the data set has, or a component, by its name or with parameters.
+    augment: Annotated[str | SerializeAsAny[Component], BeforeValidator(_briefly)]
     norm: Literal["official", "consistent"] = "official"  # official: train/test mismatch as the authors' code
     train_subset: Annotated[int, Field(gt=0)] | None = None  # class-balanced
     test_subset: Annotated[int, Field(gt=0)] | None = None  # likewise
@@ -38,6 +54,14 @@ class DataSpec(Component):
     overflow: bool = True  # ATIS files: row 240 is a timer overflow (as tonic), not an event (as SpikingJelly)
     repair: bool = False  # event files: mend what can be mended instead of refusing
     loops: Annotated[int, Field(ge=1, le=6)] = 6  # of a twin: closed loops a recording; other data have none
+
+    @property
+    def augmentation(self) -> Component | None:
+        """The augmentation if it is a component, None if it is the data set's own."""
+        if isinstance(self.augment, Component):
+            return self.augment
+        known = self.augment in catalogue.names("augment")
+        return catalogue.load("augment", {"name": self.augment}) if known else None
 
 
 @common("model")
@@ -94,17 +118,29 @@ def _offered(data: DataSpec) -> DataSpec:
         facts = attributes("data", data.name)
     except ValueError:  # from outside, in a record of another machine
         return data
+    own, kind = facts.get("augmentations", ("none",)), facts.get("kind")
+    fitting = [name for name in catalogue.names("augment") if _for_kind(name) in (None, kind)]
     for key, value, known in (
-        ("augment", data.augment, facts.get("augmentations", ("none",))),
+        ("augment", data.augment, (*own, *fitting)),
         ("split", data.split, facts.get("splits", ("natural",))),
     ):
-        if value not in known:
+        if isinstance(value, str) and value not in known:
             raise ValueError(f"{key} '{value}' is not for {data.name}; it has {', '.join(known)}")
+    one = data.augmentation
+    if one is not None and (wanted := _for_kind(one.name)) not in (None, kind):
+        raise ValueError(f"augment '{one.name}' is for data of kind {wanted}, and {data.name} is {kind}")
     if data.source == "twin" and not facts.get("twin_of"):
         raise ValueError(f"source 'twin' is not for {data.name}; it has real, stand-in, auto")
     if data.source != "twin" and data.loops != 6:  # of other data it is no choice, so no other run
         return data.model_copy(update={"loops": 6})
     return data
+
+
+def _for_kind(augmentation: str) -> str | None:
+    """The kind of data sets that an augmentation is for; None: for all, or its file is not here."""
+    with suppress(ValueError):
+        return attributes("augment", augmentation).get("kind")
+    return None
 
 
 class RunSpec(Model):
@@ -116,6 +152,7 @@ class RunSpec(Model):
     optim: OptimSpec
     evaluation: EvalSpec = EvalSpec()
     numerics: NumericsSpec = NumericsSpec()
+    mix: Annotated[SerializeAsAny[Component] | None, fits("mix")] = None  # of training samples with others of them
     seed: Annotated[int, Field(ge=0, lt=2**31)] = 42
     versions: dict[str, int] = Field(default_factory=dict)  # bumped by hand when a component's meaning changes
 
@@ -132,6 +169,25 @@ class RunSpec(Model):
         if o.drop_last and subset is not None and subset < o.batch_size:
             raise ValueError(f"optim.batch_size {o.batch_size} is more than data.train_subset {subset}")
         return self
+
+    @model_validator(mode="after")
+    def _takes_soft_targets(self) -> RunSpec:
+        """Refuse to mix samples for a loss that has no meaning for what comes of it."""
+        if self.mix is not None and not _is_soft(self.method.name):
+            able = ", ".join(name for name in catalogue.names("method") if _is_soft(name))
+            raise ValueError(
+                f"mix '{self.mix.name}' gives soft targets, which method '{self.method.name}' does not take; "
+                f"these do: {able}"
+            )
+        return self
+
+
+def _is_soft(method: str) -> bool:
+    """Whether a loss says of itself that it takes soft targets; one whose file is not here may."""
+    try:
+        return bool(attributes("method", method).get("soft_targets"))
+    except ValueError:
+        return True
 
 
 class Execution(Model):

@@ -11,7 +11,7 @@ from tksbench.recipe.yamltree import Node
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterator, Sequence
 
-PARTS = ("data", "model", "optim", "evaluation", "numerics")
+PARTS = ("data", "model", "optim", "evaluation", "numerics", "mix")
 FIRST_SEED = 42  # the authors' seed, TKS:train_main.py
 END_OF_SEEDS = 2**31
 _RUN_KEYS = (*PARTS, "from", "method", "params", "name", "grid", "rows")

@@ -170,14 +170,29 @@ def _described(made: Definition) -> dict[str, str]:
 
 
 def stated(tree: ast.Module, name: str) -> dict[str, Any]:
-    """Attributes that a class states in its body as plain values, those of its base classes in the module included."""
+    """Attributes that a class states in its body as plain values, those of its base classes in the module included.
+
+    Of a function, those that the module assigns to it.
+    """
     classes = {node.name: node for node in tree.body if isinstance(node, ast.ClassDef)}
     if name not in classes:
-        return {}
+        return _assigned(tree, name)
     found: dict[str, Any] = {}
     for base in reversed(classes[name].bases):
         found |= stated(tree, ast.unparse(base))
     for word, value in _names(ast.Module(classes[name].body, [])).items():
         with suppress(ValueError):
             found[word] = ast.literal_eval(value)
+    return found
+
+
+def _assigned(tree: ast.Module, name: str) -> dict[str, Any]:
+    found: dict[str, Any] = {}
+    for node in tree.body:
+        if not isinstance(node, ast.Assign):
+            continue
+        for target in node.targets:
+            if isinstance(target, ast.Attribute) and ast.unparse(target.value) == name:
+                with suppress(ValueError):
+                    found[target.attr] = ast.literal_eval(node.value)
     return found

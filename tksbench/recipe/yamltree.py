@@ -59,15 +59,28 @@ class Node:
             return over
         out = dict(self.value)
         for key, node in over.value.items():
-            out[key] = out[key].without_own(key, node).merged(node) if key in out else node
+            if key in out and out[key].is_none_of(key, node):
+                continue
+            out[key] = out[key].named(key).without_own(key, node).merged(node) if key in out else node
         return Node(out, self.where)
+
+    def is_none_of(self, key: str, over: Node) -> bool:
+        """Whether this says that there is no component, and `over` has parameters for one, but no name."""
+        return key in SLOTS and self.value is None and isinstance(over.value, dict) and "name" not in over.value
+
+    def named(self, key: str) -> Node:
+        """A component that is written as its name alone, as a mapping, so that parameters can be laid on it."""
+        alone = key in SLOTS and SLOTS[key].alone and isinstance(self.value, str)
+        return Node({"name": self}, self.where) if alone else self
 
     def without_own(self, key: str, over: Node) -> Node:
         """A component that gives way to one of another name: what is left are the keys that all of its kind have."""
         new, old = over.get("name"), self.get("name")
-        if key not in SLOTS or new is None or new.value == (old.value if old else SLOTS[key].default):
+        if key not in SLOTS or not isinstance(self.value, dict) or new is None:
             return self
-        kept = {word: node for word, node in self.value.items() if word in SLOTS[key].common}  # type: ignore[union-attr]
+        if new.value == (old.value if old else SLOTS[key].default):
+            return self
+        kept = {word: node for word, node in self.value.items() if word in SLOTS[key].common}
         return Node(kept, self.where)
 
 

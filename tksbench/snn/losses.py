@@ -1,4 +1,4 @@
-"""The training losses of the paper, on per-step logits [T, B, C] and class indices [B].
+"""The training losses of the paper, on per-step logits [T, B, C] and class indices [B]; some take shares [B, C], too.
 
 Everything is computed in float32 at least, in a few passes over the whole tensor, and never makes the host
 wait for the device. Equation numbers are the paper's; docs/protocol.md#what-the-code-computes has the authors' code.
@@ -37,8 +37,11 @@ class Moment(NamedTuple):
 @component("method", "baseline")
 def baseline(logits: Tensor, target: Tensor) -> Tensor:
     """Cross-entropy of the logits averaged over time (eq. 6; TKS with alpha = 0)."""
-    logits = _checked("baseline", logits, target)
+    logits = _checked("baseline", logits, target, soft=True)
     return F.cross_entropy(logits.mean(0), target)
+
+
+baseline.soft_targets = True  # type: ignore[attr-defined]
 
 
 @component("method", "label_smoothing")
@@ -50,12 +53,15 @@ def label_smoothing(logits: Tensor, target: Tensor, eps: Annotated[float, Field(
 
     Args:
         logits: Raw outputs of each time step, [T, B, C].
-        target: Class indices, [B].
+        target: Class indices [B], or shares of the classes [B, C].
         eps: Taken from the label, spread over all classes.
     """
     _check_range("label_smoothing", "eps", eps, 0.0, 1.0)
-    logits = _checked("label_smoothing", logits, target)
+    logits = _checked("label_smoothing", logits, target, soft=True)
     return F.cross_entropy(logits.mean(0), target, label_smoothing=eps)
+
+
+label_smoothing.soft_targets = True  # type: ignore[attr-defined]
 
 
 @component("method", "tet")
@@ -67,16 +73,19 @@ def tet(logits: Tensor, target: Tensor, lamb: Annotated[float, Field(ge=0, le=1)
 
     Args:
         logits: Raw outputs of each time step, [T, B, C].
-        target: Class indices, [B].
+        target: Class indices [B], or shares of the classes [B, C].
         lamb: Weight of the term that draws each logit to `means`.
         means: See `lamb`.
     """
     _check_range("tet", "lamb", lamb, 0.0, 1.0)
-    logits = _checked("tet", logits, target)
+    logits = _checked("tet", logits, target, soft=True)
     loss = _per_step_cross_entropy(F.log_softmax(logits, -1).mean(0), target)
     if lamb == 0.0:
         return loss
     return (1.0 - lamb) * loss + lamb * (logits - means).square().mean()
+
+
+tet.soft_targets = True  # type: ignore[attr-defined]
 
 
 @component("method", "tks")
@@ -242,13 +251,17 @@ def _teacher(
 
 def _per_step_cross_entropy(mean_log_p: Tensor, target: Tensor) -> Tensor:
     """Mean over steps and samples of CE(o_t, y), from the log-probabilities [B, C] averaged over time."""
+    if target.is_floating_point():
+        return -(target * mean_log_p).sum(-1).mean()
     return F.nll_loss(mean_log_p, target)
 
 
-def _checked(name: str, logits: Tensor, target: Tensor) -> Tensor:
+def _checked(name: str, logits: Tensor, target: Tensor, *, soft: bool = False) -> Tensor:
     """Refuse what does not fit; return the logits in float32, or in float64 if they are."""
     if logits.dim() != 3 or 0 in logits.shape or not logits.is_floating_point():
         raise SnnError(f"{name}: logits are {logits.dtype} {list(logits.shape)}; they must be floating point [T, B, C]")
+    if soft and target.is_floating_point() and target.shape == logits.shape[1:]:
+        return logits.to(torch.promote_types(logits.dtype, torch.float32))
     if target.is_floating_point() or target.dim() == 2:
         raise SnnError(
             f"{name}: target is {target.dtype} {list(target.shape)}, which are soft labels (mixup, cutmix); "

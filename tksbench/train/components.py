@@ -58,10 +58,20 @@ def make(slot: str, one: Component, called_with: tuple[str, ...] = ()) -> Callab
     return made
 
 
+def check_unedited(slot: str, one: Component) -> None:
+    """Make sure that the file of a component from outside is the one that the run was planned with.
+
+    Raises:
+        TrainError: It is not.
+    """
+    if isinstance(one, Outside) and one.digest != source_digest(one.name):
+        reason = "its file was edited since this run was planned; start the launcher again"
+        raise TrainError(f"{slot} '{one.name}': {reason}")
+
+
 def _imported(slot: str, one: Component) -> Any:
     what = f"{slot} '{one.name}'"
-    if isinstance(one, Outside) and one.digest != source_digest(one.name):
-        raise TrainError(f"{what}: its file was edited since this run was planned; start the launcher again")
+    check_unedited(slot, one)
     try:
         return resolve(slot, one)
     except (ImportError, AttributeError, ValueError) as error:

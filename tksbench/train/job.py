@@ -238,11 +238,14 @@ class Job:
         # Here and not above: torch takes seconds to import, the lease and the messages before it should not.
         from tksbench.data.registry import load
         from tksbench.train import summary  # noqa: F401 - so that no code is loaded any more when the run ends
+        from tksbench.train.components import check_unedited
         from tksbench.train.cpu import set_up_cpu
         from tksbench.train.loop import Trainer
 
         check_same_code(self.parallel, WITNESS.code)
         spec = self.run.spec
+        for key, one in outsiders(spec):
+            check_unedited(key, one)
         data = load(spec.data, spec.model.T, spec.seed)
         device = self.parallel.device(self.run.execution)
         if device.type == "cpu":
@@ -265,7 +268,7 @@ class Job:
 
 
 def _keep_components(run: Run, run_dir: RunDir) -> None:
-    """Copy the files of components from outside, which no commit of this project has; `make` has checked them."""
+    """Copy the files of components from outside, which no commit of this project has; they were checked."""
     for key, one in outsiders(run.spec):
         source = source_file(one.name)
         if source is not None:

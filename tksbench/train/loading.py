@@ -46,8 +46,13 @@ def read_batches(split: Split, batches: Iterable[list[Key]], workers: int, devic
         with _sigterm_waits():  # for workers too, from their first moment
             packed = iter(loader)
     for parts in packed:
-        images, labels = split.unpack(tuple(_send(part, device) for part in parts))
-        yield images.contiguous(memory_format=torch.channels_last) if images.dim() == 4 else images, labels
+        images, labels = split.unpack(tuple(send(part, device) for part in parts))
+        yield channels_last(images), labels
+
+
+def channels_last(images: torch.Tensor) -> torch.Tensor:
+    """Static images [B, C, H, W] lie channels last, as the network's weights do; frames stay as they are."""
+    return images.contiguous(memory_format=torch.channels_last) if images.dim() == 4 else images
 
 
 def cores() -> int:
@@ -65,7 +70,8 @@ class _Packing(Dataset[Any]):
         return self._split.pack(keys)
 
 
-def _send(tensor: torch.Tensor, device: torch.device) -> torch.Tensor:
+def send(tensor: torch.Tensor, device: torch.device) -> torch.Tensor:
+    """A tensor on the device, which is not waited for."""
     if device.type != "cuda":
         return tensor.to(device)
     return tensor.pin_memory().to(device, non_blocking=True)  # from pageable memory, the copy would be waited for

@@ -25,8 +25,8 @@ from tksbench.train.checkpoint import State, newest, restore, save_checkpoint
 from tksbench.train.errors import CheckpointError, Diverged, Interrupted
 from tksbench.train.graph import GraphedStep, may_be_recorded
 from tksbench.train.health import check_alive, check_finite, note_flat
-from tksbench.train.loading import read_batches
 from tksbench.train.logs import EpochLogs
+from tksbench.train.mixing import Mixing, Part
 from tksbench.train.objective import build_objective
 from tksbench.train.parallel import ALONE, GO_ON, SAVE, STOP, OneProcess
 from tksbench.train.predict import Predictor
@@ -88,6 +88,7 @@ class Trainer:
         autocast = build.autocast(spec.numerics, device)
         self.objective = build_objective(spec, self.steps, autocast)
         workers = run.execution.workers
+        self.mixing = Mixing(spec, data, workers, device)
         self.predictor = Predictor(self.model, device, autocast, spec.evaluation.batch_size, workers)
         self._annealed: list[Any] = [module for module in self.model.modules() if hasattr(module, "set_progress")]
         self._adaptive: Any = next((module for module in self.model.modules() if hasattr(module, "adapt")), None)
@@ -172,7 +173,6 @@ class Trainer:
                 self._boundary()
             self._end_epoch()
         if over:  # resumed after the last epoch, and the last test's logits are not at hand
-            self._set_progress()
             self._test(self.epochs - 1)
         self.save()
 
@@ -192,7 +192,8 @@ class Trainer:
     def _forward(self, images: torch.Tensor, labels: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         """The mean loss of some samples on the device, and how many of them the network has right."""
         loss, logits = self.objective(self.network, images, labels, **self._constants())
-        return loss, (logits.detach().mean(0).argmax(-1) == labels).sum()
+        right = labels.argmax(-1) if labels.is_floating_point() else labels  # of a mixed sample, its larger share
+        return loss, (logits.detach().mean(0).argmax(-1) == right).sum()
 
     def _constants(self) -> dict[str, float]:
         return self.objective.constants(self.state.epoch, self.state.step)
@@ -322,6 +323,7 @@ class Trainer:
     def _test(self, epoch: int) -> dict[str, Any]:
         """Evaluate, and keep the logits of the best and of the last epoch."""
         self.parallel.make_whole(self.model)
+        self._set_progress()
         logits, labels = self.predictor.logits(self.data.test, self.parallel, self._stop_if_asked)
         if not self.parallel.lead:
             return {}
@@ -388,8 +390,8 @@ class Trainer:
         """This process's parts of all remaining batches, one after the other."""
         spec, state = self.run.spec, self.state
         batches = TrainBatches(self.data.train, spec.optim, spec.seed, state.epoch, state.step)
-        parts = (batch[part] for batch in batches for part in self.shares.cut(len(batch)))
-        return iter(read_batches(self.data.train, parts, self.run.execution.workers, self.device))
+        parts = (Part(*one, part) for one in batches.numbered() for part in self.shares.cut(len(one[-1])))
+        return self.mixing.read(parts)
 
 
 def checksums(manifest: dict[str, str]) -> dict[str, str]:

@@ -93,6 +93,15 @@ class TrainBatches:
             for step in range(first, self.per_epoch):
                 yield [(epoch, index) for index in order[step * size : (step + 1) * size]]
 
+    def numbered(self) -> Iterator[tuple[int, int, list[Key]]]:
+        """The same, each behind its epoch and its step of it."""
+        places = (
+            (epoch, step)
+            for epoch in range(self.epoch, self.spec.epochs)
+            for step in range(self.step if epoch == self.epoch else 0, self.per_epoch)
+        )
+        return ((epoch, step, batch) for (epoch, step), batch in zip(places, self, strict=True))
+
     def __len__(self) -> int:
         """Number of batches left."""
         return (self.spec.epochs - self.epoch) * self.per_epoch - self.step

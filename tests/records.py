@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 def record_parts(run: Run, top1: float = 50.0, gpu_hours: float = 0.5) -> dict[str, Any]:
     """The parts of a valid record of a run, with four test samples."""
-    epochs = run.spec.optim.epochs
+    epochs = run.spec.epochs
     one = {"epoch": epochs - 1, "top1": top1, "top5": 100.0, "loss": 1.2, "ece": 0.1, "aurc_logit": 300.0}
     one |= {"aurc_softmax": 310.0, "top1_prefix": [40.0, top1], "top1_step": [40.0, 45.0]}
     one |= {"eaurc_logit": 100.0, "eaurc_softmax": 110.0, "top1_halves": [top1, top1]}
@@ -25,7 +25,7 @@ def record_parts(run: Run, top1: float = 50.0, gpu_hours: float = 0.5) -> dict[s
     provenance |= {"devices": ["CPU"], "data": {"test_batch": "0" * 32}, "command": "python -m tksbench.launch x"}
     provenance |= {"started": "2026-01-01T00:00:00+00:00", "finished": "2026-01-01T01:00:00+00:00"}
     correct = pack_correct([True, False, True, False])
-    plain = {key: value for key, value in run.to_json().items() if key != "execution"}
+    plain = {key: value for key, value in run.to_json().items() if key not in ("execution", "parent")}
     return plain | {
         "metrics": {"last": one, "best": one, "curve": curve},
         "test": {"n": 4, "correct_last": correct, "correct_best": correct},

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -114,7 +115,20 @@ def run_of(record: Record) -> Run:
         device="cuda" if on_gpu else "cpu", threads=None if on_gpu else record.provenance.threads, workers=4 * on_gpu
     )
     kept = record.model_dump(mode="json", include={"id", "group", "name", "recipe", "scale", "spec", "overrides"})
-    return Run.from_json(kept | {"execution": execution.model_dump(mode="json")})
+    run = Run.from_json(kept | {"execution": execution.model_dump(mode="json")})
+    return replace(run, parent=_parent_of(run, record.provenance.start.get("name")))
+
+
+def _parent_of(run: Run, name: str | None) -> Run | None:
+    """The run that one starts from, to be executed likewise; its spec is all that a record has of it but the name."""
+    from tksbench.recipe import run_and_group_id
+
+    spec = run.spec.parent
+    if spec is None:
+        return None
+    identity, group = run_and_group_id(spec)
+    parent = replace(run, id=identity, group=group, name=name or f"run {identity}", seed=spec.seed, spec=spec)
+    return replace(parent, parent=_parent_of(parent, None))
 
 
 def _take_over(record: Record) -> None:
@@ -167,12 +181,12 @@ def _train(run: Run, ledger: Ledger) -> int:
     from tksbench.recipe.catalogue import outsiders
     from tksbench.recipe.source import source_digest
 
-    items = make_plan([run], ledger)
+    items = make_plan(run.chain, ledger)
     gpus = find_gpus() if run.execution.device == "cuda" else []
     blocked = [item.reason for item in items if item.action == "blocked"]
     if run.execution.device == "cuda" and not gpus:
         blocked.append("the record is of a GPU, and there is none here")
-    for key, one in outsiders(run.spec):
+    for key, one in outsiders(run.spec):  # those of its parent among them
         if source_digest(one.name) != one.digest:
             blocked.append(f"the file of '{one.name}' is not the record's; a copy is {key}.py in the run's folder")
     if blocked:

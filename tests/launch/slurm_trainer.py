@@ -47,7 +47,7 @@ def train(run_dir: RunDir, mode: str) -> int:
         if mode == "fail":
             attempt_ended(run_dir, "failed", "loss is NaN in step 17")
             return 1
-        epochs = run.spec.optim.epochs
+        epochs = run.spec.epochs
         for epoch in range(len(rows), epochs):
             for _ in range(10):
                 time.sleep(epoch_s(run_dir) / 10)

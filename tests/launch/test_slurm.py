@@ -35,6 +35,15 @@ pytestmark = [pytest.mark.slurm, pytest.mark.usefixtures("devcluster")]
 
 HERE = Path(__file__).parent
 PROFILE = SlurmProfile(gpus_per_node=0, cpus_per_task=1, minutes=10, signal_seconds=60, parallel=2)
+CHAIN = """
+protocol: {data: {name: cifar10, source: miniature, augment: none}}
+runs:
+  - name: ann
+    method: baseline
+    model: {name: spiking_resnet19, T: 1, neuron: {name: relu}}
+    optim: {name: adamw, lr: 1e-3, weight_decay: 0.0, epochs: 3, batch_size: 128, warmup_epochs: 0}
+  - {name: converted, kind: convert, T: 8, start: {run: ann, convert: {name: "toys:convert"}}}
+"""
 NASTY = "a b'\"$(touch pwned)`touch pwned`\n#SBATCH --hold\n%j"
 
 
@@ -118,6 +127,28 @@ def test_signals_at_the_time_limit_lead_to_the_same_end_in_three_starts(
     assert [row["job"] for row in starts] == [task.id] * 3
     assert epochs(ledger, run) == [0, 1, 2, 3]
     assert final_state(ledger, run) == final_state(ledger, other)
+
+
+def test_a_run_waits_for_the_one_it_starts_from_and_leaves_the_queue_if_that_fails(
+    submit: Callable[..., None], ledger: Ledger, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("FAKE_EPOCH_S", "1")
+    monkeypatch.syspath_prepend(tmp_path)
+    (tmp_path / "toys.py").write_text("def convert(network, images, T):\n    return network\n")
+    (tmp_path / "chain.yaml").write_text(CHAIN)
+    runs = collect_runs([str(tmp_path / "chain.yaml")], "paper", seeds=2)
+    for mode in ("train", "fail"):
+        (parent, child) = [run for run in runs if run.seed == {"train": 42, "fail": 43}[mode]]
+        assert child.parent_id == parent.id
+        submit([parent, child], mode)
+        assert "afterok:" in "".join(path.read_text() for path in (ledger.root / "slurm").glob("*/script.sh"))
+        until(lambda: settled(ledger))
+        if mode == "train":
+            assert [ledger.status(run.id).state for run in (parent, child)] == ["done", "done"]
+            rows = [read_attempts(ledger.run_dir(run.id)) for run in (parent, child)]
+            assert rows[1][0]["time"] >= rows[0][-1]["time"]
+        else:
+            assert [ledger.status(run.id).state for run in (parent, child)] == ["failed", "new"]
 
 
 def test_a_killed_process_and_a_dead_node_are_retried_with_their_reason(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import copy
 import pickle
 from collections.abc import Iterator
 from pathlib import Path
@@ -34,11 +35,18 @@ PLACES = {
     "neuron": ("model", "neuron"),
     "norm": ("model", "norm"),
     "surrogate": ("model", "neuron", "surrogate"),
+    "convert": ("start", "convert"),
+}
+TOY = {"name": "toys:Toy"}
+BASES: dict[str, dict[str, Any]] = {  # of slots that a trained run does not have
+    "convert": {"kind": "convert", "data": SPEC.data.model_dump(), "T": 8, "start": {"run": SPEC.model_dump()}},
+    "features": {"kind": "classic", "data": SPEC.data.model_dump(), "classifier": TOY},
+    "classifier": {"kind": "classic", "data": SPEC.data.model_dump(), "features": TOY},
 }
 
 
 def plain_of(slot: str, name: str, **params: Any) -> dict[str, Any]:
-    plain: dict[str, Any] = SPEC.model_dump()
+    plain: dict[str, Any] = copy.deepcopy(BASES.get(slot, SPEC.model_dump()))
     if slot == "augment" and catalogue.attributes(slot, name).get("kind") == "event":
         plain["data"]["name"] = "nmnist"
     if slot == "mix":
@@ -222,3 +230,12 @@ def test_attributes_are_those_of_a_class_its_bases_and_a_function() -> None:
         "class A:\n a, b = 1, 2\nclass B(A):\n b = 'x'\n c = f()\ndef g(): ...\ng.soft = True\nh.soft = 1\n"
     )
     assert [stated(tree, name) for name in ("B", "g", "f")] == [{"a": 1, "b": "x"}, {"soft": True}, {}]
+
+
+def test_what_a_class_makes_is_called_with_the_positional_arguments_and_not_the_class() -> None:
+    text = "class C:\n    def __init__(self, bins: int = 3): ...\ndef f(sample, bins: int = 3): ..."
+    for made in ast.parse(text).body:
+        assert isinstance(made, ast.FunctionDef | ast.ClassDef)
+        found = signature(ast.parse(text), made, (), catalogue.SLOTS["features"].by_position(made))
+        assert found is not None
+        assert list(found.fields) == ["bins"]

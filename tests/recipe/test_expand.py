@@ -363,24 +363,28 @@ def test_seeds_beyond_the_last_there_is_are_refused(write) -> None:  # type: ign
     assert problems(write(text), seeds=3)[0].endswith(f"3 seeds from first_seed {2**31 - 2} on go beyond 2**31 - 1")
 
 
+def at_most(monkeypatch: pytest.MonkeyPatch, runs: int) -> None:
+    for module in ("tksbench.recipe.expand", "tksbench.recipe.entry"):
+        monkeypatch.setattr(importlib.import_module(module), "MAX_RUNS", runs)
+
+
 def test_as_many_runs_as_allowed_are_planned_and_no_more(write, monkeypatch) -> None:  # type: ignore[no-untyped-def]
     # By import_module, as the package calls its function by the same name.
-    monkeypatch.setattr(importlib.import_module("tksbench.recipe.expand"), "_MAX_RUNS", 6)
+    at_most(monkeypatch, 6)
     assert len(expand(load_recipe(write(SMALL)), seeds=2)) == 6
     assert problems(write(SMALL), seeds=3)[0].endswith("3 seeds of 3 runs: more than 6 runs")
 
 
 def test_a_recipe_of_more_runs_than_allowed_is_told_where_they_become_too_many(write, monkeypatch) -> None:  # type: ignore[no-untyped-def]
     path = write(SMALL)
-    limits = importlib.import_module("tksbench.recipe.expand")
-    monkeypatch.setattr(limits, "_MAX_RUNS", 3)
+    at_most(monkeypatch, 3)
     assert len(expand(load_recipe(path))) == 3
-    monkeypatch.setattr(limits, "_MAX_RUNS", 2)
+    at_most(monkeypatch, 2)
     assert problems(path) == ["small.yaml:11: more than 2 runs"]
 
 
 def test_a_grid_of_more_runs_than_allowed_is_told(write, monkeypatch) -> None:  # type: ignore[no-untyped-def]
-    monkeypatch.setattr(importlib.import_module("tksbench.recipe.expand"), "_MAX_RUNS", 1)
+    at_most(monkeypatch, 1)
     assert problems(write(SMALL)) == ["small.yaml:11: grid: more than 1 runs"]
 
 
@@ -448,7 +452,7 @@ def spec() -> RunSpec:
 
 def test_a_specification_may_be_made_of_parts_that_are_made() -> None:
     made = spec()
-    assert RunSpec.model_validate({name: getattr(made, name) for name in RunSpec.model_fields}) == made
+    assert RunSpec.model_validate({name: getattr(made, name) for name in type(made).model_fields}) == made
 
 
 def test_identity_holds_the_seed_and_the_group_does_not() -> None:

@@ -9,8 +9,8 @@ import pytest
 from tests.recipe.test_expand import SMALL, spec
 from tksbench.recipe import RecipeError, Run, expand, load_recipe
 from tksbench.recipe.errors import Problem, suggest
+from tksbench.recipe.execution import Execution
 from tksbench.recipe.extras import missing_extra, missing_package
-from tksbench.recipe.schema import Execution
 from tksbench.recipe.source import source_digest, source_file
 
 if TYPE_CHECKING:
@@ -54,7 +54,11 @@ def told(path: Path, *words: str) -> list[str]:
         ("optim.beta=0.5", "optim.beta: unknown key; did you mean 'beta2'?"),
         ("model={T: 2, T: 3}", "T: given twice (first at command line 'model={T: 2, T: 3}':1)"),
         ("model=[", "not valid YAML"),
-        ("sed=3", "unknown key 'sed'; known: data, evaluation, execution, method, mix, model, numerics, optim"),
+        (
+            "sed=3",
+            "unknown key 'sed'; known: T, classifier, data, evaluation, execution, features, kind, method, mix, "
+            "model, numerics, optim, start",
+        ),
         ("executoin.workers=1", "unknown key 'executoin.workers'; did you mean 'execution'?"),
         ("methd.alpha=1", "unknown key 'methd.alpha'; did you mean 'method'?"),
         ("model.width.x=1", "model.width: expected a number, got {'x': 1}"),
@@ -363,7 +367,7 @@ def test_a_recipe_is_a_mapping(recipe) -> None:  # type: ignore[no-untyped-def]
         (
             "scales: {paper: 3}",
             "scales.paper: expected a mapping with some of the keys data, model, optim, evaluation, numerics, mix, "
-            "execution, method, only, seeds",
+            "kind, start, T, features, classifier, execution, method, only, seeds",
         ),
     ],
 )

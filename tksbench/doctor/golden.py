@@ -20,18 +20,18 @@ from typing import TYPE_CHECKING
 from tksbench.doctor.findings import Finding
 
 if TYPE_CHECKING:
-    from tksbench.recipe import RunSpec
+    from tksbench.recipe import TrainSpec
 
 TOLERANCE = 1e-4  # relative, each step
 _FILE = Path(__file__).with_name("golden.json")
 _STEPS, _BATCH, _BATCHES = 20, 32, 2
 
 
-def spec(lr: float = 0.5) -> RunSpec:
+def spec(lr: float = 0.5) -> TrainSpec:
     """What is trained."""
-    from tksbench.recipe import RunSpec
+    from tksbench.recipe import TrainSpec
 
-    return RunSpec.model_validate(
+    return TrainSpec.model_validate(
         {
             "data": {"name": "cifar10", "augment": "none"},
             "model": {"name": "spiking_resnet19", "T": 4, "width": 0.125},
@@ -43,7 +43,7 @@ def spec(lr: float = 0.5) -> RunSpec:
     )  # fmt: skip
 
 
-def losses(run: RunSpec) -> list[float]:
+def losses(run: TrainSpec) -> list[float]:
     """Loss of each step."""
     import torch
     from sklearn.datasets import load_digits

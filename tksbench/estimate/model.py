@@ -9,6 +9,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, NamedTuple
 
+from tksbench.recipe.schema import ClassicSpec, TrainSpec
+
 if TYPE_CHECKING:
     from tksbench.data.dataset import DatasetInfo
     from tksbench.recipe import RunSpec
@@ -46,12 +48,14 @@ _LAUNCH_S = {"reference": 3e-3, "fused": 0.5e-3}  # seconds a time step and iter
 
 
 def estimate_gpu_hours(spec: RunSpec) -> float | None:
-    """Hours that the run would take on one H100-class GPU; None for a network from outside.
+    """Hours that the run would take on one H100-class GPU; None for one that is unlike those counted here.
 
     The spike neuron counts as fused unless the recipe asks for the reference one.
     """
+    if isinstance(spec, ClassicSpec):  # features and classifiers compute on a CPU
+        return 0.0
     known = _known(spec)
-    if known is None:
+    if known is None or not isinstance(spec, TrainSpec):
         return None
     network, data = known
     optim, T, width = spec.optim, spec.model.T, spec.model.width
@@ -68,9 +72,9 @@ def estimate_gpu_hours(spec: RunSpec) -> float | None:
 
 
 def estimate_disk_bytes(spec: RunSpec) -> float | None:
-    """Bytes that the run's directory holds when it is done; None for a network from outside."""
+    """Bytes that the run's directory holds when it is done; None as for `estimate_gpu_hours`."""
     known = _known(spec)
-    if known is None:
+    if known is None or not isinstance(spec, TrainSpec):
         return None
     network, data = known
     optim, width, classes = spec.optim, spec.model.width, data.num_classes
@@ -82,9 +86,9 @@ def estimate_disk_bytes(spec: RunSpec) -> float | None:
 
 
 def training_steps(spec: RunSpec) -> int | None:
-    """Optimizer steps of a whole run; None for a data set whose file is not here."""
+    """Optimizer steps of a whole run; None for a data set whose file is not here, and for what is not trained."""
     data = dataset(spec)
-    return None if data is None else _steps(spec, data)
+    return None if data is None or not isinstance(spec, TrainSpec) else _steps(spec, data)
 
 
 def dataset(spec: RunSpec) -> DatasetInfo | None:
@@ -95,11 +99,11 @@ def dataset(spec: RunSpec) -> DatasetInfo | None:
 
 
 def _known(spec: RunSpec) -> tuple[_Network, DatasetInfo] | None:
-    network, data = _NETWORKS.get(spec.model.name), dataset(spec)
+    network, data = _NETWORKS.get(spec.network), dataset(spec)
     return (network, data) if network and data else None
 
 
-def _steps(spec: RunSpec, data: DatasetInfo) -> int:
+def _steps(spec: TrainSpec, data: DatasetInfo) -> int:
     samples = min(spec.data.train_subset or data.n_train, data.n_train)
     full, rest = divmod(samples, spec.optim.batch_size)
     return spec.optim.epochs * (full + (1 if rest and not spec.optim.drop_last else 0))

@@ -11,12 +11,12 @@ from typing import TYPE_CHECKING, Literal
 from pydantic import ValidationError
 
 from tksbench.estimate.model import dataset, training_steps
-from tksbench.recipe.schema import RunSpec
+from tksbench.recipe.schema import TrainSpec
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
-    from tksbench.recipe import Run
+    from tksbench.recipe import Run, RunSpec
     from tksbench.runs import Finished, Ledger
 
 Source = Literal["records", "probe", "pace", "model", "none", "unknown"]
@@ -88,7 +88,7 @@ def with_pace(costs: Mapping[str, Costs], runs: Iterable[Run], heads: Iterable[F
         heads: All finished runs (`Ledger.all_finished`).
     """
     wanted = {run.group: run for run in runs if run.group not in costs}
-    networks = {run.spec.model.name for run in wanted.values()}
+    networks = {run.spec.network for run in wanted.values()}
     paces: dict[object, list[float]] = defaultdict(list)
     for head in heads if wanted else ():
         spec = _spec(head, networks)
@@ -108,12 +108,12 @@ def with_pace(costs: Mapping[str, Costs], runs: Iterable[Run], heads: Iterable[F
 
 
 def _spec(head: Finished, networks: set[str]) -> RunSpec | None:
-    """A record's spec, if it is one of these networks' and this checkout understands it."""
+    """A record's spec, if it was trained, is one of these networks' and this checkout understands it."""
     model = head.spec.get("model")
-    if not isinstance(model, dict) or model.get("name") not in networks:
+    if "kind" in head.spec or not isinstance(model, dict) or model.get("name") not in networks:
         return None
     try:
-        return RunSpec.model_validate(head.spec)
+        return TrainSpec.model_validate(head.spec)
     except ValidationError:
         return None
 
@@ -121,8 +121,10 @@ def _spec(head: Finished, networks: set[str]) -> RunSpec | None:
 def _shape(spec: RunSpec) -> tuple[object, ...] | None:
     """All that a training step's time depends on by far the most; data set and loss are not among it.
 
-    None for a data set that is not known here, whose images have no known size.
+    None for what is not trained, and for a data set that is not known here, whose images have no known size.
     """
+    if not isinstance(spec, TrainSpec):
+        return None
     data, model, numerics = dataset(spec), spec.model, spec.numerics
     pixels = data and (spec.data.image_size or data.size)
     if not pixels:

@@ -23,10 +23,10 @@ if TYPE_CHECKING:
 
     from rich.console import Console
 
-    from tksbench.launch.local import Summary
     from tksbench.launch.plan import Item
     from tksbench.launch.profile import SlurmProfile
     from tksbench.launch.select import Naming
+    from tksbench.launch.stages import Summary
     from tksbench.recipe import Run
     from tksbench.runs import Ledger
 
@@ -279,7 +279,8 @@ def _check(options: argparse.Namespace) -> None:
 
 def _execute(items: Sequence[Item], ledger: Ledger, words: Sequence[str], notes: Sequence[str]) -> int:
     from tksbench.devices import find_gpus
-    from tksbench.launch.local import LocalExecutor, Summary
+    from tksbench.launch.local import LocalExecutor
+    from tksbench.launch.stages import Summary
     from tksbench.launch.view import UNREAD, SteadyView, make_view
 
     console = _console()
@@ -310,7 +311,7 @@ def _execute(items: Sequence[Item], ledger: Ledger, words: Sequence[str], notes:
         return FAILED
     if summary.stopped or summary.interrupted:
         return INTERRUPTED
-    return BAD_INPUT if blocked or summary.refused else 0
+    return BAD_INPUT if blocked or summary.refused or summary.left else 0
 
 
 def _print_end(console: Console, summary: Summary, total: int, blocked: int, words: Sequence[str], mixed: int) -> None:

@@ -37,17 +37,29 @@ class ArrayExecutor(submitit.SlurmExecutor):
         profile: The cluster.
         resources: Of each run.
         after: A job that has to end before, if any; one of the same cluster, which others cannot wait for.
+        parent: The job (of an array: its element) that has to end well before, if any; where it does not, Slurm takes
+            these from the queue.
     """
 
     def __init__(
-        self, submission: Submission, profile: SlurmProfile, resources: Resources, after: scheduler.JobId | None = None
+        self,
+        submission: Submission,
+        profile: SlurmProfile,
+        resources: Resources,
+        after: scheduler.JobId | None = None,
+        parent: scheduler.JobId | None = None,
     ) -> None:
         python = shlex.quote(profile.python or sys.executable)
         super().__init__(submission.folder, max_num_timeout=_ANY_NUMBER, python=python)
         self._submission = submission
         options: dict[str, Any] = {name: value or True for name, value in profile.options.items()}
-        if after and after.cluster:
-            options["clusters"] = after.cluster
+        for job in (after, parent):
+            if job and job.cluster:
+                options["clusters"] = job.cluster
+        if parent:
+            options["kill-on-invalid-dep"] = "yes"
+        waits = [f"afterany:{after.number}"] if after else []
+        waits += [f"afterok:{parent.number}"] if parent else []
         kind = [profile.gpu_type] if profile.gpu_type else []
         own = {
             "name": submission.name,
@@ -64,7 +76,7 @@ class ArrayExecutor(submitit.SlurmExecutor):
             "timeout_min": profile.minutes,
             "signal_delay_s": profile.signal_seconds,
             "array_parallelism": profile.parallel,
-            "dependency": f"afterany:{after.number}" if after else None,
+            "dependency": ",".join(waits) or None,
             "setup": self._setup(profile),
             "teardown": [f"{self._step('end')} $?"],
             # The log is opened by the script, and what is printed comes to it through srun: Slurm, and submitit

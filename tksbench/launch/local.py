@@ -15,12 +15,13 @@ import sys
 import time
 from collections import deque
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, BinaryIO
 
 from tksbench.devices import count_cores
 from tksbench.exits import BAD_INPUT, HELD, SAVED, explain
 from tksbench.launch.slots import Slot, cores_of, lock_slot
+from tksbench.launch.stages import Summary, left_out
 from tksbench.launch.text import duration, last_line, title, without_time
 from tksbench.launch.view import Active, SteadyView
 from tksbench.runs import LedgerError, environment, read_holder
@@ -54,21 +55,6 @@ _POLL_S = 0.2
 _WAIT_POLL_S = 1.0
 _SILENT_S = 3 * BEAT_S  # silence of a holder elsewhere after which a trainer is sent to look more closely
 _SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
-
-
-@dataclass
-class Summary:
-    """How it ended: runs by outcome."""
-
-    done: list[Run] = field(default_factory=list)
-    failed: list[Run] = field(default_factory=list)
-    refused: list[Run] = field(default_factory=list)
-    interrupted: list[Run] = field(default_factory=list)
-    stopped: bool = False
-
-    def by_outcome(self) -> dict[str, list[Run]]:
-        """The runs of each outcome, by its name."""
-        return {name: getattr(self, name) for name in ("done", "failed", "refused", "interrupted")}
 
 
 @dataclass
@@ -202,7 +188,14 @@ class LocalExecutor:
     def _start_next(self) -> None:
         """Start queued runs wherever a slot that suits them is free, those for GPUs and those for the CPU in order."""
         full: set[bool] = set()
-        for run in list(self._queue):
+        for run, why in left_out(self._queue, self._summary):
+            self._queue.remove(run)
+            self._summary.left.append(run)
+            self._view.event("blocked", f"{title(run)}: {why}")
+        busy = (
+            {run.id for run in self._queue} | {job.run.id for job in self._jobs} | {one.run.id for one in self._waiting}
+        )
+        for run in [run for run in self._queue if run.parent_id not in busy]:
             on_gpu = self._on_gpu(run)
             place = None if on_gpu in full else self._reserve(run)
             if place is None:

@@ -13,6 +13,7 @@ from tksbench.estimate.model import estimate_gpu_hours
 from tksbench.estimate.records import Costs, recorded_costs
 from tksbench.launch.errors import LaunchError
 from tksbench.launch.other_code import with_code
+from tksbench.launch.stages import with_starts
 from tksbench.recipe import expand, load_recipe, suggest
 from tksbench.recipe.extras import missing_extra, missing_package
 from tksbench.runs import Status
@@ -66,7 +67,7 @@ class Item:
             "recipe": run.recipe,
             "state": status.state,
             "epoch": status.epoch,
-            "epochs": run.spec.optim.epochs,
+            "epochs": run.spec.epochs,
             "top1": status.top1,
             "other_code": list(self.other),
         }
@@ -81,6 +82,8 @@ def collect_runs(
     has_real: Callable[[str], bool] | None = None,
 ) -> list[Run]:
     """All runs that the recipes ask for, each once, breadth first: every cell's first seed before any second.
+
+    A run that others start from comes before them, whether it is asked for or not.
 
     Args:
         recipes: Paths of recipe files.
@@ -100,12 +103,17 @@ def collect_runs(
         for run in expand(load_recipe(tidy(path)), scale, seeds, overrides, present, twin):
             runs.setdefault(run.id, run)
     chosen = matching(list(runs.values()), only, f"scale {scale}")
+    wanted = {run.id: run for run in chosen}
     turns: dict[tuple[str, str], int] = defaultdict(int)
     ranked = []
     for run in chosen:
         ranked.append((turns[run.recipe, run.name], run))
         turns[run.recipe, run.name] += 1
-    return [run for _, run in sorted(ranked, key=lambda pair: pair[0])]
+    found: dict[str, Run] = {}
+    for _, run in sorted(ranked, key=lambda pair: pair[0]):
+        for one in run.chain:
+            found.setdefault(one.id, wanted.get(one.id, replace(one, asked=False)))
+    return list(found.values())
 
 
 def matching(runs: Sequence[Run], only: Sequence[str], where: str) -> list[Run]:
@@ -141,11 +149,11 @@ def make_plan(
         budget: GPU-hours that may be spent: in the order of `runs`, each run that still fits is kept.
         known: What the finished runs have cost, by group; None reads it from the ledger.
         trained_here: Whether runs are trained with the packages of this interpreter, so that a missing one tells.
-        again: Whether runs that are done or begun are to be trained anew.
+        again: Whether runs that are done or begun are to be trained anew, if they are asked for.
     """
     present = cache(has_real or real_is_here)
     known = recorded_costs(ledger) if known is None else known
-    states = [_as_new(ledger.status(run.id)) if again else ledger.status(run.id) for run in runs]
+    states = [_as_new(ledger.status(run.id)) if again and run.asked else ledger.status(run.id) for run in runs]
     items = [
         _item(
             run,
@@ -157,7 +165,7 @@ def make_plan(
         for run, status in zip(runs, states, strict=True)
     ]
     items = [with_code(item, ledger) for item in items]
-    return items if budget is None else _cut(items, budget)
+    return with_starts(items if budget is None else _cut(items, budget), ledger)
 
 
 def _as_new(status: Status) -> Status:
@@ -194,11 +202,11 @@ def _hours(run: Run, status: Status, costs: Costs) -> tuple[float | None, Source
 
 def share_left(run: Run, status: Status) -> float:
     """Part of a run's epochs that is still to be trained, from 0 to 1."""
-    return 1 - min(status.epoch or 0, run.spec.optim.epochs) / run.spec.optim.epochs
+    return 1 - min(status.epoch or 0, run.spec.epochs) / run.spec.epochs
 
 
 def _why_run(run: Run, status: Status) -> str:
-    after = f"resume after epoch {status.epoch} of {run.spec.optim.epochs}" if status.epoch else "start again"
+    after = f"resume after epoch {status.epoch} of {run.spec.epochs}" if status.epoch else "start again"
     if status.state == "failed":
         return f"failed before ({status.reason}); {after}"
     if status.state == "interrupted":

@@ -26,7 +26,7 @@ from tksbench.launch.plan import Item, make_plan
 from tksbench.launch.text import count, counted, duration, print_line
 from tksbench.launch.view import View
 from tksbench.progress import working
-from tksbench.recipe import run_and_group_id
+from tksbench.recipe import ConvertSpec, TrainSpec, run_and_group_id
 from tksbench.runs import Ledger
 
 if TYPE_CHECKING:
@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     from rich.console import Console
 
     from tksbench.launch.profile import SlurmProfile
-    from tksbench.recipe import Run
+    from tksbench.recipe import Run, RunSpec
 
 Train = Callable[[Item, Ledger], str]
 """Trains the run of an item into a ledger; says why it failed, or nothing. Raises KeyboardInterrupt after Ctrl-C."""
@@ -43,6 +43,8 @@ Train = Callable[[Item, Ledger], str]
 CPU_BATCH = 4
 """Images a step on a CPU, whose memory is not what a run of full size is made for."""
 _EPOCHS = 2  # one that warms up, and one in which the teacher has a weight
+_CONVERTED_STEPS = 4  # time steps of a converted network's test
+_CLASSIC_SAMPLES = 400  # training samples of a classifier, some of each class
 _GPU_STEPS = 2  # of an epoch: the first as it is, the second recorded as a CUDA graph
 # Numbers of a protocol that decide what is computed, but not by which code; of a method, all numbers are such.
 _VALUES = ("lr", "weight_decay", "beta1", "beta2", "eps", "momentum", "epochs", "warmup_lr", "min_lr")
@@ -86,39 +88,47 @@ def rehearsed(run: Run, *, real: bool, on_gpu: bool, **model: Any) -> Run:
         on_gpu: With its own batch, as on the device that it is for; else with `CPU_BATCH` images.
         model: Further changes of the network, for tests: its width.
     """
-    spec = run.spec
-    optim, evaluation = spec.optim, spec.evaluation
-    batch = optim.batch_size if on_gpu else min(optim.batch_size, CPU_BATCH)
+    spec, evaluation = run.spec, run.spec.evaluation
+    parent = rehearsed(run.parent, real=real, on_gpu=on_gpu, **model) if run.parent else None
     tested = evaluation.batch_size if on_gpu else min(evaluation.batch_size, CPU_BATCH)
-    replica = optim.replica_batch and max(1, optim.replica_batch * batch // optim.batch_size)
-    images = batch * (_GPU_STEPS if on_gpu else 1)
+    images, changes = _shortened(spec, tested, on_gpu, model)
     data = {"train_subset": images, "test_subset": tested} | ({} if real else {"source": "miniature", "loops": 6})
-    changes = {
+    changes |= {
         "data": spec.data.model_copy(update=data),
-        "model": spec.model.model_copy(update=model),
-        "optim": optim.model_copy(
-            update={
-                "epochs": _EPOCHS,
-                "warmup_epochs": min(optim.warmup_epochs, 1),
-                "batch_size": batch,
-                "replica_batch": replica,
-            }
-        ),
         "evaluation": evaluation.model_copy(update={"batch_size": tested}),
     }
+    if parent is not None and isinstance(spec, TrainSpec | ConvertSpec) and spec.start:
+        changes["start"] = spec.start.model_copy(update={"run": parent.spec})
     short = spec.model_copy(update=changes)
     # Nothing is sent to a tracker, and ZeRO needs other processes.
     execution = run.execution.model_copy(update={"checkpoint_minutes": 0.0, "track": "none", "zero": 0})
     identity, group = run_and_group_id(short)
-    return replace(run, id=identity, group=group, spec=short, execution=execution)
+    return replace(run, id=identity, group=group, spec=short, execution=execution, parent=parent)
+
+
+def _shortened(spec: RunSpec, tested: int, on_gpu: bool, model: dict[str, Any]) -> tuple[int, dict[str, Any]]:
+    """Training images of a rehearsal, and what it changes in the parts of the spec that not every kind of run has."""
+    if isinstance(spec, ConvertSpec):
+        return tested, {"T": min(spec.T, _CONVERTED_STEPS)}
+    if not isinstance(spec, TrainSpec):
+        return min(spec.data.train_subset or _CLASSIC_SAMPLES, _CLASSIC_SAMPLES), {}
+    optim = spec.optim
+    batch = optim.batch_size if on_gpu else min(optim.batch_size, CPU_BATCH)
+    replica = optim.replica_batch and max(1, optim.replica_batch * batch // optim.batch_size)
+    length = {"epochs": _EPOCHS, "warmup_epochs": min(optim.warmup_epochs, 1)}
+    return batch * (_GPU_STEPS if on_gpu else 1), {
+        "model": spec.model.model_copy(update=model),
+        "optim": optim.model_copy(update=length | {"batch_size": batch, "replica_batch": replica}),
+    }
 
 
 def way(run: Run) -> str:
     """What decides by which code a run is trained: two runs with the same differ in their seed or in numbers alone."""
     plain = run.spec.model_dump(mode="json")
-    plain["method"] = {key: value for key, value in plain["method"].items() if not _is_number(value)}
-    plain["optim"] = {key: value for key, value in plain["optim"].items() if key not in _VALUES}
-    plain["optim"]["warmup_epochs"] = bool(run.spec.optim.warmup_epochs)
+    if isinstance(run.spec, TrainSpec):
+        plain["method"] = {key: value for key, value in plain["method"].items() if not _is_number(value)}
+        plain["optim"] = {key: value for key, value in plain["optim"].items() if key not in _VALUES}
+        plain["optim"]["warmup_epochs"] = bool(run.spec.optim.warmup_epochs)
     del plain["seed"], plain["versions"]
     return json.dumps([plain, run.execution.model_dump(mode="json")], sort_keys=True)
 
@@ -177,7 +187,7 @@ def rehearse(
         log=log,
         like=None,
         data="real" if real else "stand-in",
-        batch=short.spec.optim.batch_size,
+        batch=short.spec.optim.batch_size if isinstance(short.spec, TrainSpec) else short.spec.evaluation.batch_size,
         seconds=round(time.monotonic() - began, 1),
     )
     same = [replace(found, id=run.id, name=run.name, scale=run.scale, like=first.name, seconds=0.0) for run in others]
@@ -189,19 +199,20 @@ def _is_real(run: Run, has_real: Callable[[str], bool]) -> bool:
 
 
 def _through(run: Run, ledger: Ledger, train: Train, times: int) -> tuple[str, str | None]:
-    """Train a short run, then go on with it; why that failed, or nothing, and its log."""
-    run_dir = ledger.run_dir(run.id)
-    weights = set()
-    for _ in range(times):
-        run_dir.record.unlink(missing_ok=True)
-        (item,) = make_plan([run], ledger, has_real=lambda name: True, known={})
-        reason = train(item, ledger)
-        if reason:
-            return reason, str(run_dir.log) if run_dir.log.exists() else None
-        weights.add(json.loads(run_dir.record.read_text())["weights_sha256"])
-    if len(weights) > 1:
-        return "what was read back from the checkpoint is not what was saved", str(run_dir.log)
-    shutil.rmtree(run_dir.path)  # at full width its checkpoints are hundreds of MB
+    """Train a short run, then go on with it, after those that it starts from; why that failed, or nothing, its log."""
+    for one in run.chain:
+        run_dir, weights = ledger.run_dir(one.id), set()
+        for _ in range(times):
+            run_dir.record.unlink(missing_ok=True)
+            (item,) = make_plan([one], ledger, has_real=lambda name: True, known={})
+            reason = train(item, ledger)
+            if reason:
+                return reason, str(run_dir.log) if run_dir.log.exists() else None
+            weights.add(json.loads(run_dir.record.read_text())["weights_sha256"])
+        if len(weights) > 1:
+            return "what was read back from the checkpoint is not what was saved", str(run_dir.log)
+    for one in run.chain:
+        shutil.rmtree(ledger.run_dir(one.id).path)  # at full width its checkpoints are hundreds of MB
     return "", None
 
 

@@ -15,18 +15,19 @@ from typing import TYPE_CHECKING, Any
 from tksbench.launch import scheduler
 from tksbench.launch.errors import LaunchError
 from tksbench.launch.profile import Resources
+from tksbench.launch.scheduler import JobId
 from tksbench.launch.submissions import Submission, all_submissions
 from tksbench.launch.text import count, title
 from tksbench.runs import Lease, LeaseHeld, RunDir, read_attempts
 from tksbench.runs.attempts import now
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping, Sequence
+    from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
     from pathlib import Path
 
     from tksbench.launch.plan import Item
     from tksbench.launch.profile import SlurmProfile
-    from tksbench.launch.scheduler import JobId, Task
+    from tksbench.launch.scheduler import Task
     from tksbench.recipe import Run
     from tksbench.runs import Ledger
 
@@ -51,6 +52,7 @@ class Array:
     resources: Resources
     runs: tuple[Run, ...]
     submission: Submission | None = None  # once it is submitted; of a chain the first
+    parent: str | None = None  # the run that all of these start from, if it is not done
 
 
 class SlurmExecutor:
@@ -72,6 +74,7 @@ class SlurmExecutor:
         """Submit the plan's "run" items that are neither queued nor done; returns each new array.
 
         A run that seems to be trained by a job which is gone from the queue is submitted too: its node has died.
+        One that starts from another's weights waits for that one's job to end well.
 
         Args:
             items: The plan.
@@ -85,28 +88,38 @@ class SlurmExecutor:
         if not runs:
             return []
         with _lease(self._ledger) as lease:
-            queued = look(self._ledger, settle=True)
-            left = [run for run in runs if run.id not in queued and self._ledger.status(run.id).state != "done"]
+            # Of a run with several jobs the last counts: that one may go on behind it.
+            jobs = {one.run: JobId(one.task.id, one.task.cluster) for one in _all_queued(self._ledger, settle=True)}
+            left = [run for run in runs if run.id not in jobs and self._ledger.status(run.id).state != "done"]
             made: list[Array] = []
             last: dict[Resources, JobId | None] = {}
-            for array in self.arrays(left, scheduler.max_array_size(*self._profile.clusters)):
+            for array in self.arrays(left, scheduler.max_array_size(*self._profile.clusters), jobs):
                 lease.check()
-                links = self._submit(array, last.get(array.resources))
-                last[array.resources] = links[-1].at
+                links = self._submit(array, last.get(array.resources), jobs.get(array.parent or ""))
+                job = last[array.resources] = links[-1].at
+                if job:
+                    jobs |= {run.id: JobId(f"{job.number}_{i}", job.cluster) for i, run in enumerate(array.runs)}
                 made.append(replace(array, submission=links[0]))
                 if say:
                     say(made[-1])
         return made
 
-    def arrays(self, runs: Sequence[Run], max_array: int) -> list[Array]:
-        """Runs grouped by resources, in order, no array larger than the cluster and the profile allow."""
-        groups: dict[Resources, list[Run]] = defaultdict(list)
+    def arrays(self, runs: Sequence[Run], max_array: int, queued: Collection[str] = ()) -> list[Array]:
+        """Runs grouped by resources and by the run that they wait for, in order.
+
+        Args:
+            runs: What is to be submitted; what others start from comes before them.
+            max_array: The most elements that the cluster allows; the profile may allow fewer.
+            queued: Runs that are in the queue, by id.
+        """
+        coming = {*queued, *(run.id for run in runs)}
+        groups: dict[tuple[Resources, str | None], list[Run]] = defaultdict(list)
         for run in runs:
-            groups[Resources.of(run, self._profile)].append(run)
+            groups[Resources.of(run, self._profile), run.parent_id if run.parent_id in coming else None].append(run)
         size = min(max_array, self._profile.max_array or max_array)
         return [
-            Array(resources, tuple(group[start : start + size]))
-            for resources, group in groups.items()
+            Array(resources, tuple(group[start : start + size]), parent=parent)
+            for (resources, parent), group in groups.items()
             for start in range(0, len(group), size)
         ]
 
@@ -118,7 +131,9 @@ class SlurmExecutor:
         size = scheduler.max_array_size(*self._profile.clusters) if scheduler.has_slurm() else 1001
         for array in self.arrays(runs, size):
             submission = Submission(self._root.absolute() / "TOKEN")
-            yield array, ArrayExecutor(submission, self._profile, array.resources).script(len(array.runs))
+            parent = JobId(f"JOB-OF-{array.parent}") if array.parent else None
+            executor = ArrayExecutor(submission, self._profile, array.resources, parent=parent)
+            yield array, executor.script(len(array.runs))
 
     def _orphan(self, item: Item) -> bool:
         if item.action != "wait":
@@ -126,7 +141,7 @@ class SlurmExecutor:
         rows = read_attempts(self._ledger.run_dir(item.run.id))
         return bool(rows) and rows[-1].get("event") == "start" and "job" in rows[-1]
 
-    def _submit(self, array: Array, after: JobId | None) -> list[Submission]:
+    def _submit(self, array: Array, after: JobId | None, parent: JobId | None) -> list[Submission]:
         """Submit an array and the chain behind it.
 
         An array of the same launch waits for the one before it, or the cap on parallel runs would not hold.
@@ -139,7 +154,7 @@ class SlurmExecutor:
         for link in range(self._profile.chain + 1):
             made.append(Submission.create(self._root.absolute(), array.runs, self._facts(link)))
             try:
-                ArrayExecutor(made[-1], self._profile, array.resources, after).submit_array(trained)
+                ArrayExecutor(made[-1], self._profile, array.resources, after, parent).submit_array(trained)
             except scheduler.NoAnswer:
                 raise  # it may have arrived: the next launcher finds out
             except LaunchError:

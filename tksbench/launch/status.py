@@ -58,7 +58,7 @@ def print_status(console: Console, rows: Sequence[tuple[Run, Status]], absent: S
     figures, reasons = ("scale", "seed", "epoch", "top-1", "ETA"), ("reason",) if wide else ()
     table = make_table(("state", "run"), figures, reasons, reasons or ("run",))
     for run, status in rows:
-        epoch = f"{status.epoch}/{run.spec.optim.epochs}" if status.epoch is not None else ""
+        epoch = f"{status.epoch}/{run.spec.epochs}" if status.epoch is not None else ""
         values = (epoch, number(status.top1, "{:.2f}"), duration(status.eta_s))
         reason = "" if status.reason == status.state else plain(status.reason)
         name = f"{run.name}\n[dim]{reason}[/]" if reason and status.state != "done" and not wide else run.name

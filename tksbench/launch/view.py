@@ -154,7 +154,7 @@ def live_table(active: Sequence[Active], best: bool = False) -> Table:
     table.columns[0].ratio, table.columns[-1].max_width = 1, 12
     for item in active:
         status = item.status
-        epochs = item.run.spec.optim.epochs
+        epochs = item.run.spec.epochs
         newest = (number(status.loss, "{:.3f}"), number(status.top1, "{:.2f}"))
         table.add_row(
             item.run.name,

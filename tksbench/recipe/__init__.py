@@ -3,22 +3,28 @@
 from __future__ import annotations
 
 from tksbench.recipe.errors import Problem, RecipeError, suggest
+from tksbench.recipe.execution import Execution
 from tksbench.recipe.expand import Recipe, expand, load_recipe
 from tksbench.recipe.identity import canonical, group_id, run_and_group_id, run_id
 from tksbench.recipe.run import Run
 from tksbench.recipe.schema import (
     SCALES,
+    ClassicSpec,
+    ConvertSpec,
     DataSpec,
     EvalSpec,
-    Execution,
     ModelSpec,
     NumericsSpec,
     OptimSpec,
     RunSpec,
+    Start,
+    TrainSpec,
 )
 
 __all__ = [
     "SCALES",
+    "ClassicSpec",
+    "ConvertSpec",
     "DataSpec",
     "EvalSpec",
     "Execution",
@@ -30,6 +36,8 @@ __all__ = [
     "RecipeError",
     "Run",
     "RunSpec",
+    "Start",
+    "TrainSpec",
     "canonical",
     "expand",
     "group_id",

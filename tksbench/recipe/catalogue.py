@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, NamedTuple,
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, SerializeAsAny, create_model, model_validator
 
 from tksbench.recipe.errors import suggest
-from tksbench.recipe.signature import UNREADABLE, Holds, Signature, about, parse, signature, stated
+from tksbench.recipe.signature import UNREADABLE, Definition, Holds, Signature, about, parse, signature, stated
 from tksbench.recipe.source import source_file
 
 if TYPE_CHECKING:
@@ -34,6 +34,7 @@ class Slot(NamedTuple):
     Attributes:
         given: Names of parameters that no recipe says.
         positional: How many are given by position.
+        called: Whether these are of a call of what a class makes, so that its `__init__` gets none by position.
         default: The component where a recipe names none; "" for slots that have to be filled, or may be empty.
         common: Keys beside `name` that a recipe says for every component.
         alone: Whether a recipe may write its name alone, in place of keys and values.
@@ -44,6 +45,11 @@ class Slot(NamedTuple):
     default: str = ""
     common: tuple[str, ...] = ()
     alone: bool = False
+    called: bool = False
+
+    def by_position(self, made: Definition) -> int:
+        """How many parameters of a function, or of a class's `__init__`, are given by position."""
+        return 0 if self.called and isinstance(made, ast.ClassDef) else self.positional
 
 
 _DATA_KEYS = (
@@ -51,7 +57,7 @@ _DATA_KEYS = (
     "loops",
 )  # fmt: skip
 SLOTS = {
-    "method": Slot(positional=2),  # a function: (logits, target)
+    "method": Slot(positional=2, called=True),  # a function: (logits, target)
     "model": Slot(
         ("pretrained", "num_classes", "T", "in_chans", "width", "kit", "img_size"),
         common=("T", "width", "neuron", "norm"),
@@ -60,6 +66,9 @@ SLOTS = {
     "norm": Slot(("T",), positional=1, default="batch_norm"),  # channels
     "surrogate": Slot(),
     "data": Slot(common=_DATA_KEYS),
+    "convert": Slot(("random_state",), positional=3, called=True),  # (network, images, T)
+    "features": Slot(("height", "width", "random_state"), positional=1, called=True),  # (sample)
+    "classifier": Slot(("random_state",)),
     "augment": Slot(alone=True),
     "mix": Slot(alone=True),
 }
@@ -160,7 +169,7 @@ def kind(slot: str, name: str) -> type[Component]:
     path = _offers()[slot][name]
     tree = parse(path)
     defined = _offered(tree, slot, name)
-    made = signature(tree, defined, SLOTS[slot].given, SLOTS[slot].positional)
+    made = signature(tree, defined, SLOTS[slot].given, SLOTS[slot].by_position(defined))
     if made is None and slot == "data":  # which has facts in place of parameters
         made = Signature(about(defined), {})
     if made is None or any(type_ is None for type_, _ in made.fields.values()):

@@ -3,39 +3,48 @@
 from __future__ import annotations
 
 import fnmatch
-import itertools
-import math
 import re
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, NamedTuple
 
-from pydantic import BaseModel, ValidationError
-
-from tksbench.recipe.at_hand import AtHand, has_a_twin
-from tksbench.recipe.catalogue import Outside, outsiders
+from tksbench.recipe.at_hand import AtHand
+from tksbench.recipe.catalogue import Outside
+from tksbench.recipe.entry import MAX_RUNS, execution_of, name_of, points, validated
 from tksbench.recipe.errors import Problem, RecipeError, suggest
-from tksbench.recipe.explain import explain
-from tksbench.recipe.identity import component_versions, group_id, run_id
+from tksbench.recipe.identity import group_id, run_id
 from tksbench.recipe.method import unused_arguments, with_method
 from tksbench.recipe.outside import with_components
 from tksbench.recipe.run import Run
-from tksbench.recipe.schema import Execution, RunSpec
-from tksbench.recipe.shape import END_OF_SEEDS, FIRST_SEED, PARTS, check_shape, child, items, part_of, sources, words
-from tksbench.recipe.source import source_digest
+from tksbench.recipe.schema import ConvertSpec, TrainSpec
+from tksbench.recipe.shape import (
+    END_OF_SEEDS,
+    FIRST_SEED,
+    LENT,
+    PARTS,
+    check_shape,
+    child,
+    part_of,
+    sources,
+    words,
+)
+from tksbench.recipe.shape import entries as entries_of
+from tksbench.recipe.stages import Parents, fitting_start, kind_name, of_its_kind, started_from
 from tksbench.recipe.yamltree import Node, parse, read
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
-_NAME = re.compile(r"^[A-Za-z0-9_=,+-][A-Za-z0-9_=,.+-]*(/[A-Za-z0-9_=,+-][A-Za-z0-9_=,.+-]*)*$")
-_MAX_RUNS = 10_000
-Part = TypeVar("Part", bound=BaseModel)
+    from tksbench.recipe.execution import Execution
+    from tksbench.recipe.schema import RunSpec
 
 
 @dataclass(frozen=True)
 class _Draft:
-    """A run without its seed; `auto`: its data are real or stand-in data, whichever are at hand."""
+    """A run without its seed; `auto`: its data are real or stand-in data, whichever are at hand.
+
+    `parent` is the run that it starts from, `recipe` the one that it is of.
+    """
 
     name: str
     spec: RunSpec
@@ -44,6 +53,8 @@ class _Draft:
     undocumented: tuple[str, ...]
     against: tuple[str, ...]
     auto: bool
+    parent: _Draft | None
+    recipe: Recipe
 
 
 @dataclass(frozen=True)
@@ -55,12 +66,14 @@ class Recipe:
         root: Its content.
         sources: Content of the recipes that its runs are taken `from`, by the name it gives them.
         checked: Its runs by scale, as they were checked: with real data, without overrides.
+        others: Recipes that its runs start from, by the name it gives them, as far as they have been read.
     """
 
     path: str
     root: Node
     sources: Mapping[str, Node] = field(default_factory=dict)
     checked: dict[str, list[_Draft]] = field(default_factory=dict, compare=False, repr=False)
+    others: dict[str, Recipe] = field(default_factory=dict, compare=False, repr=False)
 
     @property
     def seeds(self) -> int:
@@ -86,7 +99,21 @@ def load_recipe(path: str | Path) -> Recipe:
     Raises:
         RecipeError: With every problem found, each with file and line.
     """
-    path = Path(path)
+    recipe, problems = _read(Path(path)), list[Problem]()
+    for scale in _scales(recipe.root):
+        recipe.checked[scale], more = _collect(recipe, scale)
+        problems += more
+    if problems:
+        raise RecipeError(problems)
+    return recipe
+
+
+def _read(path: Path) -> Recipe:
+    """Read a recipe whose runs are not looked at yet.
+
+    Raises:
+        RecipeError: As `load_recipe`.
+    """
     root = read(path)
     problems = list(check_shape(root))
     found: dict[str, Node] = {}
@@ -97,14 +124,9 @@ def load_recipe(path: str | Path) -> Recipe:
             problems += [Problem(node.where, f"from: {problem}") for problem in error.problems]
         else:
             problems += check_shape(found[name])
-    recipe = Recipe(str(path), root, found)
-    if not problems:
-        for scale in _scales(recipe.root):
-            recipe.checked[scale], more = _collect(recipe, scale)
-            problems += more
     if problems:
         raise RecipeError(problems)
-    return recipe
+    return Recipe(str(path), root, found)
 
 
 def expand(
@@ -141,35 +163,46 @@ def expand(
     first = recipe.first_seed
     if first + count > END_OF_SEEDS:
         raise RecipeError([Problem(recipe.path, f"{count} seeds from first_seed {first} on go beyond 2**31 - 1")])
-    if count * len(drafts) > _MAX_RUNS:
-        raise RecipeError([Problem(recipe.path, f"{count} seeds of {len(drafts)} runs: more than {_MAX_RUNS} runs")])
+    if count * len(drafts) > MAX_RUNS:
+        raise RecipeError([Problem(recipe.path, f"{count} seeds of {len(drafts)} runs: more than {MAX_RUNS} runs")])
+    made = (_run(draft, recipe, scale, seed, overrides) for seed in range(first, first + count) for draft in drafts)
     runs: dict[str, Run] = {}
-    for seed, draft in itertools.product(range(first, first + count), drafts):
-        spec = draft.spec.model_copy(update={"seed": seed})
-        run = Run(
-            id=run_id(spec),
-            group=group_id(spec),
-            name=draft.name,
-            recipe=recipe.path,
-            scale=scale,
-            seed=seed,
-            spec=spec,
-            execution=draft.execution,
-            overrides=tuple(overrides),
-            first_seed=first,
-            rows=draft.rows,
-            undocumented=draft.undocumented,
-            against=draft.against,
-        )
+    for run in made:
         runs.setdefault(run.id, run)
     return list(runs.values())
 
 
+def _run(draft: _Draft, recipe: Recipe, scale: str, seed: int, overrides: Sequence[str]) -> Run:
+    """A draft with a seed, and the run that it starts from with the same one."""
+    spec = draft.spec.with_seed(seed)
+    own = draft.recipe.path == recipe.path
+    taken = tuple(word for word in overrides if own or re.split(r"[.=]", word)[0] in LENT)
+    return Run(
+        id=run_id(spec),
+        group=group_id(spec),
+        name=draft.name,
+        recipe=draft.recipe.path,
+        scale=scale,
+        seed=seed,
+        spec=spec,
+        execution=draft.execution,
+        overrides=taken,
+        first_seed=draft.recipe.first_seed,
+        rows=draft.rows,
+        undocumented=draft.undocumented,
+        against=draft.against,
+        parent=_run(draft.parent, recipe, scale, seed, overrides) if draft.parent else None,
+    )
+
+
 def _on_data(draft: _Draft, at_hand: AtHand) -> _Draft:
     """With the data that are there, where the recipe leaves that open."""
-    if not draft.auto:
-        return draft
-    return replace(draft, spec=draft.spec.model_copy(update={"data": at_hand.settle(draft.spec.data)}))
+    spec, parent = draft.spec, draft.parent and _on_data(draft.parent, at_hand)
+    if draft.auto:
+        spec = spec.model_copy(update={"data": at_hand.settle(spec.data)})
+    if parent is not None and isinstance(spec, TrainSpec | ConvertSpec) and spec.start:
+        spec = spec.model_copy(update={"start": spec.start.model_copy(update={"run": parent.spec})})
+    return replace(draft, spec=spec, parent=parent)
 
 
 def _scales(root: Node) -> list[str]:
@@ -204,45 +237,129 @@ def _override(word: str) -> Node:
     return node
 
 
+class _Entry(NamedTuple):
+    """A run as its recipe has it at a scale, everything merged; `wrong` is what is wrong with its name."""
+
+    node: Node
+    root: Node
+    scale: Node
+    tree: Node
+    name: str | None
+    wrong: list[Problem]
+
+
 def _collect(recipe: Recipe, scale: str, overrides: Sequence[Node] = ()) -> tuple[list[_Draft], list[Problem]]:
-    drafts, problems, methods = [], list[Problem](), list[Outside]()
-    runs = recipe.root.get("runs")
-    assert runs is not None and isinstance(runs.value, list)  # noqa: S101 - check_shape
-    only = child(recipe.root, "scales", scale, "only")
-    for entry in (point for run in runs.value for point in _grid(run, problems)):
-        root, protocol = _home(recipe, entry, scale, problems)
-        if root is None or protocol is None:
-            continue
-        scale_node = child(root, "scales", scale) or Node({}, root.where)
-        tree = protocol.merged(part_of(entry, (*PARTS, "method", "params"))).merged(part_of(scale_node, PARTS))
-        for extra in overrides:
-            tree = tree.merged(part_of(extra, PARTS))
-        tree = Node(tree.value, entry.where)  # what neither says is missing where the run is named
-        tree = with_components(tree, problems)
-        auto = (source := child(tree, "data", "source")) is not None and source.value == "auto"
-        spec = _validate(with_method(root, tree, scale_node, overrides, problems), problems)
-        execution = _execution(root, scale_node, overrides, problems)
-        if spec is None:
-            continue
-        if isinstance(spec.method, Outside):
-            methods.append(spec.method)
-        name = _name(root, entry, tree, problems)
-        if name and _wanted(only, name):
-            about = words(entry.get("rows")), words(root.get("undocumented")), words(recipe.root.get("against"))
-            drafts.append(_Draft(name, spec, execution, *about, auto))
-        if len(drafts) > _MAX_RUNS:
-            problems.append(Problem(entry.where, f"more than {_MAX_RUNS} runs"))
-            break
+    """The runs of a recipe at a scale, and what is wrong with them."""
+    drafts, problems = _drafts(recipe, scale, overrides)
+    runs, only = child(recipe.root, "runs"), child(recipe.root, "scales", scale, "only")
+    drafts = [draft for draft in drafts if _wanted(only, draft.name)]
     if only is not None and not drafts and not problems:
         problems.append(Problem(only.where, f"scales.{scale}.only: matches none of the runs"))
-    if not problems:
-        problems += unused_arguments(overrides, methods)
     seen: dict[str, _Draft] = {}
     for draft in drafts:
         other = seen.setdefault(draft.name, draft)
-        if other.spec != draft.spec:
+        if other.spec != draft.spec and runs is not None:
             problems.append(Problem(runs.where, f"two different runs are named '{draft.name}' at scale {scale}"))
     return drafts, problems
+
+
+def _drafts(
+    recipe: Recipe, scale: str, overrides: Sequence[Node], above: tuple[str, ...] = ()
+) -> tuple[list[_Draft], list[Problem]]:
+    """All runs that a recipe has at a scale, in its order; `above` are the recipes on whose behalf it is read."""
+    problems = list[Problem]()
+    entries = [
+        found
+        for run in entries_of(recipe.root)
+        for point in points(run, problems)
+        if (found := _merged(recipe, point, scale, overrides, problems))
+    ]
+    if len(entries) > MAX_RUNS:
+        problems.append(Problem(entries[MAX_RUNS].node.where, f"more than {MAX_RUNS} runs"))
+        return [], problems
+    parents = Parents(
+        recipe.path, {entry.name for entry in entries if entry.name}, _elsewhere(recipe, scale, overrides, above)
+    )
+    made: dict[int, _Draft | None] = {}
+    waiting = list(range(len(entries)))
+    while waiting:
+        later = [number for number in waiting if not parents.ready(entries[number].tree)]
+        if len(later) == len(waiting):
+            named = [child(entries[number].tree, "start", "run") for number in later]
+            problems += (Problem(node.where, "start.run: it starts from itself") for node in named if node)
+            break
+        for number in waiting:
+            if number not in later:
+                entry = entries[number]
+                made[number] = _draft(entry, parents.find(entry.tree, problems), recipe, overrides, problems)
+                parents.add(entry.name, made[number])
+        waiting = later
+    drafts = [draft for number in sorted(made) if (draft := made[number])]
+    if not problems:
+        methods = (draft.spec.method for draft in drafts if isinstance(draft.spec, TrainSpec))
+        problems += unused_arguments(overrides, [method for method in methods if isinstance(method, Outside)])
+    return drafts, problems
+
+
+def _merged(
+    recipe: Recipe, entry: Node, scale: str, overrides: Sequence[Node], problems: list[Problem]
+) -> _Entry | None:
+    """An entry with protocol, scale and overrides."""
+    root, protocol = _home(recipe, entry, scale, problems)
+    if root is None or protocol is None:
+        return None
+    scale_node = child(root, "scales", scale) or Node({}, root.where)
+    tree = protocol.merged(part_of(entry, (*PARTS, "method", "params")))
+    for layer in (scale_node, *overrides):
+        tree = tree.merged(fitting_start(tree, part_of(layer, PARTS)))
+    tree = Node(tree.value, entry.where)  # what neither says is missing where the run is named
+    tree = with_components(of_its_kind(tree, entry, problems), problems)
+    wrong = list[Problem]()
+    return _Entry(entry, root, scale_node, tree, name_of(root, entry, tree, wrong), wrong)
+
+
+def _draft(
+    entry: _Entry, parent: _Draft | None, recipe: Recipe, overrides: Sequence[Node], problems: list[Problem]
+) -> _Draft | None:
+    """A run of its entry; None where something is wrong, which is added to `problems`."""
+    tree, root = entry.tree, entry.root
+    if kind_name(tree) == TrainSpec.kind:
+        tree = with_method(root, tree, entry.scale, overrides, problems)
+    execution = execution_of(root, entry.scale, overrides, problems)
+    if tree.get("start") is not None and parent is None:  # which is listed already
+        return None
+    spec = validated(started_from(tree, parent.spec if parent else None), problems)
+    if spec is None:
+        return None
+    problems += entry.wrong
+    if entry.name is None:
+        return None
+    auto = (source := child(tree, "data", "source")) is not None and source.value == "auto"
+    about = words(entry.node.get("rows")), words(root.get("undocumented")), words(recipe.root.get("against"))
+    return _Draft(entry.name, spec, execution, *about, auto, parent, recipe)
+
+
+def _elsewhere(
+    recipe: Recipe, scale: str, overrides: Sequence[Node], above: tuple[str, ...]
+) -> Callable[[str, Node], Mapping[str, _Draft]]:
+    """Reads the runs of another recipe at the same scale, by name; raises RecipeError."""
+    path = Path(recipe.path)
+    lent = [part_of(word, LENT) for word in overrides]
+
+    def read_it(name: str, named: Node) -> Mapping[str, _Draft]:
+        other = path.parent / name
+        if str(other.resolve()) in (*above, str(path.resolve())):
+            raise RecipeError([Problem(named.where, f"start.from: {name} starts from this recipe itself")])
+        if name not in recipe.others:
+            recipe.others[name] = _read(other)
+        if scale not in _scales(recipe.others[name].root):
+            raise RecipeError([Problem(named.where, f"start.from: {name} has no scale '{scale}'")])
+        drafts, problems = _drafts(recipe.others[name], scale, lent, (*above, str(path.resolve())))
+        if problems:
+            raise RecipeError(problems)
+        return {draft.name: draft for draft in drafts}
+
+    return read_it
 
 
 def _home(recipe: Recipe, entry: Node, scale: str, problems: list[Problem]) -> tuple[Node | None, Node | None]:
@@ -264,86 +381,3 @@ def _wanted(only: Node | None, name: str) -> bool:
         return True
     globs = only.plain() if isinstance(only.value, list) else [only.plain()]
     return any(fnmatch.fnmatchcase(name, str(glob)) for glob in globs)
-
-
-def _grid(run: Node, problems: list[Problem]) -> Iterator[Node]:
-    """A run entry with `grid: {dotted.key: [values]}` as one entry for each point of the product."""
-    axes = items(run.get("grid"))
-    for key, node in axes:
-        if not isinstance(node.value, list) or not node.value:
-            problems.append(Problem(node.where, f"grid.{key}: expected a list of values"))
-            return
-    base = Node({key: node for key, node in items(run) if key != "grid"}, run.where)
-    lists = [node.value for _, node in axes if isinstance(node.value, list)]
-    if math.prod(map(len, lists)) > _MAX_RUNS:
-        problems.append(Problem(run.where, f"grid: more than {_MAX_RUNS} runs"))
-        return
-    for point in itertools.product(*lists):
-        tree = base
-        for (key, _), value in zip(axes, point, strict=True):
-            node = value
-            for part in reversed(key.split(".")):
-                node = Node({part: node}, value.where)
-            tree = tree.merged(node)
-        yield tree
-
-
-def _execution(root: Node, scale_node: Node, overrides: Sequence[Node], problems: list[Problem]) -> Execution:
-    tree = root.get("execution") or Node({}, root.where)
-    for layer in (scale_node.get("execution"), *(extra.get("execution") for extra in overrides)):
-        tree = tree.merged(layer) if layer is not None else tree
-    try:
-        return Execution.model_validate(tree.plain())
-    except ValidationError as error:
-        problems += explain(error, tree, Execution, ("execution",))
-        return Execution()
-
-
-def _validate(tree: Node, problems: list[Problem]) -> RunSpec | None:
-    plain = tree.plain()
-    data = plain.get("data")
-    if isinstance(data, dict) and data.get("source") == "auto":
-        data["source"] = "twin" if has_a_twin(data.get("name")) else "real"  # that with the most to say
-    try:
-        spec = RunSpec.model_validate(plain)
-    except ValidationError as error:
-        problems += explain(error, tree, RunSpec)
-        return None
-    for key, one in outsiders(spec):
-        source = source_digest(one.name)
-        if one.digest not in (None, source):
-            where = (child(tree, *key.split("."), one.hashed) or tree).where
-            problems.append(Problem(where, f"{key}.{one.hashed}: {one.digest}, but the file's is {source}"))
-        spec = _with_digest(spec, [*key.split("."), one.hashed], source)
-    names = {"data": spec.data.name, "model": spec.model.name, "method": spec.method.name}
-    names |= {"neuron": spec.model.neuron.name, "norm": spec.model.norm.name}
-    names |= {slot: one.name for slot, one in (("augment", spec.data.augmentation), ("mix", spec.mix)) if one}
-    return spec.model_copy(update={"versions": component_versions(names)})
-
-
-def _with_digest(whole: Part, keys: Sequence[str], digest: str | None) -> Part:
-    """A part of a spec with the hash of a component's file at a path of keys."""
-    new = digest if len(keys) == 1 else _with_digest(getattr(whole, keys[0]), keys[1:], digest)
-    return whole.model_copy(update={keys[0]: new})
-
-
-def _name(root: Node, entry: Node, tree: Node, problems: list[Problem]) -> str | None:
-    """Fill the recipe's (or the run's own) name template: '{data.name}/{model.name}/{method}'."""
-    node = entry.get("name") or root.get("name") or Node("{data.name}/{model.name}/{method}", root.where)
-    missing: list[str] = []
-
-    def value(match: re.Match[str]) -> str:
-        found = child(tree, *match[1].split("."))
-        if found is None or isinstance(found.value, dict | list):
-            missing.append(match[1])
-            return ""
-        return str(found.plain()).replace(":", ".")  # of a method from outside, module:function
-
-    name = re.sub(r"\{([A-Za-z0-9_.]+)\}", value, str(node.plain()))
-    if missing:
-        problems.append(Problem(node.where, f"name: nothing is called {{{missing[0]}}}"))
-    elif not _NAME.fullmatch(name):
-        problems.append(Problem(node.where, f"name: {name!r} may hold letters, digits and _=,.+- between slashes"))
-    else:
-        return name
-    return None

@@ -6,7 +6,7 @@ from importlib.util import find_spec
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from tksbench.recipe.schema import Execution
+    from tksbench.recipe.execution import Execution
 
 
 def missing_package(execution: Execution) -> str:

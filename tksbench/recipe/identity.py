@@ -7,7 +7,7 @@ import json
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterable
 
     from tksbench.recipe.schema import RunSpec
 
@@ -19,9 +19,9 @@ COMPONENT_VERSIONS: dict[str, int] = {}
 _ENCODER = json.JSONEncoder(sort_keys=True, separators=(",", ":"), ensure_ascii=True, allow_nan=False)
 
 
-def component_versions(components: Mapping[str, str]) -> dict[str, int]:
-    """The versions above 1 of the components that a run is made of, given their names by slot."""
-    names = ("train", "neuron", *(f"{slot}/{name}" for slot, name in components.items()))
+def component_versions(components: Iterable[tuple[str, str]]) -> dict[str, int]:
+    """The versions above 1 of the components that a run is made of, given the slot and name of each."""
+    names = ("train", "neuron", *(f"{slot}/{name}" for slot, name in components))
     return {name: COMPONENT_VERSIONS[name] for name in names if name in COMPONENT_VERSIONS}
 
 
@@ -46,9 +46,17 @@ def run_id(spec: RunSpec) -> str:
 def run_and_group_id(spec: RunSpec) -> tuple[str, str]:
     """`run_id` and `group_id` at once: for thousands of records half the time counts."""
     plain = spec.model_dump(mode="json", exclude_defaults=True)
-    return _hash(plain), _hash({"group": {key: value for key, value in plain.items() if key != "seed"}})
+    return _hash(plain), _hash({"group": _without_seed(plain)})
 
 
 def group_id(spec: RunSpec) -> str:
     """16 hex digits shared by the runs that differ in their seed alone."""
-    return _hash({"group": spec.model_dump(mode="json", exclude={"seed"}, exclude_defaults=True)})
+    return run_and_group_id(spec)[1]
+
+
+def _without_seed(plain: dict[str, Any]) -> dict[str, Any]:
+    """A spec without its seed, which is its parent's too."""
+    rest = {key: value for key, value in plain.items() if key != "seed"}
+    if "start" in rest:
+        rest["start"] = {**rest["start"], "run": _without_seed(rest["start"]["run"])}
+    return rest

@@ -24,7 +24,10 @@ if TYPE_CHECKING:
     from collections.abc import Collection, Sequence
 
 # Where components stand in a run; `method` has its own rules.
-_PLACES = (("data",), ("data", "augment"), ("model",), ("model", "neuron"), ("model", "norm"), ("mix",))
+_PLACES = (
+    *(("data",), ("data", "augment"), ("model",), ("model", "neuron"), ("model", "norm"), ("mix",)),
+    *(("start", "convert"), ("features",), ("classifier",)),
+)
 _NAME = re.compile(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)*:[A-Za-z_]\w*(\.[A-Za-z_]\w*)*", re.ASCII)
 
 
@@ -88,7 +91,7 @@ def check_outside(slot: str, one: Node, key: str) -> tuple[Node, list[Problem]]:
         defined = [node.name for node in tree.body if isinstance(node, Definition)]
         return one, [Problem(name.where, f"{called}: {path} has no '{function}'{_hint(function, defined)}")]
     found = _defined(tree, function)
-    taken = signature(tree, found, SLOTS[slot].given, SLOTS[slot].positional) if found else None
+    taken = signature(tree, found, SLOTS[slot].given, SLOTS[slot].by_position(found)) if found else None
     if found is None or taken is None:
         return one, []
     if isinstance(found, ast.FunctionDef):
@@ -149,7 +152,7 @@ def parameters(slot: str, name: str) -> list[str] | None:
     except UNREADABLE:
         return None
     found = tree and _defined(tree, name.partition(":")[2])
-    taken = tree and found and signature(tree, found, SLOTS[slot].given, SLOTS[slot].positional)
+    taken = tree and found and signature(tree, found, SLOTS[slot].given, SLOTS[slot].by_position(found))
     return None if not taken or taken.anything else list(taken.fields)
 
 

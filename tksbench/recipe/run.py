@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import functools
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from pydantic import ValidationError
 
 from tksbench.recipe.errors import Problem, RecipeError
+from tksbench.recipe.execution import Execution
 from tksbench.recipe.identity import run_id
-from tksbench.recipe.schema import Execution, RunSpec
+from tksbench.recipe.schema import RunSpec
 from tksbench.recipe.shape import FIRST_SEED
 
 if TYPE_CHECKING:
@@ -23,7 +25,8 @@ class Run:
     `first_seed` is the recipe's: with it, the number of seeds that reaches this one is known. `rows` are the cells of
     cited works in the paper's tables that the recipe says this run stands for, `undocumented` what it says could not be
     read of such a work, `against` the run that it is compared with; all three are the recipe's of today, and no part of
-    the run.
+    the run. `parent` is the run whose weights it starts from, as that one's recipe has it; its spec is part of this
+    one's. `asked` is false for a run that is planned because another one starts from it.
     """
 
     id: str
@@ -39,6 +42,18 @@ class Run:
     rows: tuple[str, ...] = field(default=(), compare=False)
     undocumented: tuple[str, ...] = field(default=(), compare=False)
     against: tuple[str, ...] = field(default=(), compare=False)
+    parent: Run | None = field(default=None, compare=False, repr=False)
+    asked: bool = field(default=True, compare=False)
+
+    @functools.cached_property
+    def parent_id(self) -> str | None:
+        """Id of the run that this one starts from."""
+        return run_id(self.spec.parent) if self.spec.parent else None
+
+    @property
+    def chain(self) -> list[Run]:
+        """This run behind those that it starts from, in the order in which they are trained."""
+        return [*(self.parent.chain if self.parent else ()), self]
 
     def to_json(self) -> dict[str, Any]:
         """Plain data for run.json; `from_json` reads it back."""
@@ -49,7 +64,8 @@ class Run:
         }
         # At its default it stays out, as in the id: the run.json of a run under way stays what it is.
         first = {} if self.first_seed == FIRST_SEED else {"first_seed": self.first_seed}
-        return {**plain, **dumped, "overrides": list(self.overrides), **first}
+        parent = {"parent": self.parent.to_json()} if self.parent else {}
+        return {**plain, **dumped, "overrides": list(self.overrides), **first, **parent}
 
     @classmethod
     def from_json(cls, plain: Mapping[str, Any]) -> Run:
@@ -64,7 +80,8 @@ class Run:
             execution = Execution.model_validate(plain["execution"])
             parts: dict[str, Any] = {**words, "seed": spec.seed, "spec": spec, "execution": execution}
             first = int(plain.get("first_seed", FIRST_SEED))
-            run = cls(**parts, overrides=tuple(plain["overrides"]), first_seed=first)
+            parent = cls.from_json(plain["parent"]) if "parent" in plain else None
+            run = cls(**parts, overrides=tuple(plain["overrides"]), first_seed=first, parent=parent)
         except (KeyError, TypeError, ValueError, OverflowError) as error:  # pydantic's ValidationError is a ValueError
             if isinstance(error, ValidationError):  # its first line counts, its first entry says what is wrong
                 wrong = error.errors()[0]

@@ -1,19 +1,32 @@
 """The typed vocabulary of a run: what a recipe may say, and nothing else.
 
 A `RunSpec` holds only what can change a run's result; its hash is the run's identity. How and where
-a run is executed is `Execution`, which never enters the hash. The provenance of values stands in the
+a run is executed is `Execution` (`execution.py`), which never enters the hash. The provenance of values stands in the
 recipes; places in the authors' code are written as docs/protocol.md#marks-and-sources says.
 """
 
 from __future__ import annotations
 
 from contextlib import suppress
-from typing import Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, Self
 
-from pydantic import AfterValidator, BeforeValidator, Field, SerializeAsAny, model_validator
+from pydantic import (
+    AfterValidator,
+    BeforeValidator,
+    Field,
+    ModelWrapValidatorHandler,
+    SerializeAsAny,
+    SerializerFunctionWrapHandler,
+    model_serializer,
+    model_validator,
+)
 
 from tksbench.recipe import catalogue
 from tksbench.recipe.catalogue import Component, Model, Outside, attributes, common, default, fits
+from tksbench.recipe.errors import suggest
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 SCALES = ("paper", "budget", "mini", "smoke")
 
@@ -143,21 +156,144 @@ def _for_kind(augmentation: str) -> str | None:
     return None
 
 
-class RunSpec(Model):
-    """All that can change a run's result, fully resolved."""
+_ORDER = (  # of a spec's keys, in records and run.json
+    *("kind", "data", "model", "method", "optim", "T", "start", "features", "classifier"),
+    *("evaluation", "numerics", "mix", "seed", "versions"),
+)
 
+
+class RunSpec(Model):
+    """All that can change a run's result, fully resolved. What a run does is its kind; each is a subclass.
+
+    A trained run says no kind, so that the ids of those that were trained before there were others stay what they are.
+
+    Attributes:
+        kind: `train`, `convert` or `classic`.
+    """
+
+    kind: ClassVar[str] = ""
     data: Annotated[SerializeAsAny[DataSpec], fits("data"), AfterValidator(_offered)]
-    model: Annotated[SerializeAsAny[ModelSpec], fits("model")]
-    method: Annotated[SerializeAsAny[Component], fits("method")]
-    optim: OptimSpec
     evaluation: EvalSpec = EvalSpec()
     numerics: NumericsSpec = NumericsSpec()
-    mix: Annotated[SerializeAsAny[Component] | None, fits("mix")] = None  # of training samples with others of them
     seed: Annotated[int, Field(ge=0, lt=2**31)] = 42
     versions: dict[str, int] = Field(default_factory=dict)  # bumped by hand when a component's meaning changes
 
+    @property
+    def epochs(self) -> int:
+        """Epochs of the run; what is not trained counts as one."""
+        return 1
+
+    @property
+    def steps(self) -> int:
+        """Time steps; of event sets, frames."""
+        return 1
+
+    @property
+    def network(self) -> str:
+        """What tables call the network, or what stands in its place."""
+        raise NotImplementedError
+
+    @property
+    def parent(self) -> RunSpec | None:
+        """The run whose weights this one starts from."""
+        return None
+
+    def components(self) -> Iterator[tuple[str, str]]:
+        """Slot and name of each component that it is made of, but for those of its parent."""
+        yield "data", self.data.name
+        if self.data.augmentation:
+            yield "augment", self.data.augmentation.name
+
+    def with_seed(self, seed: int) -> Self:
+        """The same run with another seed; its parent's seed follows."""
+        return self.model_copy(update={"seed": seed})
+
+    @model_validator(mode="wrap")
+    @classmethod
+    def _of_its_kind(cls, plain: Any, handler: ModelWrapValidatorHandler[Self]) -> Self:
+        if not isinstance(plain, dict):
+            return handler(plain)
+        kind = plain.get("kind", TrainSpec.kind)
+        if cls is RunSpec:
+            return kind_of(kind).model_validate(plain)  # type: ignore[return-value]
+        if kind != cls.kind:
+            raise ValueError(f"kind {kind!r} is not {cls.kind!r}")
+        return handler({key: value for key, value in plain.items() if key != "kind"})
+
+    @model_serializer(mode="wrap")
+    def _with_kind(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        plain: dict[str, Any] = handler(self)
+        if not isinstance(self, TrainSpec):
+            plain["kind"] = self.kind
+        return {key: plain[key] for key in _ORDER if key in plain}
+
+
+class Start(Model):
+    """What a run begins with in place of initial weights."""
+
+    run: SerializeAsAny[RunSpec]  # the parent, whose weights these are, in full
+    # What is done to the parent's network first.
+    convert: Annotated[SerializeAsAny[Component] | None, fits("convert")] = None
+
     @model_validator(mode="after")
-    def _fits(self) -> RunSpec:
+    def _has_weights(self) -> Start:
+        if isinstance(self.run, ClassicSpec):
+            raise ValueError("run has no network, whose weights another could start from")
+        if self.convert is not None and not isinstance(self.run, TrainSpec):
+            raise ValueError("convert is for trained networks, and that one is converted already")
+        return self
+
+    def with_seed(self, seed: int) -> Start:
+        """The same with another seed."""
+        return self.model_copy(update={"run": self.run.with_seed(seed)})
+
+
+class TrainSpec(RunSpec):
+    """A network that is trained."""
+
+    kind: ClassVar[str] = "train"
+    model: Annotated[SerializeAsAny[ModelSpec], fits("model")]
+    method: Annotated[SerializeAsAny[Component], fits("method")]
+    optim: OptimSpec
+    mix: Annotated[SerializeAsAny[Component] | None, fits("mix")] = None  # of training samples with others of them
+    start: Annotated[Start | None, Field(exclude_if=lambda start: start is None)] = None  # None: initial weights
+
+    @property
+    def epochs(self) -> int:
+        """Epochs of training."""
+        return self.optim.epochs
+
+    @property
+    def steps(self) -> int:
+        """Time steps; of event sets, frames."""
+        return self.model.T
+
+    @property
+    def network(self) -> str:
+        """The network's name."""
+        return self.model.name
+
+    @property
+    def parent(self) -> RunSpec | None:
+        """The run whose weights this one starts from."""
+        return self.start.run if self.start else None
+
+    def components(self) -> Iterator[tuple[str, str]]:
+        """See `RunSpec.components`."""
+        yield from super().components()
+        yield from (("model", self.model.name), ("method", self.method.name))
+        yield from (("neuron", self.model.neuron.name), ("norm", self.model.norm.name))
+        if self.mix:
+            yield "mix", self.mix.name
+        if self.start and self.start.convert:
+            yield "convert", self.start.convert.name
+
+    def with_seed(self, seed: int) -> Self:
+        """See `RunSpec.with_seed`."""
+        return self.model_copy(update={"seed": seed} | ({"start": self.start.with_seed(seed)} if self.start else {}))
+
+    @model_validator(mode="after")
+    def _fits(self) -> TrainSpec:
         o = self.optim
         if o.replica_batch is not None and o.batch_size % o.replica_batch:
             raise ValueError(f"optim.batch_size {o.batch_size} is not a multiple of replica_batch {o.replica_batch}")
@@ -171,7 +307,7 @@ class RunSpec(Model):
         return self
 
     @model_validator(mode="after")
-    def _takes_soft_targets(self) -> RunSpec:
+    def _takes_soft_targets(self) -> TrainSpec:
         """Refuse to mix samples for a loss that has no meaning for what comes of it."""
         if self.mix is not None and not _is_soft(self.method.name):
             able = ", ".join(name for name in catalogue.names("method") if _is_soft(name))
@@ -190,17 +326,72 @@ def _is_soft(method: str) -> bool:
         return True
 
 
-class Execution(Model):
-    """How a run is executed: changes nothing of its result but rounding, and is not part of its identity."""
+class ConvertSpec(RunSpec):
+    """The network of a trained run, converted on training images and tested over T time steps; nothing is trained."""
 
-    workers: Annotated[int, Field(ge=0, le=256)] = 0  # data-loading processes for each device
-    checkpoint_minutes: Annotated[float, Field(ge=0)] = 5.0  # at most so much is lost
-    device: Literal["auto", "cpu", "cuda"] = "auto"  # auto: a GPU where there is one
-    # That a run on a CPU computes with, which its last bits depend on; as many runs train side by side as there are
-    # cores for. None: all cores (or OMP_NUM_THREADS), one run at a time.
-    threads: Annotated[int, Field(ge=1, le=1024)] | None = None
-    # ZeRO's stage, of runs over several processes, with the extra `deepspeed`: they divide the optimizer's state (1),
-    # also the gradients (2), also the weights (3). Like their number it changes rounding and nothing else.
-    zero: Literal[0, 1, 2, 3] = 0
-    # Live curves, through accelerate: for whoever watches, nothing depends on them.
-    track: Literal["none", "tensorboard", "wandb", "trackio"] = "none"
+    kind: ClassVar[str] = "convert"
+    T: Annotated[int, Field(ge=1, le=10_000)]  # time steps of the test; accuracy is recorded at fewer, too
+    start: Start
+
+    @property
+    def steps(self) -> int:
+        """Time steps."""
+        return self.T
+
+    @property
+    def network(self) -> str:
+        """The parent's network."""
+        return self.start.run.network
+
+    @property
+    def parent(self) -> RunSpec:
+        """The run whose network is converted."""
+        return self.start.run
+
+    def components(self) -> Iterator[tuple[str, str]]:
+        """See `RunSpec.components`."""
+        yield from super().components()
+        if self.start.convert:
+            yield "convert", self.start.convert.name
+
+    def with_seed(self, seed: int) -> Self:
+        """See `RunSpec.with_seed`."""
+        return self.model_copy(update={"seed": seed, "start": self.start.with_seed(seed)})
+
+    @model_validator(mode="after")
+    def _converts(self) -> ConvertSpec:
+        if self.start.convert is None:
+            raise ValueError("start.convert is missing: what is done to the parent's network")
+        return self
+
+
+class ClassicSpec(RunSpec):
+    """A classifier of features that are computed from the samples, without a network."""
+
+    kind: ClassVar[str] = "classic"
+    features: Annotated[SerializeAsAny[Component], fits("features")]
+    classifier: Annotated[SerializeAsAny[Component], fits("classifier")]
+
+    @property
+    def network(self) -> str:
+        """What the features are called."""
+        return self.features.name
+
+    def components(self) -> Iterator[tuple[str, str]]:
+        """See `RunSpec.components`."""
+        yield from super().components()
+        yield from (("features", self.features.name), ("classifier", self.classifier.name))
+
+
+KINDS: dict[str, type[RunSpec]] = {one.kind: one for one in (TrainSpec, ConvertSpec, ClassicSpec)}
+
+
+def kind_of(name: Any) -> type[RunSpec]:
+    """The schema of a kind of run.
+
+    Raises:
+        ValueError: There is none of this name; the message suggests the nearest.
+    """
+    if name not in KINDS:
+        raise ValueError(f"kind {name!r} is none; {suggest(str(name), KINDS)}")
+    return KINDS[name]

@@ -11,7 +11,14 @@ from tksbench.recipe.yamltree import Node
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterator, Sequence
 
-PARTS = ("data", "model", "optim", "evaluation", "numerics", "mix")
+PARTS = ("data", "model", "optim", "evaluation", "numerics", "mix", "kind", "start", "T", "features", "classifier")
+_COMMON = ("data", "evaluation", "numerics")
+KEYS = {  # what a run of each kind is made of, as a recipe has it
+    "train": (*_COMMON, "model", "method", "params", "optim", "mix", "start"),
+    "convert": (*_COMMON, "start", "T"),
+    "classic": (*_COMMON, "features", "classifier"),
+}
+LENT = (*_COMMON, "execution")  # what is laid over a run and over a parent of it that is another recipe's
 FIRST_SEED = 42  # the authors' seed, TKS:train_main.py
 END_OF_SEEDS = 2**31
 _RUN_KEYS = (*PARTS, "from", "method", "params", "name", "grid", "rows")

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from tksbench.recipe.catalogue import Outside
+from tksbench.recipe.catalogue import outsiders
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
     from tksbench.report.groups import Candidate
     from tksbench.report.paper import Paper, Row
+
+_OWN = ("method", "start.convert", "features", "classifier")  # what a run's name ends with
 
 
 def with_added_rows(paper: Paper, protocols: Mapping[str, Sequence[Candidate]]) -> Paper:
@@ -25,7 +27,7 @@ def with_added_rows(paper: Paper, protocols: Mapping[str, Sequence[Candidate]]) 
     """
     outside: dict[str, list[str]] = {}
     for name, candidates in sorted(protocols.items()):
-        if isinstance(candidates[0].run.spec.method, Outside):
+        if any(key in _OWN for key, _ in outsiders(candidates[0].run.spec)):
             outside.setdefault(_home(name), []).append(name)
     if not outside:
         return paper

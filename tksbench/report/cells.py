@@ -177,6 +177,8 @@ def _best(metric: Metric, records: Iterable[Record]) -> list[float]:
 
 def _optimism(record: Record) -> float:
     halves = [pair for pair in record.metrics.curve.test_top1_halves if pair]
+    if not halves:  # nothing was trained, so no epoch was picked
+        return 0.0
     return best_epoch_optimism([even for even, _ in halves], [odd for _, odd in halves])
 
 

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 from tksbench.errors import TksbenchError
 from tksbench.metrics import optimal_aurc
+from tksbench.recipe import TrainSpec
 from tksbench.runs.record import correct_bits
 from tksbench.runs.unknown import condensed
 
@@ -142,6 +143,8 @@ def inconsistency(record: Record) -> str | None:
 def _curve_doubt(record: Record) -> str | None:
     """Why the curve of the epochs contradicts itself or the metrics, or None; optimism is estimated from it."""
     curve, n = record.metrics.curve, record.test.n
+    if record.spec.kind != TrainSpec.kind and not any(column for _, column in curve):
+        return None
     lengths = {name: len(column) for name, column in curve}
     if len(set(lengths.values())) > 1:
         return f"metrics.curve: columns of unequal length: {', '.join(f'{k} {v}' for k, v in lengths.items())}"

@@ -161,9 +161,9 @@ def _rows(record: Record, known: dict[str, Any], curves: bool) -> Iterator[dict[
     spec = record.spec
     run = known | {
         "dataset": spec.data.name,
-        "network": spec.model.name,
+        "network": spec.network,
         "method": record.name.rpartition("/")[2],
-        "T": spec.model.T,
+        "T": spec.steps,
         "scale": record.scale,
         "data": data_words(spec.data),
         "seed": record.seed,
@@ -187,7 +187,10 @@ def _values(record: Record, curves: bool) -> Iterator[dict[str, Any]]:
         at = {"epoch_choice": choice, "epoch": metrics.epoch + 1}
         for name in _SCALARS:
             yield at | {"metric": name, "value": getattr(metrics, name)}
-        for name in _BY_STEP:
+        over_time = metrics.top1_over_time
+        for step, value in over_time or ():
+            yield at | {"metric": "top1_prefix", "step": step, "value": value}
+        for name in _BY_STEP if over_time is None else ():
             for step, value in enumerate(getattr(metrics, name) or (), start=1):
                 yield at | {"metric": name, "step": step, "value": value}
         for label, value in enumerate(metrics.first_step_recall):

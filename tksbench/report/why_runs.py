@@ -97,7 +97,7 @@ def _seed_row(record: Record, ledger: Ledger) -> tuple[str, ...]:
     best, last, cost = record.metrics.best, record.metrics.last, record.cost
     took = f"{cost.gpu_hours:.2f} GPU-h" if cost.gpu_hours else f"{cost.hours:.2f} h"
     where = "published" if ledger.published(record.id).exists() else "this machine"
-    epoch = f"{best.top1:.2f} ({best.epoch + 1} of {record.spec.optim.epochs})"
+    epoch = f"{best.top1:.2f} ({best.epoch + 1} of {record.spec.epochs})"
     return (str(record.seed), record.id, epoch, f"{last.top1:.2f}", f"{best.aurc_logit:.2f}", took, where)
 
 
@@ -116,7 +116,7 @@ def record_lines(record: Record, ledger: Ledger) -> Iterator[str]:
     yield f"run {record.id}: {record.name}, scale {record.scale}, seed {record.seed}"
     yield f"  record: {published if published.exists() else ledger.run_dir(record.id).record}"
     for which, metrics in (("best", best), ("last", last)):
-        epoch = f"{metrics.epoch + 1} of {record.spec.optim.epochs}"
+        epoch = f"{metrics.epoch + 1} of {record.spec.epochs}"
         yield f"  {which} epoch, {epoch}: top-1 {metrics.top1:.2f} %, top-5 {metrics.top5:.2f} %"
         yield f"    AURC x 10^3: {metrics.aurc_logit:.2f} by the highest logit, as the authors' code has it;"
         yield f"      {metrics.aurc_softmax:.2f} by the highest probability (Geifman)"

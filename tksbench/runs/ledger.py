@@ -117,6 +117,15 @@ class Ledger:
                     problems.append(str(error))
         return None
 
+    def weights(self, run: str) -> str | None:
+        """SHA-256 of the weights that a run has ended with, by its record here before a published one; None if none."""
+        from tksbench.runs.record import load_record
+
+        for path in (self.run_dir(run).record, self.published(run)):
+            with suppress(RecordError):
+                return load_record(path).weights_sha256
+        return None
+
     def all_finished(self) -> list[Finished]:
         """The heads of all records, published ones first, each run once."""
         heads: dict[str, Finished] = {}
@@ -210,7 +219,7 @@ def _head_of(record: Record, published: bool) -> Finished:
         hours=cost.hours,
         gpu_hours=cost.gpu_hours,
         energy_kwh=cost.energy_kwh,
-        epochs=record.spec.optim.epochs,
+        epochs=record.spec.epochs,
         top1=metrics.last.top1,
         best_top1=metrics.best.top1,
         published=published,
@@ -218,6 +227,11 @@ def _head_of(record: Record, published: bool) -> Finished:
         code=record.provenance.code,
         edited=edited_files(record.provenance.diff) if record.provenance.dirty else (),
     )
+
+
+def _epochs(spec: Any) -> int:
+    """As a record's spec has them, unchecked; what is not trained counts as one."""
+    return 1 if "kind" in spec else int(spec["optim"]["epochs"])
 
 
 def _head(plain: Any, published: bool) -> Finished | None:
@@ -228,7 +242,7 @@ def _head(plain: Any, published: bool) -> Finished | None:
             hours=float(plain["cost"]["hours"]),
             gpu_hours=float(plain["cost"]["gpu_hours"]),
             energy_kwh=None if plain["cost"].get("energy_kwh") is None else float(plain["cost"]["energy_kwh"]),
-            epochs=int(plain["spec"]["optim"]["epochs"]),
+            epochs=_epochs(plain["spec"]),
             top1=float(plain["metrics"]["last"]["top1"]),
             best_top1=float(plain["metrics"]["best"]["top1"]),
             published=published,

@@ -59,6 +59,11 @@ class RunDir:
         return self.path / "checkpoints"
 
     @property
+    def has_weights(self) -> bool:
+        """Whether a checkpoint is here, from which another run could start once this one is done."""
+        return any(self.checkpoints.glob("epoch*.safetensors"))
+
+    @property
     def log(self) -> Path:
         """Standard output and error of the job."""
         return self.path / "log.txt"

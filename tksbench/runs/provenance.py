@@ -59,6 +59,7 @@ def collect_provenance(
     origin: Mapping[str, Any],
     log: Iterable[dict[str, Any]] = (),
     patch_of: Callable[[str], str] = lambda name: "",
+    start: Mapping[str, str] | None = None,
 ) -> dict[str, Any]:
     """The `provenance` part of a record.
 
@@ -70,6 +71,7 @@ def collect_provenance(
         origin: What the attempt's row says of code and setup that finished the run, see `attempts.attempt_started`.
         log: All rows of the attempts.
         patch_of: Gives the uncommitted changes that a row names.
+        start: The run that this one started from, if any.
     """
     history = lasting(log)
     apart = _apart(history, origin)
@@ -82,6 +84,7 @@ def collect_provenance(
         "diff": _cut("\n".join(filter(None, ("\n".join(f"# {line}" for line in apart), changes)))),
         **origin["setup"],
         "data": dict(data),
+        **({"start": dict(start)} if start else {}),
         "command": command,
         "started": started,
         "finished": finished,

@@ -15,6 +15,7 @@ from pydantic import (
     BaseModel,
     ConfigDict,
     Field,
+    SerializeAsAny,
     SerializerFunctionWrapHandler,
     ValidationError,
     field_validator,
@@ -56,6 +57,9 @@ class Metrics(_Part):
     `top1_prefix[k - 1]` uses the first k steps, `top1_step[t]` step t alone; `top1_halves` are two
     halves of the test samples alone. `top1_rebinned[k - 1]`, of event sets at the last epoch, is on recordings that
     were framed anew into k bins.
+
+    Of a converted network `top1_over_time` pairs numbers of steps with the accuracy of so many first steps, and
+    `top1_prefix` and `top1_step` have one value, that of all steps.
     """
 
     epoch: Count
@@ -72,6 +76,7 @@ class Metrics(_Part):
     top1_step: Annotated[list[Percent], Field(min_length=1)]
     top1_rebinned: list[Percent] | None = None
     first_step_recall: list[Percent | None]
+    top1_over_time: Annotated[list[tuple[Count, Percent]] | None, Field(exclude_if=lambda value: value is None)] = None
 
 
 class Curve(_Part):
@@ -176,7 +181,8 @@ class Provenance(_Told):
 
     `dirty` says whether it takes more than the commit, on such a machine with these packages, to make the run again:
     uncommitted changes, files from elsewhere, attempts of unlike code or under unlike conditions. `diff` names it all.
-    `code` is the digest of the package's files that can change a result.
+    `code` is the digest of the package's files that can change a result. `start` is the run that this one started from:
+    its `id`, its `name`, and the hash of its weights.
     """
 
     commit: str | None = None
@@ -194,6 +200,7 @@ class Provenance(_Told):
     machine: dict[str, str] = Field(default_factory=dict)
     outside: dict[str, str] = Field(default_factory=dict)
     data: dict[str, str]
+    start: Annotated[dict[str, str], Field(exclude_if=lambda value: not value)] = Field(default_factory=dict)
     command: str
     started: str
     finished: str
@@ -209,7 +216,7 @@ class Record(_Part):
     recipe: str
     scale: str
     seed: int
-    spec: RunSpec
+    spec: SerializeAsAny[RunSpec]
     overrides: list[str] = Field(default_factory=list)
     metrics: MetricsByChoice
     test: Test

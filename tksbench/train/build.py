@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
     from torch import nn
 
-    from tksbench.recipe import Execution, ModelSpec, NumericsSpec, RunSpec
+    from tksbench.recipe import Execution, ModelSpec, NumericsSpec, TrainSpec
 
 
 def pick_device(execution: Execution) -> torch.device:
@@ -54,7 +54,7 @@ def set_numerics(spec: NumericsSpec, seed: int) -> None:
     torch.backends.cudnn.allow_tf32 = tf32
 
 
-def build_kit(spec: RunSpec) -> Kit:
+def build_kit(spec: TrainSpec) -> Kit:
     """The layers that the spec's network is to be made of.
 
     Raises:
@@ -78,7 +78,7 @@ def _is_ignored(chosen: ModelSpec, key: str, network: Callable[..., Any]) -> boo
     return word not in takes and not anything and getattr(chosen, key) != field.get_default(call_default_factory=True)
 
 
-def build_model(spec: RunSpec, num_classes: int, in_chans: int, device: torch.device) -> nn.Module:
+def build_model(spec: TrainSpec, num_classes: int, in_chans: int, device: torch.device) -> nn.Module:
     """The network, initialised on the CPU from the spec's seed, channels last.
 
     Raises:
@@ -107,7 +107,7 @@ def build_model(spec: RunSpec, num_classes: int, in_chans: int, device: torch.de
     return model.to(device=device, memory_format=torch.channels_last)  # type: ignore[no-any-return, call-overload]
 
 
-def build_optimizer(spec: RunSpec, model: nn.Module) -> torch.optim.Optimizer:
+def build_optimizer(spec: TrainSpec, model: nn.Module) -> torch.optim.Optimizer:
     """The optimizer; unless the spec says otherwise, weight decay acts on tensors of two or more dimensions only."""
     optim = spec.optim
     options: dict[str, Any] = {"opt": optim.name, "lr": optim.lr, "weight_decay": optim.weight_decay}

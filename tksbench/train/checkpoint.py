@@ -66,6 +66,11 @@ class State:
     flat_since: int | None = None
 
 
+def checksums(manifest: dict[str, str]) -> dict[str, str]:
+    """Those of a manifest that are of files: another machine may round frames, which it makes itself, otherwise."""
+    return {name: told for name, told in manifest.items() if not name.endswith(" frames")}
+
+
 def tensors_of(model: nn.Module, optimizer: torch.optim.Optimizer) -> dict[str, Tensor]:
     """All tensors that a run goes on from, by name."""
     out = {f"model/{name}": tensor for name, tensor in model.state_dict().items()}

@@ -41,20 +41,23 @@ def maker(
     return functools.partial(made, **given, **params)
 
 
-def make(slot: str, one: Component, called_with: tuple[str, ...] = ()) -> Callable[..., Any]:
+def make(
+    slot: str, one: Component, called_with: tuple[str, ...] = (), offered: Mapping[str, Any] | None = None
+) -> Callable[..., Any]:
     """What a component is in a run: the object of its class, or its function with its parameters.
 
     Args:
         slot: Where it stands in the spec.
         one: The component.
         called_with: What it is called with in the end, by position, in words.
+        offered: As for `maker`.
 
     Raises:
         TrainError: As `maker`.
     """
     if not inspect.isclass(_imported(slot, one)):
-        return maker(slot, one, called_with)
-    made: Callable[..., Any] = maker(slot, one)()
+        return maker(slot, one, called_with, offered)
+    made: Callable[..., Any] = maker(slot, one, offered=offered)()
     return made
 
 

@@ -37,7 +37,7 @@ def last_layer_counts(trainer: Trainer, limit: int = FEATURE_SAMPLES) -> dict[st
         `counts` [N, F], the smallest unsigned integers that hold T, or float32 where neurons give other values than
         0 and 1; `labels` [N]; `index` [N] in the test half.
     """
-    labels, steps = trainer.data.test.labels, trainer.run.spec.model.T
+    labels, steps = trainer.data.test.labels, trainer.spec.model.T
     index = np.sort(balanced_subset(labels, limit))
     counts = trainer.predictor.features(trainer.data.test, index, lambda rates: _as_counts(rates, steps))
     return {"counts": counts, "labels": labels[index], "index": index}

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
     from torch import Tensor, nn
 
-    from tksbench.recipe import RunSpec
+    from tksbench.recipe import TrainSpec
     from tksbench.train.objective import Objective
     from tksbench.train.parallel import OneProcess
 
@@ -86,7 +86,7 @@ class GraphedStep:
 
 
 def may_be_recorded(
-    spec: RunSpec, device: torch.device, parallel: OneProcess, model: nn.Module, objective: Objective
+    spec: TrainSpec, device: torch.device, parallel: OneProcess, model: nn.Module, objective: Objective
 ) -> bool:
     """Whether a training step can be replayed as a graph."""
     # Several processes, or several passes a step, talk to each other and to the host in between. So may a method from

@@ -13,6 +13,7 @@ import sys
 import traceback
 from contextlib import suppress
 from pathlib import Path
+from pkgutil import resolve_name
 from typing import TYPE_CHECKING, Any
 
 from tksbench.errors import TksbenchError
@@ -39,6 +40,11 @@ if TYPE_CHECKING:
     from tksbench.train.parallel import OneProcess
 
 log = logging.getLogger("tksbench.train")
+_PROCEDURES = {  # of each kind of run
+    "train": "tksbench.train.loop:Trainer",
+    "convert": "tksbench.train.convert:Conversion",
+    "classic": "tksbench.train.classic:Classic",
+}
 # Here and not later: before torch reads its variables, and whatever becomes of the checkout while a run trains, or
 # while the process that trainers are forked from waits for the next.
 NOT_HEEDED = environment.overriding(os.environ)
@@ -240,21 +246,21 @@ class Job:
         from tksbench.train import summary  # noqa: F401 - so that no code is loaded any more when the run ends
         from tksbench.train.components import check_unedited
         from tksbench.train.cpu import set_up_cpu
-        from tksbench.train.loop import Trainer
 
         check_same_code(self.parallel, WITNESS.code)
         spec = self.run.spec
         for key, one in outsiders(spec):
             check_unedited(key, one)
-        data = load(spec.data, spec.model.T, spec.seed)
+        data = load(spec.data, spec.steps, spec.seed)
         device = self.parallel.device(self.run.execution)
         if device.type == "cpu":
             set_up_cpu(self.run.execution)
-        trainer = Trainer(self.run, self.dir, data, device, self.stop, guard, self.parallel)
-        trainer.resume()
+        made = resolve_name(_PROCEDURES[spec.kind])
+        procedure: Procedure = made(self.run, self.dir, data, device, self.stop, guard, self.parallel)
+        procedure.resume()
         if self.parallel.lead:
             _keep_components(self.run, self.dir)
-        return trainer
+        return procedure
 
     def _finish(self, procedure: Procedure) -> None:
         """Write the record: from then on the run is done."""

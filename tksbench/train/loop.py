@@ -17,11 +17,12 @@ import torch
 
 from tksbench.data.registry import info
 from tksbench.metrics import summarize
+from tksbench.recipe import TrainSpec
 from tksbench.runs.files import write_json
 from tksbench.snn.portable import portable
 from tksbench.snn.strided import soundly
 from tksbench.train import build
-from tksbench.train.checkpoint import State, newest, restore, save_checkpoint
+from tksbench.train.checkpoint import State, checksums, newest, restore, save_checkpoint
 from tksbench.train.errors import CheckpointError, Diverged, Interrupted
 from tksbench.train.graph import GraphedStep, may_be_recorded
 from tksbench.train.health import check_alive, check_finite, note_flat
@@ -32,6 +33,7 @@ from tksbench.train.parallel import ALONE, GO_ON, SAVE, STOP, OneProcess
 from tksbench.train.predict import Predictor
 from tksbench.train.schedule import TrainBatches, cosine, steps_per_epoch
 from tksbench.train.shares import Shares
+from tksbench.train.start import begin_from_parent
 from tksbench.train.summary import trained
 from tksbench.train.tested import TestLogits
 from tksbench.train.tracking import Tracker
@@ -75,7 +77,8 @@ class Trainer:
     ) -> None:
         self.run, self.dir, self.data, self.device = run, run_dir, data, device
         self.stopping, self.guard, self.parallel = stopping, guard, parallel
-        spec = run.spec
+        assert isinstance(run.spec, TrainSpec)  # noqa: S101
+        self.spec = spec = run.spec
         self.epochs = spec.optim.epochs
         self.steps = steps_per_epoch(len(data.train), spec.optim)
         self.model = build.build_model(spec, data.num_classes, info(spec.data.name).in_chans, device)
@@ -125,6 +128,8 @@ class Trainer:
             self._correct.fill_(self.state.correct)
             self.tested.resumed(self.state)
             log.info("resumed at epoch %d, step %d", self.state.epoch, self.state.step)
+        else:
+            begin_from_parent(self)
         if self.parallel.lead:
             self._logs.cut(self.state.epoch)
 
@@ -160,7 +165,7 @@ class Trainer:
                 self.tracker.close()
 
     def _fit(self) -> None:
-        self.network = self.parallel.engage(self.run.spec, self.model, self.optimizer)
+        self.network = self.parallel.engage(self.spec, self.model, self.optimizer)
         self.network.train()
         batches = self._train_loader()
         self._counted_at = time.monotonic()
@@ -291,12 +296,12 @@ class Trainer:
         self._collect()
         self._account(training=True)
         state, epoch = self.state, self.state.epoch
-        due = (epoch + 1) % self.run.spec.evaluation.every == 0 or epoch + 1 == self.epochs
+        due = (epoch + 1) % self.spec.evaluation.every == 0 or epoch + 1 == self.epochs
         metrics = self._test(epoch) if due else {}
         self._account(training=False)
         if self.parallel.lead:
             self._log_epoch(metrics)
-            check_alive(state, self.run.spec.optim, self.steps)
+            check_alive(state, self.spec.optim, self.steps)
         self.state = replace(state, epoch=epoch + 1, step=0, losses=[], correct=0, seen=0)
         self._correct.zero_()
         self._show()
@@ -388,12 +393,7 @@ class Trainer:
 
     def _train_loader(self) -> Iterator[Batch]:
         """This process's parts of all remaining batches, one after the other."""
-        spec, state = self.run.spec, self.state
+        spec, state = self.spec, self.state
         batches = TrainBatches(self.data.train, spec.optim, spec.seed, state.epoch, state.step)
         parts = (Part(*one, part) for one in batches.numbered() for part in self.shares.cut(len(one[-1])))
         return self.mixing.read(parts)
-
-
-def checksums(manifest: dict[str, str]) -> dict[str, str]:
-    """Those of a manifest that are of files: another machine may round frames, which it makes itself, otherwise."""
-    return {name: told for name, told in manifest.items() if not name.endswith(" frames")}

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from tksbench.data.base import Batch, Data, Key
-    from tksbench.recipe import RunSpec
+    from tksbench.recipe import TrainSpec
 
 _STREAM = 0x6D6978  # "mix": another one than that of the samples' order
 
@@ -94,7 +94,7 @@ class Mixing:
         TrainError: A mix from outside the project cannot be used.
     """
 
-    def __init__(self, spec: RunSpec, data: Data, workers: int, device: torch.device) -> None:
+    def __init__(self, spec: TrainSpec, data: Data, workers: int, device: torch.device) -> None:
         self.mix = cast("Mix", make("mix", spec.mix)) if spec.mix else None
         self.data, self.seed = data, spec.seed
         self._workers, self._device = workers, device

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
     from torch import Tensor, nn
 
-    from tksbench.recipe import RunSpec
+    from tksbench.recipe import TrainSpec
 
 
 @dataclass(frozen=True)
@@ -60,7 +60,7 @@ class Objective:
         return says(self.loss.func if isinstance(self.loss, functools.partial) else self.loss, "graph_safe")
 
 
-def build_objective(spec: RunSpec, steps: int, autocast: Callable[[], Any] = nullcontext) -> Objective:
+def build_objective(spec: TrainSpec, steps: int, autocast: Callable[[], Any] = nullcontext) -> Objective:
     """What the spec's method trains on.
 
     Args:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Protocol
 
 if TYPE_CHECKING:
@@ -34,6 +34,7 @@ class Outcome:
         parameters: Number of weights.
         snn: What an inference costs; see `tksbench.snn.cost`.
         weights: SHA-256 of parameters and buffers.
+        start: Id, name and hash of the weights of the run that it started from, if any.
     """
 
     last: dict[str, Any]
@@ -48,6 +49,7 @@ class Outcome:
     parameters: int
     snn: dict[str, Any] | None
     weights: str
+    start: Mapping[str, str] = field(default_factory=dict)
 
 
 class Procedure(Protocol):

@@ -14,6 +14,7 @@ from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING
 
 from tksbench.errors import TksbenchError
+from tksbench.recipe import TrainSpec
 from tksbench.train.errors import TrainError
 from tksbench.train.forked import begin, forked
 
@@ -134,6 +135,8 @@ def measure(run: Run, patience_s: float) -> Probe:
         run, execution=run.execution.model_copy(update={"zero": 0, "checkpoint_minutes": 1e9, "track": "none"})
     )
     spec, device = run.spec, pick_device(run.execution)
+    if not isinstance(spec, TrainSpec):
+        raise TrainError(f"{run.name}: only steps of training are timed, and it is not trained")
     if device.type == "cpu":
         set_up_cpu(run.execution)  # as the job does that trains the whole run
     data = load(spec.data, spec.model.T, spec.seed)

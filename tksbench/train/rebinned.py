@@ -32,7 +32,7 @@ def rebinned_accuracy(trainer: Trainer, top1: float) -> list[float] | None:
         Interrupted: The run was asked to stop.
         TksbenchError: A recording cannot be framed.
     """
-    spec = trainer.run.spec
+    spec = trainer.spec
     if registry.info(spec.data.name).kind != "event":
         return None
     # Only the test half is wanted: one training recording is the least that can be asked for.

@@ -15,6 +15,7 @@ from tksbench.train.checkpoint import weights_digest
 from tksbench.train.features import write_features
 from tksbench.train.outcome import Outcome
 from tksbench.train.rebinned import rebinned_accuracy
+from tksbench.train.start import ledger_of, start_of
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -56,6 +57,7 @@ def trained(trainer: Trainer) -> Outcome:
         parameters=sum(parameter.numel() for parameter in trainer.model.parameters()),
         snn=snn | {"samples": len(sample)},
         weights=weights_digest(trainer.model),
+        start=start_of(trainer.run, ledger_of(trainer.dir)),
     )
 
 
@@ -93,7 +95,7 @@ def record_parts(run: Run, run_dir: RunDir, procedure: Procedure, origin: Mappin
         "cost": {
             "hours": outcome.seconds / 3600,
             "gpu_hours": outcome.gpu_seconds / 3600,
-            "images_per_s": outcome.images / outcome.seconds if outcome.seconds else None,
+            "images_per_s": outcome.images / outcome.seconds if outcome.images and outcome.seconds else None,
             "device": setup["devices"][0],
             "parameters": outcome.parameters,
             "snn": outcome.snn,
@@ -106,6 +108,7 @@ def record_parts(run: Run, run_dir: RunDir, procedure: Procedure, origin: Mappin
             origin=origin,
             log=log,
             patch_of=lambda name: _patch(run_dir, name),
+            start=outcome.start,
         ),
         "weights_sha256": outcome.weights,
         "files": {path.name: sha256_file(path) for path in files},

@@ -1,0 +1,197 @@
+"""Runs that are not trained from initial weights, with toys from a file of one's own: convert, fine-tune, classic."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+
+TOYS = '''"""A network of rates, a conversion that makes its neurons spike, features and a classifier."""
+
+import numpy as np
+import torch
+from torch import nn
+from torch.nn import functional as F
+
+from tksbench.snn.layers import SpikingNetwork
+from tksbench.snn.neuron import Neuron
+
+
+class Small(SpikingNetwork):
+    def __init__(self, num_classes, T, in_chans, width, kit, *, hidden: int = 8):
+        super().__init__(num_classes, T, in_chans, width)
+        self.conv = nn.Conv2d(in_chans, hidden, 5, 3, bias=False)
+        self.neuron = kit.neuron()
+        self.fc = nn.Linear(hidden, num_classes, bias=False)
+
+    def classify(self, x, steps, repeats):
+        x = self.conv(x).repeat(repeats, 1, 1, 1)
+        return self.fc(self.neuron(x, steps).mean((2, 3)))
+
+
+class Spikes(Neuron):
+    spiking = True
+
+    def __init__(self, *, threshold: float = 1.0):
+        super().__init__()
+        self.register_buffer("threshold", torch.tensor(threshold))
+
+    def step(self, current, v):
+        u = v + current
+        soft = torch.sigmoid(4 * (u - self.threshold))
+        spikes = (u >= self.threshold).float() + soft - soft.detach()
+        return spikes, u - spikes.detach() * self.threshold
+
+
+class Largest:
+    """Sets the threshold to the largest output on training images, times a factor."""
+
+    def __init__(self, random_state, *, factor: float = 1.0):
+        self.factor = factor
+
+    def __call__(self, network, images, T):
+        top = 0.0
+        with torch.no_grad():
+            for batch in images:
+                top = max(top, float(F.relu(network.conv(batch)).max()))
+        if not hasattr(network.neuron, "threshold"):
+            network.neuron = Spikes()
+        network.neuron.threshold.fill_(self.factor * top)
+        network.T = T
+        return network
+
+
+def means(sample, *, parts: int = 4):
+    """Mean of each channel in a grid of parts."""
+    return F.adaptive_avg_pool2d(torch.from_numpy(sample), parts).flatten().numpy()
+
+
+class Nearest:
+    """The nearest class mean."""
+
+    def __init__(self, *, scale: float = 1.0):
+        self.scale = scale
+
+    def fit(self, x, y):
+        self.classes_ = np.unique(y)
+        self.means_ = np.stack([x[y == one].mean(0) for one in self.classes_])
+
+    def decision_function(self, x):
+        return -self.scale * np.square(x[:, None] - self.means_).sum(-1)
+'''
+
+ANN = """\
+name: "toy/{model.neuron.name}"
+protocol:
+  data: {name: cifar10, source: stand-in, augment: none, train_subset: 60, test_subset: 40, image_size: 16}
+  model: {name: "toys:Small", T: 1, neuron: {name: relu}}
+  optim: {name: adam, lr: 1e-2, weight_decay: 0.0, epochs: 2, warmup_epochs: 0, batch_size: 20, min_lr: 1e-3}
+runs: [{method: baseline}]
+execution: {device: cpu, threads: 1}
+scales: {paper: {}, smoke: {data: {train_subset: 40}}}
+"""
+
+STAGES = """\
+protocol:
+  data: {name: cifar10, source: stand-in, augment: none, train_subset: 60, test_subset: 40, image_size: 16}
+  start: {from: ann.yaml, run: toy/relu}
+runs:
+  - {name: toy/converted, kind: convert, T: 16, start: {convert: {name: "toys:Largest"}}}
+  - name: toy/tuned
+    method: baseline
+    model: {name: "toys:Small", T: 2, neuron: {name: "toys:Spikes"}}
+    optim: {name: adam, lr: 1e-3, weight_decay: 0.0, epochs: 1, warmup_epochs: 0, batch_size: 20, min_lr: 1e-4}
+    start: {convert: {name: "toys:Largest", factor: 0.5}}
+execution: {device: cpu, threads: 1}
+scales: {paper: {}, smoke: {T: 4, data: {train_subset: 40}}}
+"""
+
+CLASSIC = """\
+name: "toy/{features.name}"
+protocol:
+  data: {name: cifar10, source: stand-in, augment: none, train_subset: 60, test_subset: 40, image_size: 16}
+runs: [{kind: classic, features: {name: "toys:means", parts: 2}, classifier: {name: "toys:Nearest"}}]
+execution: {device: cpu, threads: 1}
+"""
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    made = tmp_path_factory.mktemp("stages")
+    for name, text in (("toys.py", TOYS), ("ann.yaml", ANN), ("stages.yaml", STAGES), ("classic.yaml", CLASSIC)):
+        (made / name).write_text(text)
+    return made
+
+
+def command(folder: Path, *words: str) -> subprocess.CompletedProcess[str]:
+    environment = {key: value for key, value in os.environ.items() if not key.startswith("TKSBENCH_")}
+    environment |= {"PYTHONPATH": str(ROOT), "TKSBENCH_DATA": str(folder), "COLUMNS": "200"}
+    words = (sys.executable, "-m", "tksbench.launch", *words)
+    return subprocess.run(words, cwd=folder, env=environment, capture_output=True, text=True, timeout=300)
+
+
+def plan(folder: Path, *words: str) -> dict[str, Any]:
+    done = command(folder, "--plan", "--json", *words)
+    assert done.returncode == 0, done.stderr
+    return {item["name"]: item for item in json.loads(done.stdout)}
+
+
+def test_a_chain_is_planned_trained_recorded_and_its_lost_weights_are_named(folder: Path) -> None:
+    planned = plan(folder, "stages.yaml")
+    assert list(planned) == ["toy/relu", "toy/converted", "toy/tuned"]
+    assert planned["toy/converted"]["reason"] == "new; starts from toy/relu seed 42, which is trained first"
+
+    done = command(folder, "stages.yaml")
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "3 runs asked for: 3 trained" in done.stdout
+    records = {}
+    for path in folder.glob("results/runs/*/record.json"):
+        record = json.loads(path.read_text())
+        records[record["name"]] = record
+    ann, converted, tuned = (records[name] for name in ("toy/relu", "toy/converted", "toy/tuned"))
+    assert ann["id"] == planned["toy/relu"]["id"]
+    start = {"id": ann["id"], "name": "toy/relu", "weights_sha256": ann["weights_sha256"]}
+    assert converted["provenance"]["start"] == tuned["provenance"]["start"] == start
+    assert "start" not in ann["provenance"]
+    assert converted["spec"]["start"]["run"] == tuned["spec"]["start"]["run"] == ann["spec"]
+    last = converted["metrics"]["last"]
+    assert [steps for steps, _ in last["top1_over_time"]] == [1, 2, 3, 4, 6, 8, 12, 16]
+    assert last["top1_over_time"][-1][1] == last["top1"]
+    assert converted["weights_sha256"] not in (ann["weights_sha256"], tuned["weights_sha256"])
+    assert converted["cost"]["snn"]["steps"] == 16
+
+    run_dir = folder / "results" / "runs" / ann["id"]
+    moved = folder / "elsewhere"
+    (run_dir / "checkpoints").rename(moved)
+    lost = plan(folder, "stages.yaml", "T=5", "--only", "toy/converted")["toy/converted"]
+    moved.rename(run_dir / "checkpoints")
+    assert lost["action"] == "blocked"
+    assert lost["reason"] == (
+        "starts from toy/relu seed 42, which is done, but its weights are not here: bring back "
+        f"results/runs/{ann['id']}/checkpoints/, or train it "
+        "anew: python -m tksbench.launch ann.yaml --scale paper --only toy/relu --again"
+    )
+    again = plan(folder, "stages.yaml", "T=5", "--only", "toy/converted")
+    assert {name: item["action"] for name, item in again.items()} == {"toy/relu": "skip", "toy/converted": "run"}
+
+
+def test_a_classic_run_is_trained_and_recorded(folder: Path) -> None:
+    done = command(folder, "classic.yaml")
+    assert done.returncode == 0, done.stdout + done.stderr
+    path = next(path for path in folder.glob("results/runs/*/record.json") if '"toy/toys.means"' in path.read_text())
+    record = json.loads(path.read_text())
+    assert record["spec"]["kind"] == "classic"
+    assert record["metrics"]["last"]["top1"] == record["metrics"]["best"]["top1"] > 15
+    assert record["cost"]["parameters"] == 10 * 3 * 2 * 2
+    assert {"features.py", "classifier.py", "logits_last.npy", "labels.npy"} <= set(record["files"])
+    shutil.rmtree(path.parent)
+    rehearsed = command(folder, "classic.yaml", "--rehearse")
+    assert "1 run: 1 ok" in rehearsed.stdout, rehearsed.stdout + rehearsed.stderr

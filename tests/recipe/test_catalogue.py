@@ -42,6 +42,7 @@ BASES: dict[str, dict[str, Any]] = {  # of slots that a trained run does not hav
     "convert": {"kind": "convert", "data": SPEC.data.model_dump(), "T": 8, "start": {"run": SPEC.model_dump()}},
     "features": {"kind": "classic", "data": SPEC.data.model_dump(), "classifier": TOY},
     "classifier": {"kind": "classic", "data": SPEC.data.model_dump(), "features": TOY},
+    "encoder": ("model", "encoder"),
 }
 
 
@@ -51,6 +52,8 @@ def plain_of(slot: str, name: str, **params: Any) -> dict[str, Any]:
         plain["data"]["name"] = "nmnist"
     if slot == "mix":
         plain["method"] = {"name": "baseline"}
+    if slot == "encoder":  # of networks that have a choice of it
+        plain["model"] = {"name": "biasfree_resnet20", "T": 4}
     *outer, last = PLACES.get(slot, (slot,))
     inner = plain
     for key in outer:

@@ -71,6 +71,7 @@ SLOTS = {
     "classifier": Slot(("random_state",)),
     "augment": Slot(alone=True),
     "mix": Slot(alone=True),
+    "encoder": Slot(),
 }
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from tksbench.snn import cost, losses, neuron, resnet, sew, vgg
+from tksbench.snn import biasfree, cost, losses, neuron, resnet, sew, vgg
 from tksbench.snn.errors import SnnError
 
-__all__ = ["SnnError", "cost", "losses", "neuron", "resnet", "sew", "vgg"]
+__all__ = ["SnnError", "biasfree", "cost", "losses", "neuron", "resnet", "sew", "vgg"]

@@ -8,6 +8,7 @@ and only the neuron loops over time. No operation here depends on the memory for
 from __future__ import annotations
 
 import math
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor, nn
@@ -17,6 +18,9 @@ from tksbench.snn.eventconv import event_linear
 from tksbench.snn.kit import PLAIN, Kit
 from tksbench.snn.neuron import Neuron, split_time
 from tksbench.snn.normlif import norm_lif
+
+if TYPE_CHECKING:
+    from tksbench.snn.encoder import Encoder
 
 
 def scale_channels(channels: int, width: float) -> int:
@@ -115,6 +119,7 @@ class SpikingNetwork(nn.Module):
         self.T = T
         self.in_chans = in_chans
         self.width = width
+        self.encoder: Encoder | None = None
 
     def classify(self, x: Tensor, steps: int, repeats: int) -> Tensor:
         """Return logits [steps * B, num_classes] of `x`, which is as in `ConvNormLIF.forward`."""
@@ -124,18 +129,23 @@ class SpikingNetwork(nn.Module):
         """Return the raw outputs of every time step, [T, B, num_classes].
 
         Args:
-            x: Static images [B, C, H, W], repeated over T steps (direct coding), or frames [B, T', C, H, W],
-                for which T' need not be the network's T.
+            x: Static images [B, C, H, W], repeated over T steps (direct coding) unless the network has an encoder,
+                or frames [B, T', C, H, W], for which T' need not be the network's T.
 
         Raises:
             SnnError: If the shape or type of `x` does not fit the network.
         """
         self._check_input(x)
         if x.dim() == 4:
-            logits = self.classify(x, self.T, self.T)
-            return split_time(logits, self.T)
+            return self.present(x, self.T)
         steps = x.shape[1]
         return split_time(self.classify(x.transpose(0, 1).flatten(0, 1), steps, 1), steps)
+
+    def present(self, images: Tensor, steps: int) -> Tensor:
+        """Return the raw outputs [steps, B, num_classes] of static images, coded as the network's encoder does."""
+        if self.encoder is None:
+            return split_time(self.classify(images, steps, steps), steps)
+        return split_time(self.classify(self.encoder(images, steps).flatten(0, 1), steps, 1), steps)
 
     def forward_features(self, x: Tensor) -> Tensor:
         """Return the time-mean of the last neurons' spikes, flattened, [B, F] (Fig. 5; TKS:train_main.py:1033).

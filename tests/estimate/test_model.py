@@ -1,9 +1,16 @@
 from __future__ import annotations
 
+import inspect
+from typing import Any
+
 import pytest
+import torch
+from torch import nn
 
 from tksbench.estimate.model import estimate_disk_bytes, estimate_gpu_hours
-from tksbench.recipe import RunSpec
+from tksbench.recipe import RunSpec, catalogue
+from tksbench.snn.kit import Kit
+from tksbench.snn.neuron import Neuron
 
 
 def _spec(data: str, model: str, T: int = 4, epochs: int = 600, profile: str = "A", **more: object) -> RunSpec:
@@ -72,3 +79,37 @@ def test_disk_is_two_checkpoints_with_moments_and_two_epochs_logits(
     spec = spec.model_copy(update={"model": spec.model.model_copy(update={"width": width})})
     expected = 2 * (3 * 4 * parameters + 4 * 500 * 4 * classes)
     assert estimate_disk_bytes(spec) == pytest.approx(expected, rel=0.07)
+
+
+STATED = [name for name in catalogue.names("model") if catalogue.attributes("model", name).get("size")]
+
+
+@pytest.mark.parametrize("name", STATED)
+def test_a_network_states_its_size(name: str) -> None:
+    network = catalogue.resolve("model", catalogue.Component.model_construct(name=name))
+    macs, neurons, pixels, parameters, per_class = network.size
+    sized = {"img_size": pixels} if "img_size" in inspect.signature(network).parameters else {}
+    found = {"macs": 0, "neurons": 0}
+
+    def synapses(layer: Any, _inputs: Any, out: Any) -> None:
+        found["macs"] += out[0].numel() * layer.weight[0].numel()
+
+    def spikes(_layer: Any, _inputs: Any, out: Any) -> None:
+        found["neurons"] += out.numel()
+
+    made = [network(num_classes=classes, T=1, in_chans=3, kit=Kit(), **sized).eval() for classes in (10, 11)]
+    for layer in made[0].modules():
+        if isinstance(layer, nn.Conv2d | nn.Conv3d | nn.Linear):
+            layer.register_forward_hook(synapses)
+        elif isinstance(layer, Neuron):
+            layer.register_forward_hook(spikes)
+    with torch.no_grad():
+        made[0](torch.zeros(1, 1, 3, pixels, pixels))
+    counts = [sum(one.numel() for one in net.parameters()) for net in made]
+    assert [found["macs"], found["neurons"], counts[0]] == pytest.approx([macs, neurons, parameters], rel=0.03)
+    assert counts[1] - counts[0] == per_class
+
+
+def test_a_network_of_unknown_size_has_no_estimate() -> None:
+    assert estimate_gpu_hours(_spec("cifar10", "tebn_resnet19"))
+    assert estimate_gpu_hours(_spec("cifar10", "my_package:Network")) is None

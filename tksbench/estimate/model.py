@@ -7,8 +7,10 @@ Disk is what a finished run leaves: two checkpoints, the logits of two epochs, l
 
 from __future__ import annotations
 
+import functools
 from typing import TYPE_CHECKING, NamedTuple
 
+from tksbench.recipe.catalogue import attributes
 from tksbench.recipe.schema import ClassicSpec, TrainSpec
 
 if TYPE_CHECKING:
@@ -99,8 +101,17 @@ def dataset(spec: RunSpec) -> DatasetInfo | None:
 
 
 def _known(spec: RunSpec) -> tuple[_Network, DatasetInfo] | None:
-    network, data = _NETWORKS.get(spec.network), dataset(spec)
+    network, data = _NETWORKS.get(spec.network) or _stated(spec.network), dataset(spec)
     return (network, data) if network and data else None
+
+
+@functools.cache
+def _stated(name: str) -> _Network | None:
+    """What the class of another network states as its `size`; nothing is imported."""
+    try:
+        return _Network(*attributes("model", name)["size"])
+    except (KeyError, TypeError, ValueError):
+        return None
 
 
 def _steps(spec: TrainSpec, data: DatasetInfo) -> int:

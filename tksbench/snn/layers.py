@@ -95,7 +95,15 @@ class ConvNormLIF(nn.Module):
 
 
 class SpikingNetwork(nn.Module):
-    """Base of the networks: input handling, output layout, features. A subclass defines `classify`."""
+    """Base of the networks: input handling, output layout, features. A subclass defines `classify`.
+
+    Attributes:
+        size: For estimates of cost before training, at width 1: multiply-accumulates and neurons a sample and time
+            step, height and width of the image that these two are of, parameters at ten classes and of each further
+            one. None: not known.
+    """
+
+    size: tuple[float, float, int, float, int] | None = None
 
     def __init__(self, num_classes: int, T: int, in_chans: int, width: float) -> None:
         """Check and store what all networks have in common.

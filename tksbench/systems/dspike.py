@@ -201,6 +201,7 @@ class DSpikeResNet18(SpikingNetwork):
     graph_safe = True
     per_sample = True
     spiking = True
+    size = (0.2157e9, 0.3195e6, 32, 11.25e6, 513)
 
     def __init__(
         self,

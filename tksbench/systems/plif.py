@@ -108,6 +108,7 @@ class PLIFNet(SpikingNetwork):
     graph_safe = True
     per_sample = True
     spiking = True
+    size = (0.8475e9, 2.787e6, 128, 17.43e6, 20480)
 
     def __init__(
         self,

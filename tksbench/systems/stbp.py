@@ -70,6 +70,7 @@ class CIFARNet(SpikingNetwork):
     graph_safe = True
     per_sample = True
     spiking = True
+    size = (1.246e9, 0.624e6, 32, 45.05e6, 5130)
 
     def __init__(
         self,

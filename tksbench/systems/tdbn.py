@@ -76,6 +76,7 @@ class ResNet19(SpikingNetwork):
     graph_safe = True
     per_sample = True
     spiking = True
+    size = (2.216e9, 1.377e6, 32, 12.63e6, 257)
 
     def __init__(
         self,
@@ -128,6 +129,7 @@ class SpikingResNet34(SpikingNetwork):
     graph_safe = True
     per_sample = True
     spiking = True
+    size = (3.676e9, 3.562e6, 224, 21.29e6, 513)
 
     def __init__(
         self, num_classes: int = 1000, T: int = 6, in_chans: int = 3, width: float = 1.0, kit: Kit = PLAIN

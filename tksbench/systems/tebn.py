@@ -100,6 +100,7 @@ class TEBNResNet19(SpikingNetwork):
     graph_safe = True
     per_sample = True
     spiking = True
+    size = (2.287e9, 1.442e6, 32, 14.67e6, 257)
 
     def __init__(
         self,

@@ -21,6 +21,7 @@ class BiasedVGGSNN(VGGSNN):
     graph_safe = True
     per_sample = True
     spiking = True
+    size = (1.362e9, 0.9216e6, 48, 9.271e6, 4609)
 
     def __init__(
         self,

@@ -152,6 +152,7 @@ class TSSLCIFARNet(SpikingNetwork):
 
     graph_safe = True
     per_sample = True
+    size = (1.246e9, 0.624e6, 32, 45.00e6, 512)
 
     def __init__(
         self,

@@ -36,13 +36,13 @@ PLACES = {
     "norm": ("model", "norm"),
     "surrogate": ("model", "neuron", "surrogate"),
     "convert": ("start", "convert"),
+    "encoder": ("model", "encoder"),
 }
 TOY = {"name": "toys:Toy"}
 BASES: dict[str, dict[str, Any]] = {  # of slots that a trained run does not have
     "convert": {"kind": "convert", "data": SPEC.data.model_dump(), "T": 8, "start": {"run": SPEC.model_dump()}},
     "features": {"kind": "classic", "data": SPEC.data.model_dump(), "classifier": TOY},
     "classifier": {"kind": "classic", "data": SPEC.data.model_dump(), "features": TOY},
-    "encoder": ("model", "encoder"),
 }
 
 

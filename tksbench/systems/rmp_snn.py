@@ -41,7 +41,7 @@ class RMP:
         *,
         samples: Annotated[int, Field(ge=1)] = 512,
         steps: Annotated[int, Field(ge=1)] = 1000,
-        factor: Annotated[float, Field(gt=0)] | None = None,
+        factor: Annotated[float, Field(ge=0)] = 0.0,
         reset: Literal["soft", "hard"] = "soft",
         spikes: Literal["unit", "threshold"] = "unit",
         encoder: Annotated[Encoder | None, "encoder"] = None,
@@ -51,7 +51,7 @@ class RMP:
         Args:
             samples: Training images that thresholds are balanced on.
             steps: Steps that they are presented for.
-            factor: On all thresholds; none chooses among 0.5, 0.6, ... 1.0 on the same images.
+            factor: On all thresholds; 0 chooses among 0.5, 0.6, ... 1.0 on the same images.
             reset: Whether a spike takes the threshold from the membrane, or all of it.
             spikes: Whether a spike is passed on as 1 and residual blocks keep threshold 1, or as its threshold.
             encoder: What makes spikes of images; none shows the image itself at every step.

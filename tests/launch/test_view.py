@@ -7,9 +7,9 @@ import pytest
 from rich.console import Console
 
 from tksbench.launch.plan import collect_runs
-from tksbench.launch.text import duration
 from tksbench.launch.view import Active, LiveView, PlainView, live_table, make_view
 from tksbench.runs import Status
+from tksbench.text import duration
 
 if TYPE_CHECKING:
     from tksbench.recipe import Run

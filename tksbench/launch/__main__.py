@@ -15,8 +15,9 @@ from typing import TYPE_CHECKING, Any
 from tksbench.cli import CommandParser
 from tksbench.exits import BAD_INPUT, DONE, FAILED, INTERRUPTED
 from tksbench.launch.errors import LaunchError
-from tksbench.launch.text import count, counted, print_line, title
+from tksbench.launch.view import title
 from tksbench.progress import working
+from tksbench.text import count, counted, print_line
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

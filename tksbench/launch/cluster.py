@@ -12,7 +12,8 @@ from tksbench.launch.errors import LaunchError
 from tksbench.launch.scheduler import has_slurm
 from tksbench.launch.slurm import SlurmExecutor, cancel, describe, has_open, look, release, submissions_root, with_queue
 from tksbench.launch.submissions import all_submissions, refusals
-from tksbench.launch.text import count, counted, duration, last_line, print_line, shown, title
+from tksbench.launch.view import title
+from tksbench.text import count, counted, duration, last_line, print_line, shown
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence

@@ -33,9 +33,9 @@ from tksbench.errors import TksbenchError
 from tksbench.exits import BAD_INPUT, DONE, FAILED, HELD, KILLED, SAVED, explain
 from tksbench.launch.executor import NOTHING_TO_DO
 from tksbench.launch.submissions import REFUSED, Submission
-from tksbench.launch.text import last_line, without_time
 from tksbench.runs import Ledger, RunDir, attempt_ended, read_attempts, read_jsonl
 from tksbench.runs.attempts import now
+from tksbench.text import last_line, without_time
 
 if TYPE_CHECKING:
     from types import FrameType

@@ -22,10 +22,10 @@ from tksbench.devices import count_cores
 from tksbench.exits import BAD_INPUT, HELD, SAVED, explain
 from tksbench.launch.slots import Slot, cores_of, lock_slot
 from tksbench.launch.stages import Summary, left_out
-from tksbench.launch.text import duration, last_line, title, without_time
-from tksbench.launch.view import Active, SteadyView
+from tksbench.launch.view import Active, SteadyView, title
 from tksbench.runs import LedgerError, environment, read_holder
 from tksbench.runs.lease import BEAT_S
+from tksbench.text import duration, last_line, without_time
 from tksbench.train.errors import TrainError
 from tksbench.train.forked import ForkedTrainer, Preload
 

@@ -6,7 +6,8 @@ from collections import Counter
 from typing import TYPE_CHECKING
 
 from tksbench.launch.schedule import GPU_WATTS
-from tksbench.launch.text import STYLES, WIDE, count, counted, duration, make_table, plain, print_line, size
+from tksbench.launch.view import STYLES
+from tksbench.text import WIDE, count, counted, duration, make_table, plain, print_line, size
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence

@@ -11,11 +11,11 @@ from pydantic import AfterValidator, BeforeValidator, Field, ValidationError, mo
 
 from tksbench.launch.errors import LaunchError
 from tksbench.launch.slots import cores_of
-from tksbench.launch.text import count
 from tksbench.recipe.catalogue import Model
 from tksbench.recipe.errors import RecipeError
 from tksbench.recipe.explain import explain
 from tksbench.recipe.yamltree import read
+from tksbench.text import count
 
 if TYPE_CHECKING:
     from tksbench.recipe import Run

@@ -23,11 +23,11 @@ from typing import TYPE_CHECKING, Any
 from tksbench.exits import DONE, FAILED, INTERRUPTED
 from tksbench.launch.local import LocalExecutor
 from tksbench.launch.plan import Item, make_plan
-from tksbench.launch.text import count, counted, duration, print_line
 from tksbench.launch.view import View
 from tksbench.progress import working
 from tksbench.recipe import ConvertSpec, TrainSpec, run_and_group_id
 from tksbench.runs import Ledger
+from tksbench.text import count, counted, duration, print_line
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence

@@ -11,7 +11,7 @@ from tksbench.estimate.model import estimate_disk_bytes
 from tksbench.estimate.records import Costs
 from tksbench.launch.plan import share_left
 from tksbench.launch.slots import cores_of
-from tksbench.launch.text import count
+from tksbench.text import count
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence

@@ -17,9 +17,10 @@ from tksbench.launch.errors import LaunchError
 from tksbench.launch.profile import Resources
 from tksbench.launch.scheduler import JobId
 from tksbench.launch.submissions import Submission, all_submissions
-from tksbench.launch.text import count, title
+from tksbench.launch.view import title
 from tksbench.runs import Lease, LeaseHeld, RunDir, read_attempts
 from tksbench.runs.attempts import now
+from tksbench.text import count
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterator, Mapping, Sequence

@@ -14,8 +14,8 @@ from rich.text import Text
 
 from tksbench.exits import DONE, FAILED, INTERRUPTED
 from tksbench.launch.cluster import Queue, ask_queue
-from tksbench.launch.text import STYLES, WIDE, count, counted, duration, make_table, number, plain, print_line
-from tksbench.launch.view import Active, live_table
+from tksbench.launch.view import STYLES, Active, live_table
+from tksbench.text import WIDE, count, counted, duration, make_table, number, plain, print_line
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence

@@ -22,8 +22,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from tksbench.launch.scheduler import JobId
-from tksbench.launch.text import shown
 from tksbench.runs import LedgerError, read_json, write_bytes, write_json
+from tksbench.text import shown
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence

@@ -19,7 +19,8 @@ from tksbench.launch.job import FOLDER, TrainRun
 from tksbench.launch.profile import Resources
 from tksbench.launch.slurm import submissions_root
 from tksbench.launch.submissions import Submission
-from tksbench.launch.text import count, shown, title
+from tksbench.launch.view import title
+from tksbench.text import count, shown
 from tksbench.train.job import configure_logging
 
 if TYPE_CHECKING:

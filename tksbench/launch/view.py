@@ -12,7 +12,7 @@ from rich.live import Live
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.text import Text
 
-from tksbench.launch.text import STYLES, counted, duration, make_table, number, print_line, title
+from tksbench.text import counted, duration, make_table, number, print_line
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -28,6 +28,10 @@ _BAR_S = 0.1  # the same, of a bar that moves
 _LINE_S = 10.0  # seconds between two plain lines about the same run
 
 UNREAD = (OSError, SystemExit)  # from telling a reader who has left (`| head`): rich makes SystemExit of a broken pipe
+STYLES = {  # of what is done with a run, and of how it stands
+    **{"done": "green", "skip": "green", "failed": "bold red", "refused": "bold red", "interrupted": "yellow"},
+    **{"blocked": "yellow", "run": "bold cyan", "running": "cyan", "note": "cyan", "wait": "magenta", "new": "dim"},
+}
 
 
 @dataclass(frozen=True)
@@ -43,7 +47,7 @@ class View:
     """Is informed by the executor of what happens; this one shows nothing."""
 
     def event(self, kind: str, text: str) -> None:
-        """Something happened: `kind` is a key of `text.STYLES`."""
+        """Something happened: `kind` is a key of `STYLES`."""
 
     def update(self, active: Sequence[Active], counts: Mapping[str, int], pending: str = "") -> None:
         """How things stand; called several times a second. `pending`: what has to be done before a run can start."""
@@ -166,6 +170,11 @@ def live_table(active: Sequence[Active], best: bool = False) -> Table:
             item.where,
         )
     return table
+
+
+def title(run: Run) -> str:
+    """What a run is called in messages."""
+    return f"{run.name} seed {run.seed}"
 
 
 def _figures(status: Status) -> list[str]:

@@ -37,6 +37,7 @@ from tksbench.report.stats import (
     weakest_difference,
 )
 from tksbench.runs.record import correct_bits
+from tksbench.text import count
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -228,10 +229,10 @@ def _compare_steps(claim: Claim, pairs: Pairs, choice: Choice) -> Comparison | N
     rows = [(_steps(a, choice), _steps(b, choice)) for a, b in pairs if b]
     if first:
         rows = [(a[1:], b[:1] * (len(a) - 1)) for a, b in rows]
-    count = len(rows[0][0])
-    if count == 0 or any(len(side) != count for row in rows for side in row):
+    number = len(rows[0][0])
+    if number == 0 or any(len(side) != number for row in rows for side in row):
         return None
-    steps = [([a[step] for a, _ in rows], [b[step] for _, b in rows]) for step in range(count)]
+    steps = [([a[step] for a, _ in rows], [b[step] for _, b in rows]) for step in range(number)]
     means = [mean_sd([x - y for x, y in zip(a, b, strict=True)])[0] for a, b in steps]
     result = None
     if len(rows) > 1:
@@ -240,7 +241,7 @@ def _compare_steps(claim: Claim, pairs: Pairs, choice: Choice) -> Comparison | N
     else:
         step = means.index(min(means))
     compared = _comparison(claim, pairs, [x - y for x, y in zip(*steps[step], strict=True)], result)
-    return replace(compared, step=step + 1 + first, steps_better=(sum(mean > 0 for mean in means), count))
+    return replace(compared, step=step + 1 + first, steps_better=(sum(mean > 0 for mean in means), number))
 
 
 def _comparison(
@@ -274,9 +275,9 @@ def _comparison(
 def _machine(record: Record) -> str:
     """What decides how a run's sums are rounded: the kind of device, on a CPU the number of threads, and torch."""
     proof = record.provenance
-    count = 0 if record.cost.gpu_hours else proof.threads or 0
-    threads = f", {count} thread{'s' * (count > 1)}" * (count > 0)
-    return f"{record.cost.device}{threads} (torch {proof.versions.get('torch', 'unknown')})"
+    threads = 0 if record.cost.gpu_hours else proof.threads or 0
+    those = f", {count(threads, 'thread')}" if threads else ""
+    return f"{record.cost.device}{those} (torch {proof.versions.get('torch', 'unknown')})"
 
 
 def _resolution(claim: Claim, pairs: Pairs) -> float:

@@ -19,6 +19,7 @@ from tksbench.exits import FAILED
 from tksbench.progress import working
 from tksbench.report.catalog import TEXTS, Sources, all_tables, build_table, table_names
 from tksbench.report.groups import ReportError, at_scale, candidates, check_scale, recipe_files
+from tksbench.text import count
 
 if TYPE_CHECKING:
     import argparse
@@ -293,9 +294,9 @@ def _check(names: Sequence[str], figures: Sequence[str], options: argparse.Names
         sys.stderr.write(f"drift: {drift}\n")
     if not drifts:
         drawn = [name for name in figures if (sources.ledger.root / "figures" / f"{name}.csv").exists()]
-        parts = [f"{n} {word}{'s' * (n > 1)}" for n, word in ((len(names), "table"), (len(drawn), "figure")) if n]
+        parts = [count(n, word) for n, word in ((len(names), "table"), (len(drawn), "figure")) if n]
         agree = "agrees" if len(names) + len(drawn) == 1 else "agree"
-        published = f"{(n := len(sources.evidence.published))} published record{'s' * (n != 1)}"
+        published = count(len(sources.evidence.published), "published record")
         sys.stdout.write(f"{' and '.join(parts)} {agree} with {published}\n" if parts else "nothing to compare\n")
         asked = {one.group for many in sources.protocols.values() for one in many}
         unasked = [record.id for record in sources.evidence.published if record.group not in asked]

@@ -19,6 +19,7 @@ from tksbench.runs import sha256_file
 from tksbench.runs.arrays import read_array
 from tksbench.runs.provenance import rerun_command
 from tksbench.runs.record import unpack_correct
+from tksbench.text import count
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -88,7 +89,7 @@ def _pair_lines(
     if claim.kind == "worst_class":
         at = ", the lowest recall of any class at step 1 alone"
     if claim.kind == "narrows":
-        at = f", the difference at {claim.a.steps} time step{'s' * (claim.a.steps != 1)} less that at all"
+        at = f", the difference at {count(claim.a.steps or 0, 'time step')} less that at all"
     yield f"{choice} epoch{at}"
     mean, interval, p, corrected, _, n = numbers(compared)
     yield f"  difference {mean} (95 %: {interval}), n = {n}; p {p}, after Holm's correction {corrected}"

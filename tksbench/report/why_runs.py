@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from tksbench.report.cells import group_records
 from tksbench.report.facts import facts, log_end, machine_words
 from tksbench.runs.provenance import rerun_command
+from tksbench.text import count
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -103,7 +104,7 @@ def _seed_row(record: Record, ledger: Ledger) -> tuple[str, ...]:
 
 def _protocol_lines(candidate: Candidate, records: int, evidence: Evidence) -> Iterator[str]:
     state = evidence.states.get(candidate.group)
-    found = f"{records} record{'s' * (records != 1)}" + (f", {state}" if state else "")
+    found = count(records, "record") + (f", {state}" if state else "")
     data = "stand-in" if candidate.stand_in else candidate.source
     yield f"  scale {candidate.scale}, {data} data, group {candidate.group}: {found}"
     yield f"    {rerun_command(candidate.run)}"
@@ -136,13 +137,13 @@ def record_lines(record: Record, ledger: Ledger) -> Iterator[str]:
         words = f"machine: {', '.join(machine_words(record))}"
         yield from textwrap.wrap(words, 80, initial_indent="  ", subsequent_indent="    ", break_on_hyphens=False)
     if proof.processes > 1:
-        yield f"  {proof.processes} processes on {proof.nodes} machine{'s' * (proof.nodes != 1)}"
+        yield f"  {proof.processes} processes on {count(proof.nodes, 'machine')}"
     versions = ", ".join(
         [f"Python {proof.python}", *(f"{name} {word}" for name, word in sorted(proof.versions.items()))]
     )
     yield from textwrap.wrap(f"versions: {versions}", 80, initial_indent="  ", subsequent_indent="    ")
     files = sorted(proof.data.items())
-    yield f"  data: {len(files)} file{'s' * (len(files) != 1)}"
+    yield f"  data: {count(len(files), 'file')}"
     yield from (f"    {digest}  {name}" for name, digest in files[:_SHOWN_FILES])
     if len(files) > _SHOWN_FILES:
         yield f"    ... and {len(files) - _SHOWN_FILES} more in the record"

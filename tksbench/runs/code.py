@@ -41,6 +41,7 @@ _CANNOT_CHANGE_RESULTS = (
         "progress.py",
         "rerun.py",
         "tables.py",
+        "text.py",
         "version.py",
     ),
     *("data/__main__.py", "doctor/", "estimate/", "launch/", "report/", "runs/"),

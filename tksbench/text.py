@@ -13,23 +13,12 @@ if TYPE_CHECKING:
     from rich.console import Console
     from rich.table import Table
 
-    from tksbench.recipe import Run
-
 WIDE = 110  # columns from which on a reason gets one of its own
-STYLES = {  # of what is done with a run, and of how it stands
-    **{"done": "green", "skip": "green", "failed": "bold red", "refused": "bold red", "interrupted": "yellow"},
-    **{"blocked": "yellow", "run": "bold cyan", "running": "cyan", "note": "cyan", "wait": "magenta", "new": "dim"},
-}
 
 
 def print_line(console: Console, text: str) -> None:
     """Print a line as it is."""
     console.print(text, markup=False, highlight=False, soft_wrap=True)
-
-
-def title(run: Run) -> str:
-    """What a run is called in messages."""
-    return f"{run.name} seed {run.seed}"
 
 
 def count(number: int, what: str = "run") -> str:

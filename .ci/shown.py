@@ -19,7 +19,7 @@ from rich.console import Console
 
 from tksbench.estimate.model import estimate_gpu_hours
 from tksbench.recipe.schema import SCALES
-from tksbench.report.added import with_added_rows
+from tksbench.report.added_rows import with_added_rows
 from tksbench.report.cells import JUDGED, rounded
 from tksbench.report.cited import with_cited_runs
 from tksbench.report.claims_table import brief, build_claims

@@ -6,14 +6,13 @@ The modules are imported late, so that `tksbench launch --plan` never pays for t
 from __future__ import annotations
 
 import argparse
-import difflib
 import importlib
 import io
 import os
 import sys
 from typing import TYPE_CHECKING, NoReturn
 
-from tksbench.errors import TksbenchError
+from tksbench.errors import TksbenchError, suggest
 from tksbench.exits import BAD_INPUT, INTERRUPTED
 from tksbench.version import __version__
 
@@ -111,9 +110,7 @@ def run_script(command: CommandMain) -> NoReturn:
 
 def unknown_command(name: str) -> str:
     """Returns the message for a command that does not exist, with the nearest one that does."""
-    near = difflib.get_close_matches(name, COMMANDS, n=1)
-    hint = f"did you mean {near[0]!r}?" if near else f"choose from {', '.join(COMMANDS)}"
-    return f"tksbench: error: unknown command {name!r}; {hint}\n"
+    return f"tksbench: error: unknown command {name!r}; {suggest(name, COMMANDS)}\n"
 
 
 def main(argv: Sequence[str] | None = None) -> int:

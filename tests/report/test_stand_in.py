@@ -10,7 +10,7 @@ import pytest
 
 from tests.records import record_parts
 from tksbench.report import smoke_checks
-from tksbench.report.added import with_added_rows
+from tksbench.report.added_rows import with_added_rows
 from tksbench.report.catalog import Sources, all_tables, build_figure, build_table, table_names
 from tksbench.report.claims_table import ClaimsTable
 from tksbench.report.evidence import Evidence

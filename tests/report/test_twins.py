@@ -10,7 +10,7 @@ import pytest
 
 from tests.records import record_parts
 from tksbench.recipe import run_and_group_id
-from tksbench.report.added import with_added_rows
+from tksbench.report.added_rows import with_added_rows
 from tksbench.report.catalog import Sources, build_figure, build_table, rendered
 from tksbench.report.claims_table import ClaimsTable
 from tksbench.report.evidence import Evidence

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-import difflib
 from typing import TYPE_CHECKING, NamedTuple
 
-from tksbench.errors import TksbenchError
+from tksbench.errors import TksbenchError, suggest
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Sequence
+
+__all__ = ["Problem", "RecipeError", "suggest"]
 
 
 class Problem(NamedTuple):
@@ -37,14 +38,3 @@ def _line(problem: Problem) -> int:
     """The line a problem is at; sorting is stable, so problems without one keep their order, in front."""
     line = problem.where.rpartition(":")[2]
     return int(line) if line.isdecimal() else 0
-
-
-def suggest(wrong: str, known: Iterable[str]) -> str:
-    """Return the tail of an error message that names the nearest known word, or all of them.
-
-    >>> suggest("epoch", ["epochs", "lr"])
-    "did you mean 'epochs'?"
-    """
-    names = sorted(known)
-    near = difflib.get_close_matches(str(wrong), names, n=1, cutoff=0.6)
-    return f"did you mean '{near[0]}'?" if near else f"known: {', '.join(names)}"

@@ -95,7 +95,7 @@ def main(argv: list[str] | None = None) -> int:
         return compare(words[1:])
     options = _parse(words)
     with working("reading recipes"):
-        from tksbench.report.added import with_added_rows
+        from tksbench.report.added_rows import with_added_rows
         from tksbench.report.cited import with_cited_runs
         from tksbench.report.paper_file import load_paper
         from tksbench.runs import Ledger

@@ -20,7 +20,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from tksbench.snn import compiler, native
-from tksbench.snn.once import once_differentiable
+from tksbench.snn.once_differentiable import once_differentiable
 
 # Products and sums fuse only where the code says so: the compiler does not decide about the last bit.
 _FLAGS = ("-ffp-contract=off",)

@@ -19,7 +19,7 @@ from torch import Tensor
 from tksbench.component import component
 from tksbench.snn.errors import SnnError
 from tksbench.snn.neuron import Neuron, split_time
-from tksbench.snn.once import once_differentiable
+from tksbench.snn.once_differentiable import once_differentiable
 from tksbench.snn.surrogate import Triangle, own
 
 if TYPE_CHECKING:

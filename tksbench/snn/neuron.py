@@ -26,7 +26,7 @@ from torch import Tensor, nn
 from tksbench.component import component
 from tksbench.snn import native
 from tksbench.snn.errors import SnnError
-from tksbench.snn.once import once_differentiable
+from tksbench.snn.once_differentiable import once_differentiable
 from tksbench.snn.surrogate import own
 
 if TYPE_CHECKING:

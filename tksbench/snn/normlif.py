@@ -17,7 +17,7 @@ from torch.nn import functional as F
 
 from tksbench.snn import native
 from tksbench.snn.neuron import LIF, SURROGATE_PEAK, SURROGATE_SLOPE, split_time
-from tksbench.snn.once import once_differentiable
+from tksbench.snn.once_differentiable import once_differentiable
 
 if TYPE_CHECKING:
     from collections.abc import Callable

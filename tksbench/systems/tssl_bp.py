@@ -35,7 +35,7 @@ from tksbench.snn.errors import SnnError
 from tksbench.snn.kit import PLAIN, Kit
 from tksbench.snn.layers import ConvNormLIF, Linear, SpikingNetwork, scale_channels
 from tksbench.snn.neuron import Neuron, split_time
-from tksbench.snn.once import once_differentiable
+from tksbench.snn.once_differentiable import once_differentiable
 
 if TYPE_CHECKING:
     from pydantic import Field

@@ -15,7 +15,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 
 from tksbench.snn.known import says
 from tksbench.snn.normlif import SharedBatchNorm2d, fusable
-from tksbench.snn.once import once_differentiable
+from tksbench.snn.once_differentiable import once_differentiable
 from tksbench.train.errors import TrainError
 
 if TYPE_CHECKING:

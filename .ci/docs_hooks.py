@@ -18,7 +18,7 @@ ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
 from tksbench.cli import COMMANDS  # noqa: E402
-from tksbench.recipe import catalogue, schema  # noqa: E402
+from tksbench.recipe import Execution, catalogue, schema  # noqa: E402
 
 PARTS_OF = ("neuron", "surrogate", "norm", "method")  # of the network, and its loss
 PARTS = (
@@ -29,7 +29,7 @@ PARTS = (
     ("optim", schema.OptimSpec),
     ("evaluation", schema.EvalSpec),
     ("numerics", schema.NumericsSpec),
-    ("execution", schema.Execution),
+    ("execution", Execution),
 )
 CHOICES = {  # checked by a function, so that the type does not tell
     (part, "name"): ", ".join(f"`{name}`" for name in names)

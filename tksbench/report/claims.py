@@ -36,6 +36,7 @@ from tksbench.report.stats import (
     prediction_interval,
     weakest_difference,
 )
+from tksbench.runs.comparison import of_former_arithmetic
 from tksbench.runs.record import correct_bits
 from tksbench.text import count
 
@@ -73,6 +74,7 @@ class Comparison:
         further: 95 % prediction interval of one further pair's difference, which the paper's is; None below two seeds.
         apart: Seeds whose two runs were trained on different kinds of machine, so that rounding is in their difference.
         machines: Kinds of machine that trained side a, each with its seeds.
+        former: Whether some of the runs are of former arithmetic: made again, they end elsewhere.
     """
 
     seeds: tuple[int, ...]
@@ -88,6 +90,7 @@ class Comparison:
     further: Interval | None
     apart: tuple[int, ...] = ()
     machines: tuple[tuple[str, tuple[int, ...]], ...] = ()
+    former: bool = False
 
     @property
     def n(self) -> int:
@@ -269,6 +272,7 @@ def _comparison(
         further=prediction_interval(differences, resolution=coarse) if len(differences) > 1 else None,
         apart=tuple(a.seed for a, b in pairs if b and _machine(a) != _machine(b)),
         machines=tuple((machine, tuple(seeds)) for machine, seeds in by_machine.items()),
+        former=any(of_former_arithmetic(record) for pair in pairs for record in pair if record),
     )
 
 

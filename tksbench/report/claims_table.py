@@ -43,6 +43,7 @@ _NOTES = (
     "not hold, if it is worse with such a p; undecided otherwise, and below three seeds. Whether a difference is as "
     "large as stated is judged at scale paper only: as stated, if it lies in the 95 % prediction interval of one "
     "further pair of ours.",
+    "Of former arithmetic: runs whose sums were in an order that the processor decided; made anew, they end elsewhere.",
     "Of single time steps: the row is the step that supports the claim least, with that step's interval and p (times "
     "the number of steps where it speaks against the claim).",
     *MARK_NOTES,
@@ -202,7 +203,7 @@ def _details(result: ClaimResult) -> str:
     told, best = _size(result), result.best
     if best and best.steps_better:
         told += f"; better at {best.steps_better[0]} of {best.steps_better[1]} steps, least at step {best.step}"
-    told += machines_of(best)
+    told += machines_of(best) + "; of former arithmetic" * bool(best and best.former)
     return told + f"; varies {result.claim.variant}" * (result.claim.variant is not None)
 
 

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from tksbench.report import origins
 from tksbench.report.cells import INCOMPLETE, SMOKE_CHECK, build_cell, corrected, group_records
 from tksbench.report.groups import ReportError, real
+from tksbench.runs.comparison import of_former_arithmetic
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -222,6 +223,10 @@ _SMOKE_NOTE = (
     "Smoke check: the run was trained and evaluated on stand-in data, since the data set is not on this machine. It "
     "shows that everything works; its numbers stand under a heading of their own (tables smoke-checks)."
 )
+_FORMER_NOTE = (
+    "Of former arithmetic, whose sums were in an order that the processor decided: {}. Made again, these runs end with "
+    "other bits, and so elsewhere within the spread of seeds."
+)
 _OTHER_SCALE_NOTE = "Our numbers for one data set are of one scale; tables --scale SCALE shows those of another."
 
 
@@ -232,6 +237,13 @@ def _optimism(ours: Sequence[Ours]) -> str:
         gains.setdefault(one.candidate.scale, {})[one.candidate.group] = one.optimism
     told = ", ".join(f"{sum(of.values()) / len(of):.2f} at scale {scale}" for scale, of in gains.items())
     return f"Picking the best epoch gains about so many points of top-1: {told} (split-half, mean of the cells)."
+
+
+def _former(cell: Cell) -> str:
+    """The run behind a cell, if some of its records are of former arithmetic, and how many where not all are."""
+    records = cell.ours.records if cell.ours else ()
+    count = sum(map(of_former_arithmetic, records))
+    return f"{cell.row.run}{f' ({count} of {len(records)})' * (count < len(records))}" if count else ""
 
 
 def _notes(cells: Sequence[Cell], evidence: Evidence) -> list[str]:
@@ -252,6 +264,8 @@ def _notes(cells: Sequence[Cell], evidence: Evidence) -> list[str]:
     told = [text for scale, text in _SCALE_NOTES.items() if scale in scales]
     if told:
         notes.append("Scale " + "; ".join(told) + ".")
+    if former := list(dict.fromkeys(_former(cell) for cell in cells if _former(cell))):
+        notes.append(_FORMER_NOTE.format(", ".join(former)))
     if any(SMOKE_CHECK in cell.verdict for cell in cells):
         notes.append(_SMOKE_NOTE)
     if any("(but at " in cell.verdict for cell in cells):

@@ -75,11 +75,16 @@ def known_differences(record: Record) -> list[str]:
     return [line for _, line in _found(record)]
 
 
+def of_former_arithmetic(record: Record) -> bool:
+    """Whether a run on a CPU is of the code whose sums were in an order that the processor decided."""
+    return record.cost.gpu_hours == 0 and not record.provenance.machine
+
+
 def bits_expected(record: Record) -> str:
     """Whether a record's run has equal bits if it is trained here, as far as that is known: one line."""
     proof = record.provenance
     portable = proof.machine.get("bits") == PORTABLE
-    if record.cost.gpu_hours == 0 and not proof.machine:
+    if of_former_arithmetic(record):
         return (
             "equal bits are not to be expected: the record is of earlier code, whose sums were in an order that the "
             "processor decided"

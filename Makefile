@@ -90,6 +90,10 @@ bench: env  ## measure this beside its peers; EXTRAS=bench installs them (some m
 	@case ' $(EXTRAS) ' in *' bench '*) $(PY) -m pip install --quiet --disable-pip-version-check --no-deps --require-hashes -r benchmarks/braincog.txt -r benchmarks/neurobench.txt ;; esac
 	$(PY) -m benchmarks $(ARGS)
 
+.PHONY: gpu
+gpu: env  ## on a machine with a GPU: what a quarter of an hour settles, most valuable first; results/gpu has the report
+	$(PY) -m benchmarks.gpu $(ARGS)
+
 .PHONY: check
 check: env  ## formatting, lint, types, spelling, drift of the committed tables, audit
 	$(VENV)/bin/ruff format --check

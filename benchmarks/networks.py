@@ -5,7 +5,8 @@ on all threads. The networks fire at the rate of trained ones (`density.py`).
 
 A step is forward pass, cross-entropy of the mean logits, backward pass and AdamW in one kernel, the same for all. The
 floor and the peers are measured in each form that may be their fastest; the line to hold against is the best one. On
-CUDA convolutions are in bfloat16, and a form may be recorded as a CUDA graph, as the trainer does.
+CUDA convolutions are in bfloat16, and a form may be recorded as a CUDA graph, as the trainer does; SEW-ResNet-50 at 224
+pixels is measured there, too, against itself with ReLU.
 """
 
 from __future__ import annotations
@@ -23,8 +24,10 @@ from benchmarks.density import fire_at, trained_rate
 from benchmarks.memory import Memory
 from benchmarks.parts import lacking
 from benchmarks.timing import Candidate, Case
+from tksbench.snn.kit import PLAIN, Kit, ReLU
 from tksbench.snn.losses import baseline
 from tksbench.snn.resnet import SpikingResNet19
+from tksbench.snn.sew import sew_resnet50
 from tksbench.snn.vgg import VGGSNN
 from tksbench.train.cpu import keep_freed_memory
 from tksbench.train.graph import GraphedStep
@@ -46,7 +49,8 @@ VGG_BATCH = (1, 8, 64)
 CLASSES = 10
 FRAME = 48
 # What recipes/cifar100.yaml and dvs_cifar10.yaml have at scale mini.
-MINI_WIDTH, MINI_BATCH, MINI_SIZE = 0.125, (64, 32), (16, 32)
+MINI_WIDTH, MINI_BATCH, MINI_SIZE = 0.125, (64, 16), (16, 32)
+SEW_BATCH, SEW_SIZE = 32, 224
 
 
 class Step:
@@ -136,6 +140,28 @@ def cases(options: Options) -> Iterator[Case]:
     batch = VGG_BATCH[size]
     name = f"VGG-SNN, batch {batch}, T=10, {FRAME}x{FRAME}"
     yield _case(name, VGGSNN(img_size=FRAME), _frames(batch, FRAME), libraries, device, compiled=size > 0)
+
+    if device.type == "cuda":
+        yield sew_case(f"SEW-ResNet-50, batch {SEW_BATCH}, T=4, {SEW_SIZE}x{SEW_SIZE}", sew_resnet50, SEW_BATCH, device)
+
+
+def sew_case(name: str, make: Callable[..., SpikingNetwork], batch: int, device: torch.device) -> Case:
+    """A network with its own neurons, and with ReLU in their place; both at their initial weights.
+
+    Args:
+        name: Of the case.
+        make: Makes the network of a kit.
+        batch: Images of `SEW_SIZE` pixels.
+        device: On CUDA each is recorded as a graph as well.
+    """
+    images = _images(batch, SEW_SIZE)
+    candidates = []
+    for form in ("eager", *["graph"] * (device.type == "cuda")):
+        named = f", {form}" * (form != "eager")
+        for label, kit in ((REFERENCE, Kit(neuron=ReLU)), ("this project", PLAIN)):
+            step = Step(partial(make, kit=kit), images, form, device)
+            candidates.append(Candidate(f"{label}{named}", step, step.values))
+    return Case(name=name, candidates=candidates, reference=REFERENCE)
 
 
 def _images(batch: int, size: int) -> Tensor:

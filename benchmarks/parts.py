@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 PARTS = {
     "framing": "event frames from recordings, beside tonic",
     "data": "CIFAR read and augmented, beside torchvision and timm",
-    "networks": "training steps of ResNet-19 and VGG-SNN, beside ReLU, SpikingJelly, BrainCog",
+    "networks": "training steps of ResNet-19, VGG-SNN (and on CUDA SEW-ResNet-50), beside ReLU, SpikingJelly, BrainCog",
     "scaling": "two processes on two cores, beside one on one",
     "long": "time and memory of a step after many others",
     "harness": "what the harness itself costs: plan, record, tables",

@@ -117,3 +117,9 @@ def test_what_cannot_be_is_refused() -> None:
         DART(16, 16, 0, **SMALL | {"sample": 5})
     with pytest.raises(ValueError, match="4 descriptors are too few for a codebook of 8 words"):
         DART(16, 16, 0, **SMALL).fit([at_random(20, 0)])
+
+
+@pytest.mark.parametrize(("vote", "shares"), [("hard", 6), ("soft", 1 + 1 + 2 + 1 + 1 + 2)])
+def test_each_vote_and_each_word_is_an_operation(vote: Any, shares: int) -> None:
+    made = DART(12, 12, 0, **SMALL | {"rings": 3, "wedges": 8, "r_min": 1.0, "r_max": 4.0, "every": 7, "vote": vote})
+    assert made.macs(events(QUEUE)) == shares + 24 * (1 + 8)

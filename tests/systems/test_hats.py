@@ -111,3 +111,13 @@ def test_features_have_the_size_of_the_cells_and_norm_one_if_asked_for() -> None
     scaled = HATS(34, 34, rows="l2").transform(recording)
     assert np.linalg.norm(scaled) == pytest.approx(1)
     assert scaled * np.linalg.norm(plain) == pytest.approx(plain, abs=1e-6)
+
+
+@pytest.mark.parametrize("form", ["past", "self"])
+def test_each_neighbour_and_each_feature_is_an_operation(form: Any) -> None:
+    recording = at_random(250, side=11, duration=400)
+    made = HATS(11, 11, cell=4, radius=3, tau=5.0, window=90, form=form)
+    features = pair_by_pair(recording, 11, 4, 3, math.inf, 90, form)
+    number = np.bincount(2 * ((recording.y // 4) * 3 + recording.x // 4) + recording.p, minlength=18).reshape(9, 2)
+    number = number if form == "self" else number.sum(1, keepdims=True)
+    assert made.macs(recording) == pytest.approx((features * number[..., None, None]).sum() + features.size)

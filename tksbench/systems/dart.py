@@ -166,7 +166,7 @@ class DART:
             raise ValueError(f"r_max {r_max} must be above r_min {r_min}")
         if sample < words:
             raise ValueError(f"a codebook of {words} words cannot be learned from {sample} descriptors")
-        self.height, self.width, self.random_state = height, width, random_state
+        self._plane, self.random_state = (height, width), random_state
         self.queue, self.every, self.words, self.sample = queue, every, words, sample
         self.levels = PYRAMID if pyramid else PYRAMID[:1]
         reach = int(r_max)
@@ -202,15 +202,26 @@ class DART:
         word = np.argmax(found @ self.codebook_.T - half, axis=1)
         counts = []
         for parts in self.levels:
-            row = events.y[at].astype(np.int64) * parts // self.height
-            column = events.x[at].astype(np.int64) * parts // self.width
+            row = events.y[at].astype(np.int64) * parts // self._plane[0]
+            column = events.x[at].astype(np.int64) * parts // self._plane[1]
             cell = (row * parts + column) * self.words + word
             counts.append(np.bincount(cell, minlength=parts * parts * self.words))
         histogram = np.concatenate(counts)
         return np.asarray(np.sqrt(histogram / max(histogram.sum(), 1)), dtype=np.float32)
 
+    def macs(self, events: Events) -> float:
+        """Multiply-accumulates that the features of a recording take.
+
+        One for each share of each vote, each bin of a descriptor, which is scaled, and each bin of each word that it is
+        compared with.
+        """
+        at = np.arange(self.every - 1, len(events), self.every)
+        shares = np.count_nonzero(self._votes, axis=-1, keepdims=True).astype(np.float64)
+        votes = descriptors(events, at, *self._plane, queue=self.queue, votes=shares).sum()
+        return float(votes) + len(at) * self._votes.shape[-1] * (1 + self.words)
+
     def _descriptors(self, events: Events, at: NDArray[np.int64]) -> NDArray[np.float32]:
         """Descriptors [M, rings * wedges] of some events, each of Euclidean norm 1."""
-        found = descriptors(events, at, self.height, self.width, queue=self.queue, votes=self._votes)
+        found = descriptors(events, at, *self._plane, queue=self.queue, votes=self._votes)
         norms = np.linalg.norm(found, axis=1, keepdims=True)
         return np.asarray(found / np.maximum(norms, np.finfo(np.float64).tiny), dtype=np.float32)

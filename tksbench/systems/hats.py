@@ -6,7 +6,8 @@ CVPR 2018, equations 4 to 8, as two independent re-implementations have them; th
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated, Literal
+import math
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import numpy as np
 
@@ -56,6 +57,14 @@ def time_surfaces(
     Raises:
         ValueError: Events lie off the sensor.
     """
+    surfaces, number = _summed(events, height, width, cell, radius, tau, window, form)
+    return surfaces / np.maximum(number, 1)
+
+
+def _summed(
+    events: Events, height: int, width: int, cell: int, radius: int, tau: float, window: int, form: Form
+) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
+    """What `time_surfaces` divides, and by what."""
     if events.height > height or events.width > width:
         span = f"{events.height} rows by {events.width} columns"
         raise ValueError(f"the events span {span}, more than the sensor's {height} by {width}")
@@ -86,7 +95,7 @@ def time_surfaces(
     else:
         number = number.sum(axis=1, keepdims=True)
     side = 2 * radius + 1
-    return (surfaces / np.maximum(number, 1)).reshape(rows * columns, 2, side, side)
+    return surfaces.reshape(rows * columns, 2, side, side), number[..., None]
 
 
 def _offset_bins(cell: int, radius: int) -> tuple[int, NDArray[np.int64]]:
@@ -134,20 +143,20 @@ class HATS:
             form: Which of the two definitions.
             rows: Whether a recording's features are divided by their Euclidean norm.
         """
-        self.height, self.width, self.rows = height, width, rows
-        self.cell, self.radius, self.tau, self.window, self.form = cell, radius, tau, window, form
+        self.rows = rows
+        self._plane = (height, width)
+        self._surfaces: Any = {"cell": cell, "radius": radius, "tau": tau, "window": window, "form": form}
 
     def transform(self, events: Events) -> NDArray[np.float32]:
         """The features [F] of a recording, F = cells * 2 * (2 * radius + 1)^2."""
-        surfaces = time_surfaces(
-            events,
-            self.height,
-            self.width,
-            cell=self.cell,
-            radius=self.radius,
-            tau=self.tau,
-            window=self.window,
-            form=self.form,
-        ).ravel()
+        surfaces = time_surfaces(events, *self._plane, **self._surfaces).ravel()
         norm = float(np.linalg.norm(surfaces)) if self.rows == "l2" else 1.0
         return (surfaces / (norm or 1.0)).astype(np.float32)
+
+    def macs(self, events: Events) -> float:
+        """Multiply-accumulates that the features of a recording take.
+
+        One for each neighbour that an event sees, which decays and is added, and one for each feature, which is scaled.
+        """
+        sums, _ = _summed(events, *self._plane, **self._surfaces | {"tau": math.inf})  # each neighbour counts 1
+        return float(sums.sum()) + sums.size

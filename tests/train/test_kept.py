@@ -68,9 +68,8 @@ def test_halves_are_kept_apart_and_removed_together(tmp_path: Path) -> None:
         features = Counting()
         blocks.of(half, 3, features, nothing)
         assert features.asked == [0, 1, 2]
-    (tmp_path / "other").touch()
     blocks.clear()
-    assert [path.name for path in tmp_path.iterdir()] == ["other"]
+    assert not tmp_path.exists()
 
 
 def test_what_was_learned_is_learned_once_and_blocks_of_anything_else_go(tmp_path: Path) -> None:
@@ -78,9 +77,16 @@ def test_what_was_learned_is_learned_once_and_blocks_of_anything_else_go(tmp_pat
     blocks.of("train", 3, Counting(), nothing)
     book = {"codebook_": np.arange(6, dtype=np.float32).reshape(2, 3)}
     assert blocks.learned(lambda: book)["codebook_"].tolist() == book["codebook_"].tolist()
-    assert [path.name for path in tmp_path.iterdir()] == ["features-learned.npz"]
+    assert [path.name for path in tmp_path.iterdir()] == ["learned.npz"]
     kept = Blocks(tmp_path, sparse=False, guard=nothing).learned(lambda: pytest.fail("learned twice"))
     assert kept["codebook_"].tolist() == book["codebook_"].tolist()
+
+
+def test_what_cannot_be_kept_is_learned_again_and_so_are_its_blocks(tmp_path: Path) -> None:
+    blocks = Blocks(tmp_path / "kept", sparse=False, guard=nothing)
+    blocks.of("train", 3, Counting(), nothing)
+    assert blocks.learned(lambda: None) == {}
+    assert not (tmp_path / "kept").exists()
 
 
 @pytest.mark.parametrize(

@@ -189,6 +189,11 @@ class RunSpec(Model):
         return 1
 
     @property
+    def frames(self) -> int:
+        """Frames that a recording of an event set is cut into; 0 if it is read as it is."""
+        return self.steps
+
+    @property
     def network(self) -> str:
         """What tables call the network, or what stands in its place."""
         raise NotImplementedError
@@ -371,6 +376,11 @@ class ClassicSpec(RunSpec):
     kind: ClassVar[str] = "classic"
     features: Annotated[SerializeAsAny[Component], fits("features")]
     classifier: Annotated[SerializeAsAny[Component], fits("classifier")]
+
+    @property
+    def frames(self) -> int:
+        """None: features are of events."""
+        return 0
 
     @property
     def network(self) -> str:

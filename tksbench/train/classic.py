@@ -3,20 +3,26 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import logging
 import time
 from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
+from threadpoolctl import threadpool_limits
 
+from tksbench.data.base import balanced_subset
 from tksbench.data.registry import info
+from tksbench.snn.cost import MAC_PJ
 from tksbench.train.components import make
 from tksbench.train.errors import TrainError
+from tksbench.train.kept import Blocks
 from tksbench.train.outcome import Outcome
+from tksbench.train.summary import COST_SAMPLES
 from tksbench.train.untrained import Untrained
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator, Mapping
 
     from numpy.typing import NDArray
 
@@ -27,84 +33,156 @@ log = logging.getLogger("tksbench.train")
 
 
 class Samples:
-    """The samples of a half, one by one and in its order, as often as they are asked for.
+    """The samples of a half in its order: events of a recording, or else what a network would see, as an array.
 
-    A split that has `recording(index)` gives its recordings; any other gives what a network would see, as an array.
+    Args:
+        split: The half.
+        before: Called before each is read; may raise to stop.
     """
 
-    def __init__(self, split: Split) -> None:
-        self._split = split
+    def __init__(self, split: Split, before: Callable[[], None]) -> None:
+        self._split, self._before = split, before
+        self._recording = getattr(split, "recording", None)
 
     def __len__(self) -> int:
         """Number of samples."""
         return len(self._split)
 
+    def __getitem__(self, index: int) -> Any:
+        """Read one."""
+        self._before()
+        if self._recording:
+            return self._recording(index)
+        return self._split.__getitems__([(0, index)])[0][0].numpy()
+
     def __iter__(self) -> Iterator[Any]:
-        """Yield each sample."""
-        recording = getattr(self._split, "recording", None)
-        for index in range(len(self)):
-            yield recording(index) if recording else self._split.__getitems__([(0, index)])[0][0].numpy()
+        """Read one after the other."""
+        return (self[index] for index in range(len(self)))
 
 
 class Classic(Untrained):
-    """Computes features, fits the classifier, and tests it."""
+    """Computes features, which are kept until the run is over, fits the classifier, and tests it."""
+
+    def resume(self) -> None:
+        """Make the features and the classifier; what is kept of earlier attempts is found when it is needed.
+
+        Raises:
+            TrainError: One of them cannot be used.
+        """
+        spec = cast("ClassicSpec", self.run.spec)
+        size = spec.data.image_size or info(spec.data.name).size
+        height, width = getattr(self.data.train, "plane", (size, size))
+        given = {"height": height, "width": width, "random_state": spec.seed}
+        try:
+            self.features: Any = make("features", spec.features, ("sample",), given)
+            self.classifier: Any = make("classifier", spec.classifier, (), given)
+            if not hasattr(self.classifier, "fit"):  # a function that makes one
+                self.classifier = self.classifier()
+        except ValueError as error:
+            raise TrainError(f"features '{spec.features.name}', classifier '{spec.classifier.name}': {error}") from None
 
     def work(self) -> None:
         """Do all of it.
 
         Raises:
-            TksbenchError: A component cannot be used.
+            TksbenchError: A sample cannot be read, or its features not be used.
             Interrupted: If `stopping` said so.
         """
-        spec, began = cast("ClassicSpec", self.run.spec), time.monotonic()
-        given = {"height": self._size, "width": self._size, "random_state": spec.seed}
-        self.features: Any = make("features", spec.features, ("sample",), given)
-        self.classifier: Any = make("classifier", spec.classifier, (), given)
-        if not hasattr(self.classifier, "fit"):  # a function that makes one
-            self.classifier = self.classifier()
-        train, test = Samples(self.data.train), Samples(self.data.test)
+        with threadpool_limits(self.run.execution.threads):
+            self._work()
+
+    def _work(self) -> None:
+        began = time.monotonic()
+        train, test = (Samples(half, self.stop_if_asked) for half in (self.data.train, self.data.test))
+        data = hashlib.sha256(json.dumps(self.data.manifest, sort_keys=True).encode()).hexdigest()[:8]
+        blocks = Blocks(
+            self.dir.checkpoints / f"features-{data}",
+            sparse=getattr(self.features, "sparse", False),
+            guard=self.guard,
+        )
         if hasattr(self.features, "fit"):
-            self.features.fit(train)
+            vars(self.features).update(blocks.learned(lambda: self._learned(train)))
         self._steps = len(train) + len(test)
-        inputs = self._transformed(train, 0)
-        log.info("%d features of %d training samples", inputs.shape[1], len(inputs))
+        inputs = self._transformed(blocks, "train", train, 0)
+        log.info("%d features of %d training samples", inputs.shape[1], inputs.shape[0])
         self.classifier.fit(inputs, np.asarray(self.data.train.labels))
-        logits = self._decided(self._transformed(test, len(train)))
+        logits = self._decided(self._transformed(blocks, "test", test, len(train)))
         labels = np.asarray(self.data.test.labels)
         self.metrics = self.tested(logits, labels)
         self.correct = self.right(logits, labels)
+        self.snn = self._cost(test)
         self.seconds = time.monotonic() - began
+        blocks.clear()
 
-    @property
-    def _size(self) -> int:
-        return self.run.spec.data.image_size or info(self.run.spec.data.name).size
+    def _learned(self, train: Samples) -> Mapping[str, NDArray[Any]] | None:
+        """Let the features learn from the training half: the arrays that they have then and had not before.
 
-    def _transformed(self, samples: Samples, before: int) -> Any:
+        Returns:
+            None if they have learned anything else, which is not kept.
+        """
+        before: dict[str, Any] = dict(vars(self.features))
+        self.features.fit(train)
+        learned: dict[str, Any] = {
+            key: value for key, value in vars(self.features).items() if before.get(key) is not value
+        }
+        plain = all(isinstance(value, np.ndarray) and value.dtype.kind in "biuf" for value in learned.values())
+        return learned if plain else None
+
+    def _transformed(self, blocks: Blocks, half: str, samples: Samples, before: int) -> Any:
         """Features [N, F] of samples, `before` of which come earlier in the run."""
         transform = getattr(self.features, "transform", self.features)
-        rows = []
-        for number, sample in enumerate(samples, 1):
-            rows.append(transform(sample))
-            self.show(before + number, self._steps, before + number)
-            self.stop_if_asked()
-        return np.stack(rows)
+
+        def after(done: int) -> None:
+            self.show(before + done, self._steps, before + done)
+
+        return blocks.of(half, len(samples), lambda index: transform(samples[index]), after)
 
     def _decided(self, inputs: Any) -> NDArray[np.float32]:
-        """Decision values of all classes [N, C]; classes without a training sample have the lowest of all."""
+        """Decision values of all classes [N, C]; classes without a training sample have less than all others."""
         values = np.asarray(self.classifier.decision_function(inputs), dtype=np.float32)
         classes = np.asarray(getattr(self.classifier, "classes_", np.arange(self.data.num_classes)))
         if values.ndim == 1:  # of two classes: how much it is the second
             values = np.stack([-values, values], axis=1)
-        if values.shape != (len(inputs), len(classes)):
+        if values.shape != (inputs.shape[0], len(classes)):
             raise TrainError(f"the classifier's decision values have shape {values.shape}, not one for each class")
-        logits = np.full((len(inputs), self.data.num_classes), values.min() - 1, np.float32)
+        logits = np.full((len(values), self.data.num_classes), values.min() - 1, np.float32)
         logits[:, classes] = values
         return logits
 
+    def _cost(self, test: Samples) -> dict[str, Any] | None:
+        """What an inference costs, as `tksbench.snn.cost` has it; None where features or classifier do not say it.
+
+        Features do by `macs`, a linear classifier by its `coef_`: one multiply-accumulate for each.
+        """
+        macs_of, planes = getattr(self.features, "macs", None), getattr(self.classifier, "coef_", None)
+        if macs_of is None or planes is None:
+            return None
+        chosen = balanced_subset(self.data.test.labels, COST_SAMPLES)[:COST_SAMPLES]
+        layers: list[dict[str, Any]] = [
+            {"name": "features", "macs": float(np.mean([macs_of(test[index]) for index in chosen.tolist()]))},
+            {"name": "classifier", "macs": float(np.size(planes))},
+        ]
+        macs = sum(layer["macs"] for layer in layers)
+        return {
+            "steps": 1,
+            "parameters": sum(array.size for array in self._fitted().values()),
+            "neurons": 0,
+            "spike_rate": None,
+            "macs_per_step": macs,
+            "macs": macs,
+            "synops": 0.0,
+            "energy_mj": macs * MAC_PJ * 1e-9,
+            "layers": layers,
+            "lif_layers": [],
+            "samples": len(chosen),
+        }
+
+    def _fitted(self) -> dict[str, NDArray[Any]]:
+        return {**_arrays("features", self.features), **_arrays("classifier", self.classifier)}
+
     def outcome(self) -> Outcome:
         """What it has brought."""
-        fitted = {**_arrays("features", self.features), **_arrays("classifier", self.classifier)}
-        total = hashlib.sha256()
+        fitted, total = self._fitted(), hashlib.sha256()
         for name, array in sorted(fitted.items()):
             total.update(f"{name} {array.dtype} {list(array.shape)}\n".encode())
             total.update(np.ascontiguousarray(array).tobytes())
@@ -119,7 +197,7 @@ class Classic(Untrained):
             gpu_seconds=0.0,
             images=0,
             parameters=sum(array.size for array in fitted.values()),
-            snn=None,
+            snn=self.snn,
             weights=total.hexdigest(),
         )
 

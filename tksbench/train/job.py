@@ -251,7 +251,7 @@ class Job:
         spec = self.run.spec
         for key, one in outsiders(spec):
             check_unedited(key, one)
-        data = load(spec.data, spec.steps, spec.seed)
+        data = load(spec.data, spec.frames, spec.seed)
         device = self.parallel.device(self.run.execution)
         if device.type == "cpu":
             set_up_cpu(self.run.execution)

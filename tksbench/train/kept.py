@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import shutil
 import zipfile
 from typing import TYPE_CHECKING, Any
 
@@ -51,13 +52,12 @@ class Blocks:
         Raises:
             TrainError: The features of a sample are no list of finite numbers, or not as many as of others.
         """
-        self._folder.mkdir(parents=True, exist_ok=True)
         found: Any = None
         parts: list[Any] = []
         width: int | None = None
         for first in range(0, count, BLOCK):
             last = min(first + BLOCK, count)
-            path = self._folder / f"features-{half}-{first:07d}.npz"
+            path = self._folder / f"{half}-{first:07d}.npz"
             block = self._read(path, last - first)
             if block is None:
                 block = self._computed(range(first, last), features, after)
@@ -75,21 +75,24 @@ class Blocks:
 
     def clear(self) -> None:
         """Remove what is kept."""
-        for path in self._folder.glob("features-*.npz"):
-            path.unlink(missing_ok=True)
+        shutil.rmtree(self._folder, ignore_errors=True)
 
-    def learned(self, fit: Callable[[], Mapping[str, NDArray[Any]]]) -> dict[str, NDArray[Any]]:
+    def learned(self, fit: Callable[[], Mapping[str, NDArray[Any]] | None]) -> dict[str, NDArray[Any]]:
         """What features have learned from the training half: as it is kept, or by `fit`, and then it is.
+
+        Where `fit` returns None it has learned what cannot be kept, and blocks of earlier attempts are of no use.
 
         Raises:
             LedgerError: It cannot be written.
         """
-        self._folder.mkdir(parents=True, exist_ok=True)
-        path = self._folder / "features-learned.npz"
+        path = self._folder / "learned.npz"
         kept = self._archive(path)
         if kept is None:
-            kept = dict(fit())
+            learned = fit()
             self.clear()  # blocks of what was learned otherwise
+            if learned is None:
+                return {}
+            kept = dict(learned)
             self._save(path, kept)
         return kept
 
@@ -132,6 +135,7 @@ class Blocks:
         buffer = io.BytesIO()
         np.savez(buffer, **dict(arrays))  # type: ignore[arg-type]
         self._guard()
+        self._folder.mkdir(parents=True, exist_ok=True)
         write_bytes(path, buffer.getvalue())
 
     def _archive(self, path: Path) -> dict[str, NDArray[Any]] | None:

@@ -22,9 +22,10 @@ _MARK = " [f]"
 _KEYS = {"spike_rate", "macs", "synops", "energy_mj"}
 _TITLE = "Cost of one inference"
 _NOTES = (
-    "Spike rate: spikes a neuron and time step. MMAC: millions of multiply-accumulates of the first layer, which reads "
-    "analog values; MSynOp: millions of accumulates, one a synapse and incoming spike. All for one test sample over "
-    "all time steps, the mean over test samples of all classes and over n seeds.",
+    "Spike rate: spikes a neuron and time step. MMAC: millions of multiply-accumulates of layers that read analog "
+    "values, such as the first, and of features and classifiers without a network; MSynOp: millions of accumulates, "
+    "one a synapse and incoming spike. All for one test sample over all time steps, the mean over test samples of all "
+    "classes and over n seeds.",
     "Energy: 4.6 pJ a multiply-accumulate and 0.9 pJ an accumulate, 32-bit floating point in 45 nm (Horowitz, ISSCC "
     "2014); memory traffic, which costs more, is left out.",
     "[f]: by an earlier version, from the first 32 test samples, which may be of few classes.",

@@ -95,8 +95,8 @@ def checkout(tmp_path_factory: pytest.TempPathFactory) -> Path:
         shutil.copy(ROOT / name, root / name)
     (root / "data").mkdir()
     written = [("add-a-cluster.md", "yaml"), ("add-a-method.md", "python")]
-    pages = ("add-a-data-set.md", "add-an-augmentation.md")
-    written += [(page, kind) for page in pages for kind in ("python", "yaml")]
+    pages = ("a-data-set", "an-augmentation", "a-neuron", "a-norm", "a-network")
+    written += [(f"add-{page}.md", kind) for page in pages for kind in ("python", "yaml")]
     for page, kinds in written:
         for title, content in titled(ROOT / "docs" / "how-to" / page, kinds):
             (root / title).write_text(content)

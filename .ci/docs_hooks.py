@@ -20,7 +20,7 @@ sys.path.insert(0, str(ROOT))
 from tksbench.cli import COMMANDS  # noqa: E402
 from tksbench.recipe import Execution, catalogue, schema  # noqa: E402
 
-PARTS_OF = ("neuron", "surrogate", "norm", "method")  # of the network, and its loss
+PARTS_OF = ("neuron", "surrogate", "norm", "method", "convert", "features", "classifier")
 PARTS = (
     ("data", schema.DataSpec),
     ("model", schema.ModelSpec),
@@ -44,6 +44,13 @@ parts below. A run is laid together from the protocol, the run's own parts, the 
 `KEY=VALUE`, in that order. An entry of `runs` may have a `name`, a `method`, `params` of it, a `grid` (lists of
 values by key: a run for each combination) and be taken `from` another recipe; a scale may say `only` which runs it
 has. All but `execution` is part of a run's identity; values at their default stay out of its hash.
+
+A run is trained unless it says `kind: convert`, which has `data`, `evaluation`, `numerics`, `start` and `T` (time
+steps of the test), or `kind: classic`, which has `data`, `evaluation`, `numerics`, `features` and a `classifier`.
+`start` names the run whose weights it begins with, `{from: RECIPE, run: NAME, convert: COMPONENT}`: `from` is left
+out for a run of the same recipe, and `convert`, what is done to that network first, may be left out where the run
+is trained. That run is taken at the same scale and with the same seed, and trained first; of the command line it
+takes `data`, `evaluation`, `numerics` and `execution`, or everything if it is of the same recipe.
 """
 
 

@@ -16,6 +16,7 @@ from torch import Tensor, nn
 
 from tksbench.snn.known import says
 from tksbench.snn.neuron import Neuron
+from tksbench.snn.overtime import BLOCK, can_go_on, continued, parts
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -32,28 +33,35 @@ class _Trace:
 
     Attributes:
         spikes_in: Whether an input of a layer is made of spikes.
+        encoded: Whether the first layer reads spikes, too, of either sign.
+        graded: Whether a spike is as high as its neuron's threshold, not 1.
     """
 
     spikes_in: Callable[[Tensor], bool]
+    encoded: bool = False
+    graded: bool = False
     layers: dict[str, dict[str, Any]] = field(default_factory=dict)
     neurons: dict[str, dict[str, Any]] = field(default_factory=dict)
 
     def synapses(self, name: str, module: nn.Conv2d | nn.Linear, x: Tensor, out: Tensor) -> None:
         """Count a layer of synapses; `x` and `out` are [rows, ...], one row a sample and time step."""
-        analog = not self.layers or not self.spikes_in(x)  # the first layer reads analog values
+        first = not self.layers or name == next(iter(self.layers))
+        analog = not self.encoded if first else not self.spikes_in(x)  # the first layer reads analog values
         kind = "conv" if isinstance(module, nn.Conv2d) else "linear"
         macs = out[0].numel() * module.weight[0].numel()
         new = {"name": name, "kind": kind, "macs_per_step": macs, "rows": 0, "input": 0.0, "values": 0, "analog": False}
-        layer = self.layers.setdefault(name, new)
+        layer = self.layers.setdefault(name, new | {"top": 0.0})
+        if self.graded and not analog:
+            layer["top"] = max(layer["top"], x.max().item())
         layer["rows"] += x.shape[0]
-        layer["input"] += x.sum(dtype=torch.float64).item()
+        layer["input"] += (x.abs() if first and self.encoded else x).sum(dtype=torch.float64).item()
         layer["values"] += x.numel()
         layer["analog"] |= analog
 
     def spikes(self, name: str, spikes: Tensor) -> None:
         """Count the spikes of a layer of neurons, of any shape."""
         layer = self.neurons.setdefault(name, {"name": name, "spikes": 0.0, "values": 0})
-        layer["spikes"] += spikes.sum(dtype=torch.float64).item()
+        layer["spikes"] += (spikes != 0 if self.graded else spikes).sum(dtype=torch.float64).item()
         layer["values"] += spikes.numel()
 
 
@@ -65,6 +73,9 @@ def measure_cost(model: SpikingNetwork, x: Tensor) -> dict[str, Any]:
     input value counts as what it is: a SEW sum of 2 as two spikes, an average-pooled 0.25 as a quarter of one. The
     zeros that pad a map have synapses too, as in published figures; NeuroBench counts those of each spike, which are
     fewer at a border (tests/bench/test_synops.py).
+
+    Spikes as high as a threshold, which the weights behind them could take over, count as 1; a layer's highest input is
+    then taken for the threshold. Where an encoder makes spikes of the image, the first layer does ACs at every step.
 
     Where a network has modules that are not known to spike alone, a layer whose input is not of whole numbers reads
     analog values too; without spiking neurons every layer does.
@@ -79,7 +90,8 @@ def measure_cost(model: SpikingNetwork, x: Tensor) -> dict[str, Any]:
         `macs` (of layers that read analog values), `synops`, `energy_mj` (millijoule); and `layers` and
         `lif_layers`, a list of dicts each.
     """
-    trace = _Trace(_spikes_in(model))
+    graded = any(_is_graded(module) for module in model.modules())
+    trace = _Trace(_spikes_in(model), getattr(model, "encoder", None) is not None, graded)
     handles = []
     for name, module in model.named_modules():
         if isinstance(module, nn.Conv2d | nn.Linear):
@@ -90,12 +102,26 @@ def measure_cost(model: SpikingNetwork, x: Tensor) -> dict[str, Any]:
     try:
         model.eval()
         with torch.no_grad():
-            steps = model(x).shape[0]
+            steps = _present(model, x, trace)
     finally:
         model.train(training)
         for handle in handles:
             handle.remove()
     return _summary(model, trace, x.shape[0], steps)
+
+
+def _present(model: SpikingNetwork, x: Tensor, trace: _Trace) -> int:
+    """Show a batch to a network, in parts where that would be long; the number of time steps."""
+    if x.dim() == 5 or not can_go_on(model) or model.T <= BLOCK:
+        return int(model(x).shape[0])
+    kept: dict[str, Any] = {}
+    with continued(model):
+        for steps in parts(len(x), model.T):
+            model.present(x, steps)
+            kept = kept or dict(next(iter(trace.layers.values()), {}))
+    if kept.get("rows") == len(x) and not trace.encoded:  # a static image is convolved once, not once a part
+        trace.layers[kept["name"]] = kept
+    return model.T
 
 
 def _see_synapses(trace: _Trace, name: str, module: Any, inputs: tuple[Tensor, ...], out: Tensor) -> None:
@@ -106,8 +132,12 @@ def _see_spikes(trace: _Trace, name: str, _module: nn.Module, _inputs: tuple[Ten
     trace.spikes(name, out)
 
 
+def _is_graded(module: nn.Module) -> bool:
+    return isinstance(module, Neuron) and getattr(type(module), "height", False) is True
+
+
 def _spikes(module: nn.Module) -> bool:
-    return isinstance(module, Neuron) and says(module, "spiking")
+    return isinstance(module, Neuron) and (says(module, "spiking") or _is_graded(module))
 
 
 def _spikes_in(model: nn.Module) -> Callable[[Tensor], bool]:
@@ -115,7 +145,8 @@ def _spikes_in(model: nn.Module) -> Callable[[Tensor], bool]:
     modules = list(model.modules())
     if not any(_spikes(module) for module in modules):
         return lambda x: False
-    if all(says(module, "spiking") and not type(module).__module__.endswith(".activation") for module in modules):
+    known = (says(module, "spiking") or _is_graded(module) for module in modules)
+    if all(known) and not any(type(module).__module__.endswith(".activation") for module in modules):
         return lambda x: True  # averages of spikes included
     return lambda x: not bool(((x < 0) | (x != x.floor())).any())
 
@@ -124,7 +155,7 @@ def _summary(model: nn.Module, trace: _Trace, samples: int, steps: int) -> dict[
     layers, lif_layers = [], []
     for layer in trace.layers.values():
         dense = layer["macs_per_step"] * layer["rows"] // samples
-        rate = layer["input"] / layer["values"]
+        rate = layer["input"] / layer["values"] / (layer["top"] or 1.0)
         kept = {key: layer[key] for key in ("name", "kind", "macs_per_step")}
         counted = (dense, 0.0) if layer["analog"] else (0, dense * rate)
         layers.append(kept | {"input_rate": rate, "macs": counted[0], "synops": counted[1]})

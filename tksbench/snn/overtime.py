@@ -58,6 +58,12 @@ def continued(network: nn.Module) -> Iterator[None]:
             module.carried = None
 
 
+def can_go_on(network: nn.Module) -> bool:
+    """Whether a presentation to a network can be divided into parts."""
+    parts = [module for module in network.modules() if isinstance(module, Neuron | Encoder)]
+    return hasattr(network, "present") and all(hasattr(module, "carried") for module in parts)
+
+
 def parts(images: int, steps: int) -> Iterator[int]:
     """Divide steps into parts that a layer computes at once for so many images."""
     size = max(1, min(BLOCK, ROWS // max(images, 1)))

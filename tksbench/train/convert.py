@@ -14,6 +14,7 @@ from tksbench.data.base import balanced_subset
 from tksbench.metrics import correct, first_step_recall
 from tksbench.runs.files import write_bytes
 from tksbench.snn.cost import measure_cost
+from tksbench.snn.overtime import can_go_on, grid, outputs_at
 from tksbench.train import build
 from tksbench.train.checkpoint import State, save_checkpoint, weights_digest
 from tksbench.train.loading import read_batches
@@ -35,14 +36,10 @@ log = logging.getLogger("tksbench.train")
 COST_SAMPLES = 32  # test samples over which spikes are counted
 
 
-def grid(steps: int) -> list[int]:
-    """Numbers of steps at which accuracy is recorded: 1, 2, 3, 4, 6, 8, 12, ..., two in each octave, and the last."""
-    powers = [2**exponent for exponent in range(steps.bit_length())]
-    return sorted({one for power in powers for one in (power, 3 * power // 2) if one <= steps} | {steps})
-
-
-def outputs_at(network: nn.Module, images: torch.Tensor, at: Sequence[int]) -> torch.Tensor:
-    """What a network's outputs sum up to by each of some numbers of steps, [G, B, C]."""
+def sums_at(network: nn.Module, images: torch.Tensor, at: Sequence[int]) -> torch.Tensor:
+    """What a network's outputs sum up to by each of some numbers of steps, [G, B, C]: in parts if its neurons go on."""
+    if can_go_on(network):
+        return outputs_at(cast("SpikingNetwork", network), images, at)
     with torch.inference_mode():
         return network(images).double().cumsum(0)[[steps - 1 for steps in at]]  # type: ignore[no-any-return]
 
@@ -90,7 +87,7 @@ class Conversion(Untrained):
         saved_at, images = time.monotonic(), 0
         for number, (batch, target) in enumerate(read_batches(test, ahead, self.run.execution.workers, self.device), 1):
             with build.autocast(self.spec.numerics, self.device)():
-                sums = outputs_at(self.network, batch, steps)
+                sums = sums_at(self.network, batch, steps)
             means = (sums / torch.tensor(steps, device=sums.device)[:, None, None]).cpu().numpy()
             labels = target.cpu().numpy()
             right = right + np.array([correct(one, labels).sum() for one in means])

@@ -307,7 +307,8 @@ class LocalExecutor:
 
     def _done(self, run: Run, status: Status, how: str) -> None:
         self._summary.done.append(run)
-        accuracy = "" if status.top1 is None else f"top-1 {status.top1:.2f} % after the last epoch, "
+        last = " after the last epoch" * (run.spec.kind == "train")
+        accuracy = "" if status.top1 is None else f"top-1 {status.top1:.2f} %{last}, "
         self._view.event("done", f"{title(run)}: {accuracy}{how}")
 
     def _failed(self, run: Run, reason: str) -> None:

@@ -5,8 +5,8 @@ The three public repositories around hybrid training [36], Diet-SNN [42] and opt
 classes. It is not the 16-32-64 network of 0.27 million that He et al. call ResNet-20. Pooling is by averages, dropout
 is the only regulariser, with one mask for all steps, and a shortcut that changes the shape is a bare 1x1 convolution.
 
-Sources: nitin-rathi/hybrid-snn-conversion (self_models/resnet.py, vgg_spiking.py), nitin-rathi/DIET-SNN
-(self_models/resnet_spiking_imagenet.py) and Jackn0/snn_optimal_conversion_pipeline (models/ResNet20.py).
+Sources: Hybrid:self_models/resnet.py, Hybrid:self_models/vgg_spiking.py,
+DIET:self_models/resnet_spiking_imagenet.py and OptConv:models/ResNet20.py.
 """
 
 from __future__ import annotations
@@ -83,7 +83,7 @@ class BiasFreeNetwork(SpikingNetwork):
         return logits if self.readout is None else self.readout(logits, steps)
 
     def _initialise(self) -> None:
-        """Draw N(0, 2 / (k k out)) for convolutions, N(0, 0.01^2) for linear layers (H:self_models/resnet.py:64-76)."""
+        """Draw N(0, 2 / (k k out)) for convolutions, else N(0, 0.01^2) (Hybrid:self_models/resnet.py:64)."""
         for module in self.modules():
             if isinstance(module, nn.Conv2d):
                 fan_out = module.kernel_size[0] * module.kernel_size[1] * module.out_channels

@@ -45,7 +45,7 @@ def signed_spikes(images: Tensor, uniform: Tensor, scale: float = 1.0) -> Tensor
 class Poisson(Encoder):
     """Signed rate coding: at each step a pixel x is a spike of its sign with probability min(1, scale |x|).
 
-    Source: hybrid-snn-conversion (self_models/resnet_spiking.py:22-25, vgg_spiking.py:27-30). The random numbers of an
+    Source: Hybrid:self_models/resnet_spiking.py:22 and Hybrid:self_models/vgg_spiking.py:27. The random numbers of an
     image are a function of the image, the seed and, in training, the step: results depend neither on the batch nor on
     the processes that an image is shared by, and a resumed run draws what it would have drawn.
     """

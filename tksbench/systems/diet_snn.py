@@ -1,8 +1,8 @@
 """Diet-SNN: direct coding of images, and a threshold and a leak of each layer that are trained with the weights.
 
 N. Rathi and K. Roy, "DIET-SNN: Direct input encoding with leakage and threshold optimization in deep spiking neural
-networks", arXiv 2008.03658, 2020 [42]. Formulas are those of nitin-rathi/DIET-SNN at 4c7527b: the neuron of
-`self_models/resnet_spiking.py:101-128, 397-407`, the conversion of `snn.py:49-112`.
+networks", arXiv 2008.03658, 2020 [42]. Formulas are those of nitin-rathi/DIET-SNN: the neuron of
+DIET:self_models/resnet_spiking.py:101 and :397, the conversion of DIET:snn.py:49.
 
 Until that commit of September 2021 the public code fired before it integrated. So no spike crosses the eleven layers of
 ResNet-20 in five steps, and the published T = 5 cannot come from that order; `first: fire` is there to show it.

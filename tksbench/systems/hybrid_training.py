@@ -1,8 +1,9 @@
 """Hybrid training: an ANN is converted by balancing thresholds, and the spiking network is trained on from there.
 
 N. Rathi, G. Srinivasan, P. Panda and K. Roy, "Enabling deep spiking neural networks with hybrid conversion and spike
-timing dependent backpropagation", ICLR 2020 [36]. Formulas are those of nitin-rathi/hybrid-snn-conversion at 3f6832c:
-neuron and encoder of `self_models/resnet_spiking.py` and `vgg_spiking.py`, conversion and surrogates of `snn.py`. Where
+timing dependent backpropagation", ICLR 2020 [36]. Formulas are those of nitin-rathi/hybrid-snn-conversion:
+neuron and encoder of Hybrid:self_models/resnet_spiking.py and Hybrid:self_models/vgg_spiking.py, conversion and
+surrogates of Hybrid:snn.py. Where
 text and code differ there is a key for it: STDB is what the paper is about, and `linear` what the code does by default.
 
 - The logits are the last layer's membrane after T steps: a sum of inputs, not their mean.

@@ -1,8 +1,8 @@
 """Optimal conversion: a clipped ANN, spikes as high as their threshold, and a shift by half a step of the staircase.
 
 S. Deng and S. Gu, "Optimal conversion of conventional artificial neural networks to spiking neural networks", ICLR
-2021 [38]. Formulas are those of the authors' code, Jackn0/snn_optimal_conversion_pipeline at 735bdb7: the neuron of
-`spiking_layer.py:32-39`, thresholds and readout of `models/ResNet20.py:37-130` and `main_simulation.py:61-75`.
+2021 [38]. Formulas are those of the authors' code, Jackn0/snn_optimal_conversion_pipeline: the neuron of
+OptConv:spiking_layer.py:32, thresholds and readout of OptConv:models/ResNet20.py:37 and OptConv:main_simulation.py:61.
 
 A layer's rate over T steps is a staircase of its input, floor(T x / V) V / T; where x is uniform in [0, V], its mean
 squared error is V^2 / (3 T^2). Shifted by V / (2 T) the staircase rounds, and the error is V^2 / (12 T^2). The shift is

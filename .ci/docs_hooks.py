@@ -15,6 +15,7 @@ from typing import Any
 from mkdocs.structure.files import File
 
 ROOT = Path(__file__).resolve().parent.parent
+HISTORY = ROOT / "results/HISTORY.md"
 sys.path.insert(0, str(ROOT))
 
 from tksbench.cli import COMMANDS  # noqa: E402
@@ -55,10 +56,16 @@ takes `data`, `evaluation`, `numerics` and `execution`, or everything if it is o
 
 
 def on_files(files: Any, config: Any) -> Any:
-    """Add the generated pages."""
-    for name, content in (("reference/recipe.md", recipe()), ("reference/commands.md", commands())):
+    """Add the generated pages, and the history that lies beside the records."""
+    pages = {"reference/recipe.md": recipe(), "reference/commands.md": commands(), "history.md": HISTORY.read_text()}
+    for name, content in pages.items():
         files.append(File.generated(config, name, content=content))
     return files
+
+
+def on_page_markdown(markdown: str, **_: Any) -> str:
+    """Links to the history lead to its page here."""
+    return markdown.replace("](../results/HISTORY.md", "](history.md")
 
 
 def commands() -> str:

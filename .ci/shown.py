@@ -1,8 +1,8 @@
 """Bring what README and docs show of the published records up to date; --check compares.
 
 They say that it is what stands, so all of it is made from the records: docs/table1.svg, the paper's own rows of Table 1
-on a terminal, and what lies between the marks `<!-- from the records: ... -->`: the state in README.md, the claims in
-docs/claims.md and docs/fidelity.md.
+on a terminal, and what lies between the marks `<!-- from the records: ... -->`: state and verdicts in README.md, claims
+in docs/claims.md, variants and verdicts in docs/fidelity.md.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ import html
 import io
 import re
 import sys
+import textwrap
 from collections import Counter
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -24,6 +25,7 @@ from tksbench.report.cells import JUDGED, rounded
 from tksbench.report.cited import with_cited_runs
 from tksbench.report.claims_table import brief, build_claims
 from tksbench.report.evidence import gather
+from tksbench.report.figure_data import printed_name
 from tksbench.report.groups import candidates, recipes_in
 from tksbench.report.paper_file import load_paper
 from tksbench.report.tables import Table, build_table
@@ -33,13 +35,22 @@ from tksbench.runs import Ledger
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
+    from tksbench.report.claims import ClaimResult
     from tksbench.report.evidence import Evidence
     from tksbench.report.groups import Candidate
+    from tksbench.report.paper import Paper
 
 ROOT = Path(__file__).resolve().parents[1]
 PICTURE = ROOT / "docs" / "table1.svg"
 README = ROOT / "README.md"
-BLOCKS = {"state": README, "claims": ROOT / "docs" / "claims.md", "variants": ROOT / "docs" / "fidelity.md"}
+FIDELITY = ROOT / "docs" / "fidelity.md"
+BLOCKS = (
+    ("state", README),
+    ("verdicts", README),
+    ("claims", ROOT / "docs" / "claims.md"),
+    ("variants", FIDELITY),
+    ("verdicts", FIDELITY),
+)
 COPIES = {ROOT / "docs" / "figure3a.png": ROOT / "results" / "figures" / "figure3a.png"}  # for pages under docs/
 SEEDS = 3  # that a verdict takes
 
@@ -57,6 +68,7 @@ def make() -> tuple[Table, dict[str, str], Sequence[str]]:
         for name in ("claims", "variants")
     }
     blocks["state"] = state(tables, protocols, evidence)
+    blocks["verdicts"] = verdicts([result for result in results if result.claim.variant is None], paper)
     return next(table for table in tables if table.name == "table1"), blocks, evidence.problems
 
 
@@ -87,6 +99,29 @@ def state(tables: Sequence[Table], protocols: Mapping[str, Sequence[Candidate]],
     )
 
 
+def verdicts(results: Sequence[ClaimResult], paper: Paper) -> str:
+    """What holds and what does not, claim by claim; of the undecided and the others, how many on which data."""
+    lines = []
+    for words, start in (("Holds", "holds"), ("Does not hold", "does not hold")):
+        found = [f"{one.claim.text} ({_place(one)})" for one in results if one.verdict.startswith(start)]
+        lines.append(f"- **{words}**: {'; '.join(found) or 'nothing yet'}.")
+    undecided, waiting = Counter[str](), Counter[str]()
+    for one in results:
+        name = printed_name((one.claim.a.run or "").partition("/")[0], paper, one.source or "real")
+        if one.verdict.startswith("undecided"):
+            undecided[f"{name} ({_place(one)})"] += 1
+        elif not one.verdict.startswith(("holds", "does not hold")):
+            waiting[name] += 1
+    for words, counts in (("Undecided", undecided), ("Not run, or not comparable at a small scale", waiting)):
+        listed = ", ".join(f"{count} on {where}" for where, count in sorted(counts.items()))
+        lines.append(f"- **{words}**: {counts.total()} claims{f': {listed}' * bool(listed)}.")
+    return "\n".join(textwrap.fill(line, 120, subsequent_indent="  ", break_on_hyphens=False) for line in lines)
+
+
+def _place(result: ClaimResult) -> str:
+    return f"`{result.scale}`" + f", n = {result.best.n}" * bool(result.best)
+
+
 def full(protocols: Mapping[str, Sequence[Candidate]], run: str) -> Candidate | None:
     """The paper's own protocol of a run."""
     return next((one for one in protocols.get(run, ()) if one.scale == "paper" and one.source == "real"), None)
@@ -115,7 +150,7 @@ def filled(page: str, name: str, block: str) -> str:
     head, found, rest = page.partition(begin)
     _, closed, tail = rest.partition(end)
     if not found or not closed:
-        raise SystemExit(f"error: {BLOCKS[name].relative_to(ROOT)} lacks the mark {((found and end) or begin).strip()}")
+        raise SystemExit(f"error: a page lacks the mark {((found and end) or begin).strip()}")
     return f"{head}{begin}\n{block}\n\n{end}{tail}"
 
 
@@ -126,8 +161,10 @@ def main() -> int:
         sys.stderr.writelines(f"refused: {problem}\n" for problem in problems)
         return 1
     picture = draw(table)
-    pages = {path: path.read_text(encoding="utf-8") for path in BLOCKS.values()}
-    wanted = {path: filled(pages[path], name, blocks[name]) for name, path in BLOCKS.items()}
+    pages = {path: path.read_text(encoding="utf-8") for _, path in BLOCKS}
+    wanted = dict(pages)
+    for name, path in BLOCKS:
+        wanted[path] = filled(wanted[path], name, blocks[name])
     drifted = [path for path in wanted if wanted[path] != pages[path]]
     drifted += [
         path for path, source in COPIES.items() if not path.exists() or path.read_bytes() != source.read_bytes()

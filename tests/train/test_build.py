@@ -23,6 +23,13 @@ def test_weight_decay_is_on_matrices_or_on_all(decays: str, count: int) -> None:
     assert sum(len(group["params"]) for group in groups if group["weight_decay"]) == count
 
 
+@pytest.mark.parametrize("nesterov", [True, False])
+def test_sgd_looks_ahead_unless_it_is_switched_off(nesterov: bool) -> None:
+    words = ["optim.name=sgd", *([] if nesterov else ["optim.nesterov=false"])]
+    run = expand(load_recipe(RECIPES / "cifar10.yaml"), overrides=words)[0]
+    assert {group["nesterov"] for group in build_optimizer(run.spec, nn.Linear(2, 2)).param_groups} == {nesterov}
+
+
 @pytest.mark.parametrize(
     ("recipe", "overrides", "size"),
     [

@@ -52,6 +52,22 @@ def test_two_runs_agree_to_the_bit(make_run: MakeRun, tiny_data: Data) -> None:
     assert found[0] == found[1]
 
 
+def test_a_gradient_is_not_longer_than_its_bound(make_run: MakeRun, tiny_data: Data) -> None:
+    words = (
+        "optim.name=sgd",
+        "optim.momentum=0.0",
+        "optim.nesterov=false",
+        "optim.weight_decay=0.0",
+        "optim.warmup_epochs=0",
+    )
+    run, run_dir = make_run("a", *words, "optim.epochs=1", "optim.lr=0.5", "optim.min_lr=0.5", "optim.clip_norm=1e-3")
+    trainer = Trainer(run, run_dir, tiny_data, CPU)
+    before = [parameter.detach().clone() for parameter in trainer.model.parameters()]
+    trainer.fit()
+    moved = [(new.detach() - old).square().sum() for new, old in zip(trainer.model.parameters(), before, strict=True)]
+    assert 0 < sum(moved) ** 0.5 <= 3 * 0.5 * 1e-3 * 1.001  # three steps
+
+
 # A boundary is asked after each of 9 steps and after each of 2 test batches in 3 epochs: 15 times, from 0.
 @pytest.mark.parametrize("stop_after", [0, 1, 2, 3, 4, 7, 12, 14])
 def test_stopped_anywhere_and_resumed_it_ends_the_same(make_run: MakeRun, tiny_data: Data, stop_after: int) -> None:

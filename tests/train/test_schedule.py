@@ -11,7 +11,7 @@ import torch
 
 from tests.train.conftest import TinySplit
 from tksbench.recipe import OptimSpec, expand, load_recipe
-from tksbench.train.schedule import TestBatches, TrainBatches, cosine, epoch_order, steps_per_epoch
+from tksbench.train.schedule import TestBatches, TrainBatches, cosine, epoch_order, learning_rate, steps_per_epoch
 
 PAPER = expand(load_recipe(Path(__file__).parents[2] / "recipes" / "cifar10.yaml"))[0].spec.optim
 
@@ -47,6 +47,16 @@ def test_a_cosine_of_fewer_epochs_rises_again_as_torch_s_does(epoch: int) -> Non
         optimizer.step()
         its.step()
     assert lr_at(epoch, spec) == pytest.approx(optimizer.param_groups[0]["lr"], rel=1e-9)
+
+
+def test_in_steps_it_falls_to_a_tenth_each_time() -> None:
+    spec = PAPER.model_copy(update={"warmup_epochs": 0, "drop_every": 35, "lr": 0.1})
+    found = []
+    for epoch in (0, 34, 35, 69, 70, 119):
+        optimizer = torch.optim.SGD([torch.nn.Parameter(torch.zeros(1))], lr=spec.lr)
+        learning_rate(optimizer, spec).step(epoch)
+        found.append(optimizer.param_groups[0]["lr"])
+    assert found == pytest.approx([0.1, 0.1, 0.01, 0.01, 1e-3, 1e-4])
 
 
 def test_learning_rate_numbers() -> None:

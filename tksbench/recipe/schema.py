@@ -99,13 +99,16 @@ class OptimSpec(Model):
     beta1: Annotated[float, Field(ge=0, lt=1)] = 0.9  # adam and adamw, as the next two
     beta2: Annotated[float, Field(ge=0, lt=1)] = 0.999
     eps: Annotated[float, Field(gt=0)] = 1e-8
-    momentum: Annotated[float, Field(ge=0, lt=1)] = 0.9  # sgd only
+    momentum: Annotated[float, Field(ge=0, lt=1)] = 0.9  # sgd only, as the next
+    nesterov: bool = True  # look ahead by the momentum, as timm's sgd
     epochs: Annotated[int, Field(ge=1)]
     warmup_epochs: Annotated[int, Field(ge=0)] = 5  # of `epochs`
     warmup_lr: Annotated[float, Field(ge=0)] = 1e-6  # of the first epoch, if there is a warm-up
     min_lr: Annotated[float, Field(ge=0)] = 1e-5  # what the cosine falls to
     cosine_epochs: Annotated[int, Field(ge=1)] | None = None  # in which it falls, to rise again after; None: all epochs
+    drop_every: Annotated[int, Field(ge=1)] | None = None  # epochs after which it falls to a tenth; None: the cosine
     batch_size: Annotated[int, Field(ge=1)]  # global: the same however many devices share it
+    clip_norm: Annotated[float, Field(gt=0)] | None = None  # that of a longer gradient, all weights together; None: any
     replica_batch: Annotated[int, Field(ge=1)] | None = None  # what one batch norm sees; None: the global batch
     drop_last: bool = True  # a last batch that is not full
 
@@ -304,6 +307,8 @@ class TrainSpec(RunSpec):
             raise ValueError(f"optim.batch_size {o.batch_size} is not a multiple of replica_batch {o.replica_batch}")
         if o.min_lr > o.lr:
             raise ValueError(f"optim.min_lr {o.min_lr} is above optim.lr {o.lr}")
+        if o.drop_every is not None and o.cosine_epochs is not None:
+            raise ValueError("optim.drop_every and optim.cosine_epochs exclude each other")
         if o.warmup_epochs and o.warmup_epochs >= o.epochs:
             raise ValueError(f"optim.warmup_epochs {o.warmup_epochs} must be less than optim.epochs {o.epochs}")
         subset = self.data.train_subset

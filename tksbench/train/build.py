@@ -112,7 +112,7 @@ def build_optimizer(spec: TrainSpec, model: nn.Module) -> torch.optim.Optimizer:
     optim = spec.optim
     options: dict[str, Any] = {"opt": optim.name, "lr": optim.lr, "weight_decay": optim.weight_decay}
     if optim.name == "sgd":
-        options["momentum"] = optim.momentum
+        options |= {"momentum": optim.momentum, "nesterov": optim.nesterov}
     else:
         options |= {"betas": (optim.beta1, optim.beta2), "eps": optim.eps}
         # One kernel for all weights. On a CPU their roots are then not MKL's, whose last bits the processor decides.

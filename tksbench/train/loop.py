@@ -31,7 +31,7 @@ from tksbench.train.mixing import Mixing, Part
 from tksbench.train.objective import build_objective
 from tksbench.train.parallel import ALONE, GO_ON, SAVE, STOP, OneProcess
 from tksbench.train.predict import Predictor
-from tksbench.train.schedule import TrainBatches, cosine, steps_per_epoch
+from tksbench.train.schedule import TrainBatches, learning_rate, steps_per_epoch
 from tksbench.train.shares import Shares
 from tksbench.train.start import begin_from_parent
 from tksbench.train.summary import trained
@@ -87,7 +87,7 @@ class Trainer:
         self.shares = Shares(len(data.train), spec.optim, self.model, parallel)
         self.network: nn.Module = self.model  # what is called in training, from `fit` on
         self.optimizer = build.build_optimizer(spec, self.model)
-        self.scheduler = cosine(self.optimizer, spec.optim)
+        self.scheduler = learning_rate(self.optimizer, spec.optim)
         autocast = build.autocast(spec.numerics, device)
         self.objective = build_objective(spec, self.steps, autocast)
         workers = run.execution.workers
@@ -240,7 +240,7 @@ class Trainer:
         """One step of the optimizer; the loss before it, and the number of right samples."""
         with soundly(self.model, self.device):
             loss, correct = self.shares.backward(self.network, batches, total, self._forward)
-        self.parallel.step(self.network, self.optimizer)
+        self.parallel.step(self.network, self.optimizer, self.spec.optim.clip_norm)
         return loss, correct
 
     def _whole_batch(self, images: torch.Tensor, labels: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:

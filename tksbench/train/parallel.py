@@ -21,7 +21,8 @@ if TYPE_CHECKING:
     from torch import Tensor, nn
     from torch.optim import Optimizer
 
-    from tksbench.recipe import Execution, RunSpec
+    from tksbench.recipe import Execution
+    from tksbench.recipe.schema import TrainSpec
 
 T = TypeVar("T")
 _TORCH = ("RANK", "WORLD_SIZE", "LOCAL_RANK")
@@ -118,7 +119,7 @@ class OneProcess:
         """Make each batch norm see what it would see in one process."""
         return model
 
-    def engage(self, spec: RunSpec, model: nn.Module, optimizer: Optimizer) -> nn.Module:
+    def engage(self, spec: TrainSpec, model: nn.Module, optimizer: Optimizer) -> nn.Module:
         """What to call in training instead of the model, so that gradients become those of the global batch.
 
         Called once, when model and optimizer are as training begins or goes on with them.
@@ -133,8 +134,12 @@ class OneProcess:
         """Add a loss's gradient to those of the step."""
         loss.backward()  # type: ignore[no-untyped-call]
 
-    def step(self, network: nn.Module, optimizer: Optimizer) -> None:
-        """Change the weights, and forget the gradients."""
+    def step(self, network: nn.Module, optimizer: Optimizer, clip_norm: float | None = None) -> None:
+        """Change the weights by gradients that are shortened where they are longer than a bound, and forget these."""
+        if clip_norm is not None:
+            from torch.nn.utils import clip_grad_norm_
+
+            clip_grad_norm_(network.parameters(), clip_norm)
         optimizer.step()
         optimizer.zero_grad(set_to_none=True)
 

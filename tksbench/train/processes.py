@@ -37,7 +37,8 @@ if TYPE_CHECKING:
     from torch import Tensor, nn
     from torch.optim import Optimizer
 
-    from tksbench.recipe import Execution, RunSpec
+    from tksbench.recipe import Execution
+    from tksbench.recipe.schema import TrainSpec
 
 T = TypeVar("T")
 # DDP regroups gradients after its first step in the order in which they came, except if it looks for unused
@@ -106,7 +107,7 @@ class Processes(OneProcess):
         """Make each batch norm see the global batch."""
         return synchronise(model, self._accelerator.device)
 
-    def engage(self, spec: RunSpec, model: nn.Module, optimizer: Optimizer) -> nn.Module:
+    def engage(self, spec: TrainSpec, model: nn.Module, optimizer: Optimizer) -> nn.Module:
         """The model in DistributedDataParallel."""
         with warnings.catch_warnings():  # the new name of broadcast_buffers is not in torch 2.10
             warnings.filterwarnings("ignore", message="`broadcast_buffers` is deprecated", category=FutureWarning)

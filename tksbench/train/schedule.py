@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 from timm.scheduler.cosine_lr import CosineLRScheduler
+from timm.scheduler.step_lr import StepLRScheduler
 
 from tksbench.train.errors import TrainError
 
@@ -15,13 +16,28 @@ if TYPE_CHECKING:
 
     import torch
     from numpy.typing import NDArray
+    from timm.scheduler.scheduler import Scheduler
 
     from tksbench.data.base import Key, Split
     from tksbench.recipe import OptimSpec
 
 
+def learning_rate(optimizer: torch.optim.Optimizer, spec: OptimSpec) -> Scheduler:
+    """The spec's schedule: call `.step(epoch)` before each epoch, counted from 0."""
+    if spec.drop_every is None:
+        return cosine(optimizer, spec)
+    return StepLRScheduler(
+        optimizer,
+        decay_t=spec.drop_every,
+        decay_rate=0.1,
+        warmup_t=spec.warmup_epochs,
+        warmup_lr_init=spec.warmup_lr,
+        warmup_prefix=False,
+    )
+
+
 def cosine(optimizer: torch.optim.Optimizer, spec: OptimSpec) -> CosineLRScheduler:
-    """The authors' schedule: call `.step(epoch)` before each epoch, counted from 0.
+    """The authors' schedule.
 
     Linear from `warmup_lr` over the warm-up epochs, then a cosine evaluated at the epoch itself (the
     warm-up is no prefix), ending at `min_lr` (TKS:train_main.py:222-235; docs/protocol.md#training). The first epoch is

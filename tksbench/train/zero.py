@@ -31,7 +31,8 @@ if TYPE_CHECKING:
     from torch import Tensor, nn
     from torch.optim import Optimizer
 
-    from tksbench.recipe import Execution, RunSpec
+    from tksbench.recipe import Execution
+    from tksbench.recipe.schema import TrainSpec
     from tksbench.train.parallel import Verdict, World
 
 
@@ -61,7 +62,7 @@ class ZeroProcesses(Processes):
         self._parameters: list[nn.Parameter] = []  # those that are trained, in the optimizer's order
         super().__init__(world, execution, on_verdict)
 
-    def engage(self, spec: RunSpec, model: nn.Module, optimizer: Optimizer) -> nn.Module:
+    def engage(self, spec: TrainSpec, model: nn.Module, optimizer: Optimizer) -> nn.Module:
         """The model in DeepSpeed's engine, which also takes the optimizer apart."""
         with _silence():
             try:
@@ -100,8 +101,8 @@ class ZeroProcesses(Processes):
             self._whole = None
         self._engine.backward(loss)
 
-    def step(self, network: nn.Module, optimizer: Optimizer) -> None:
-        """Change the weights, and forget the gradients.
+    def step(self, network: nn.Module, optimizer: Optimizer, clip_norm: float | None = None) -> None:
+        """Change the weights, and forget the gradients, which DeepSpeed clips itself.
 
         Raises:
             Diverged: If a gradient is no finite number; DeepSpeed leaves the weights alone then, and says nothing.
@@ -191,11 +192,11 @@ def _silence() -> Iterator[None]:
         logging.disable(logging.NOTSET)
 
 
-def _config(stage: int, spec: RunSpec) -> dict[str, Any]:
+def _config(stage: int, spec: TrainSpec) -> dict[str, Any]:
     config: dict[str, Any] = {
         "train_micro_batch_size_per_gpu": 1,  # must be said; only DeepSpeed's own statistics use it
         "zero_optimization": {"stage": stage},
-        "gradient_clipping": 0.0,  # DeepSpeed's default is not 0
+        "gradient_clipping": spec.optim.clip_norm or 0.0,  # DeepSpeed's default is not 0
         "zero_allow_untested_optimizer": True,  # all of the recipes' work weight by weight, so any division is right
         "steps_per_print": None,
     }

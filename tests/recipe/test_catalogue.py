@@ -52,6 +52,7 @@ def plain_of(slot: str, name: str, **params: Any) -> dict[str, Any]:
         plain["data"]["name"] = "nmnist"
     if slot == "mix":
         plain["method"] = {"name": "baseline"}
+        plain["data"] = {"name": "nmnist", "augment": "none"}
     if slot == "encoder":  # of networks that have a choice of it
         plain["model"] = {"name": "biasfree_resnet20", "T": 4}
     *outer, last = PLACES.get(slot, (slot,))
@@ -226,6 +227,12 @@ def test_a_mix_needs_a_loss_that_says_that_it_takes_soft_targets() -> None:
     for method in ("baseline", "label_smoothing", "tet", "gone:loss"):
         spec = RunSpec.model_validate({**plain, "mix": "gone:Mix", "method": {"name": method}})
         assert [key for key, _ in catalogue.outsiders(spec) if key == "mix"] == ["mix"]
+
+
+def test_a_mix_of_recordings_is_not_for_images() -> None:
+    plain = {**SPEC.model_dump(), "method": {"name": "baseline"}, "mix": "eventmix"}
+    with pytest.raises(ValidationError, match="mix 'eventmix' is for data of kind event, and cifar10 is static"):
+        RunSpec.model_validate(plain)
 
 
 def test_attributes_are_those_of_a_class_its_bases_and_a_function() -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 import torch
 from torch import Tensor
@@ -10,7 +12,12 @@ from torchvision.transforms import functional as TF
 
 from tksbench.data.augmented import Augmented
 from tksbench.data.base import Split
+from tksbench.recipe import expand, load_recipe
 from tksbench.systems.nda import NDA
+from tksbench.train.build import build_kit
+from tksbench.train.components import maker
+
+RECIPES = Path(__file__).parents[2] / "recipes"
 
 
 def frames(*shape: int, seed: int = 0) -> Tensor:
@@ -123,3 +130,16 @@ def test_a_recording_is_augmented_alike_in_any_batch_and_otherwise_in_another_ep
     assert labels.tolist() == list(range(20))
     assert not torch.equal(whole, split.__getitems__([(2, index) for index in range(20)])[0])
     assert not torch.equal(whole, Augmented(Counts(), NDA(), seed=43).__getitems__([(1, i) for i in range(20)])[0])
+
+
+def test_the_recipe_s_network_has_as_many_parameters_as_the_code_s_and_its_neurons_fire_at_the_threshold() -> None:
+    spec = expand(load_recipe(RECIPES / "cited" / "nda.yaml"))[0].spec
+    kit, counts = build_kit(spec), []
+    with torch.device("meta"):
+        for stem in (64, 128):
+            made = maker("model", spec.model.model_copy(update={"stem": stem}), offered={"kit": kit})
+            network = made(num_classes=101, in_chans=2)
+            counts.append(sum(parameter.numel() for parameter in network.parameters()))
+    assert counts == [12_653_669, 12_720_229]
+    current = torch.tensor([0.5, 0.25, 0.4375, 0.5], dtype=torch.float64).view(-1, 1)
+    assert kit.neuron()(current).flatten().tolist() == [1, 0, 1, 1]

@@ -253,19 +253,24 @@ def attributes(slot: str, name: str) -> dict[str, Any]:
     Raises:
         ValueError: There is none of this name, or its file cannot be read.
     """
-    if ":" in name:
-        path, made = source_file(name), name.partition(":")[2]
-    else:
-        kind(slot, name)  # which says what is wrong with the name
-        path = _offers()[slot][name]
-        made = _offered(parse(path), slot, name).name
+    if ":" not in name:
+        return _own_attributes(slot, name)
+    path = source_file(name)
     try:
         tree = parse(path) if path else None
     except UNREADABLE:
         tree = None
     if tree is None:
         raise ValueError(f"{slot} '{name}': its file cannot be read")
-    return stated(tree, made)
+    return stated(tree, name.partition(":")[2])
+
+
+@functools.cache
+def _own_attributes(slot: str, name: str) -> dict[str, Any]:
+    """The same of a component of this package, whose files are what they were."""
+    kind(slot, name)  # which says what is wrong with the name
+    tree = parse(_offers()[slot][name])
+    return stated(tree, _offered(tree, slot, name).name)
 
 
 def default(slot: str) -> Any:

@@ -134,16 +134,15 @@ def _offered(data: DataSpec) -> DataSpec:
         facts = attributes("data", data.name)
     except ValueError:  # from outside, in a record of another machine
         return data
-    own, kind = facts.get("augmentations", ("none",)), facts.get("kind")
-    fitting = [name for name in catalogue.names("augment") if _for_kind(name) in (None, kind)]
+    one, kind = data.augmentation, facts.get("kind")
     for key, value, known in (
-        ("augment", data.augment, (*own, *fitting)),
+        ("augment", None if one else data.augment, facts.get("augmentations", ("none",))),
         ("split", data.split, facts.get("splits", ("natural",))),
     ):
-        if isinstance(value, str) and value not in known:
-            raise ValueError(f"{key} '{value}' is not for {data.name}; it has {', '.join(known)}")
-    one = data.augmentation
-    if one is not None and (wanted := _for_kind(one.name)) not in (None, kind):
+        if value not in (None, *known):
+            more = [name for name in catalogue.names(key) if _kind(key, name) in (None, kind)]
+            raise ValueError(f"{key} '{value}' is not for {data.name}; it has {', '.join((*known, *more))}")
+    if one is not None and (wanted := _kind("augment", one.name)) not in (None, kind):
         raise ValueError(f"augment '{one.name}' is for data of kind {wanted}, and {data.name} is {kind}")
     if data.source == "twin" and not facts.get("twin_of"):
         raise ValueError(f"source 'twin' is not for {data.name}; it has real, stand-in, auto")
@@ -152,10 +151,10 @@ def _offered(data: DataSpec) -> DataSpec:
     return data
 
 
-def _for_kind(augmentation: str) -> str | None:
-    """The kind of data sets that an augmentation is for; None: for all, or its file is not here."""
+def _kind(slot: str, name: str) -> str | None:
+    """The kind of data that a component is of, or is for; None: for all, or its file is not here."""
     with suppress(ValueError):
-        return attributes("augment", augmentation).get("kind")
+        return attributes(slot, name).get("kind")
     return None
 
 
@@ -317,9 +316,14 @@ class TrainSpec(RunSpec):
         return self
 
     @model_validator(mode="after")
-    def _takes_soft_targets(self) -> TrainSpec:
-        """Refuse to mix samples for a loss that has no meaning for what comes of it."""
-        if self.mix is not None and not _is_soft(self.method.name):
+    def _can_be_mixed(self) -> TrainSpec:
+        """Refuse to mix samples of another kind, or for a loss that has no meaning for what comes of it."""
+        if self.mix is None:
+            return self
+        kind, wanted = _kind("data", self.data.name), _kind("mix", self.mix.name)
+        if None not in (kind, wanted) and kind != wanted:
+            raise ValueError(f"mix '{self.mix.name}' is for data of kind {wanted}, and {self.data.name} is {kind}")
+        if not _is_soft(self.method.name):
             able = ", ".join(name for name in catalogue.names("method") if _is_soft(name))
             raise ValueError(
                 f"mix '{self.mix.name}' gives soft targets, which method '{self.method.name}' does not take; "

@@ -72,8 +72,8 @@ def test_every_parameter_is_part_of_the_identity(slot: str, name: str) -> None:
     for key in kind.own:
         field = kind.model_fields[key]
         inner = get_args(field.annotation)
-        if type(None) in inner:  # a component
-            value: Any = {"name": catalogue.names(key)[0]}
+        if type(None) in inner:  # a component, or a number
+            value: Any = {"name": catalogue.names(key)[0]} if key in catalogue.SLOTS else 20
         else:
             value = other(field.annotation, field.default)
         changed = RunSpec.model_validate(plain_of(slot, name, **{key: value}))

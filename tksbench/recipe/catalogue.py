@@ -288,6 +288,23 @@ def fits(slot: str) -> BeforeValidator:
     return BeforeValidator(held)
 
 
+def briefly(slot: str) -> Callable[[Any], Any]:
+    """For a field of a slot that holds names too: a component of which its name alone is said is that name."""
+
+    def brief(plain: Any) -> Any:
+        if isinstance(plain, dict) and set(plain) == {"name"}:
+            plain = plain["name"]
+        if isinstance(plain, str):
+            return load(slot, {"name": plain}) if ":" in plain else plain
+        if not isinstance(plain, dict | Component):
+            raise ValueError(f"expected a name, or keys and values of which one is 'name', got {plain!r}")
+        one = load(slot, plain)
+        alone = not isinstance(one, Outside) and one.model_dump(exclude_defaults=True) == {"name": one.name}
+        return one.name if alone else one
+
+    return brief
+
+
 def outsiders(spec: BaseModel) -> Iterator[tuple[str, Outside]]:
     """The components from outside in a spec, each with the dotted key where it stands."""
     for key in type(spec).model_fields:

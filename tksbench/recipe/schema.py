@@ -22,7 +22,7 @@ from pydantic import (
 )
 
 from tksbench.recipe import catalogue
-from tksbench.recipe.catalogue import Component, Model, Outside, attributes, common, default, fits
+from tksbench.recipe.catalogue import Component, Model, attributes, common, default, fits
 from tksbench.recipe.errors import suggest
 
 if TYPE_CHECKING:
@@ -36,19 +36,6 @@ def _known_as(source: Any) -> Any:
     return "miniature" if source == "stand-in" else source
 
 
-def _briefly(augment: Any) -> Any:
-    """An augmentation in the one form that it has in a spec: its name, where nothing else is said of it."""
-    if isinstance(augment, dict) and set(augment) == {"name"}:
-        augment = augment["name"]
-    if isinstance(augment, str):
-        return catalogue.load("augment", {"name": augment}) if ":" in augment else augment
-    if not isinstance(augment, dict | Component):
-        raise ValueError(f"expected a name, or keys and values of which one is 'name', got {augment!r}")
-    one = catalogue.load("augment", augment)
-    alone = not isinstance(one, Outside) and one.model_dump(exclude_defaults=True) == {"name": one.name}
-    return one.name if alone else one
-
-
 @common("data")
 class DataSpec(Component):
     """Which images or recordings, and how they are augmented."""
@@ -57,7 +44,7 @@ class DataSpec(Component):
     # of these that is there or, of a twin, that can be made of what is there.
     source: Annotated[Literal["real", "miniature", "twin", "auto"], BeforeValidator(_known_as)] = "real"
     # Of the training half: one that the data set has, or a component, by its name or with parameters.
-    augment: Annotated[str | SerializeAsAny[Component], BeforeValidator(_briefly)]
+    augment: Annotated[str | SerializeAsAny[Component], BeforeValidator(catalogue.briefly("augment"))]
     norm: Literal["official", "consistent"] = "official"  # official: train/test mismatch as the authors' code
     train_subset: Annotated[int, Field(gt=0)] | None = None  # class-balanced
     test_subset: Annotated[int, Field(gt=0)] | None = None  # likewise

@@ -11,9 +11,10 @@ from torch import nn
 
 import tksbench.snn  # noqa: F401
 from tksbench.snn.biasfree import BiasFreeNetwork
+from tksbench.snn.cost import measure_cost
 from tksbench.snn.encoder import Poisson
 from tksbench.snn.errors import SnnError
-from tksbench.snn.integrate import IntegrateAndFire
+from tksbench.snn.integrate import IntegrateAndFire, ScaledIntegrateAndFire
 from tksbench.snn.kit import Kit, ReLU
 from tksbench.snn.neuron import Neuron
 from tksbench.snn.overtime import BLOCK, grid, outputs_at
@@ -113,3 +114,23 @@ def test_one_pass_gives_what_passes_of_each_length_give() -> None:
 def test_neurons_that_cannot_go_on_are_refused() -> None:
     with pytest.raises(SnnError, match="ReLU: these neurons begin anew at each call"):
         outputs_at(build(), images(), [2])
+
+
+@pytest.mark.parametrize("neuron", [IntegrateAndFire, ScaledIntegrateAndFire])
+def test_cost_is_counted_in_parts_and_a_spike_is_one_whatever_its_height(neuron: type[IntegrateAndFire]) -> None:
+    steps = 2 * BLOCK + 5
+    network = build("biasfree_vgg11", kit=Kit(neuron=lambda: neuron(0.03)), T=steps)
+    cost = measure_cost(network, images())
+    first, second = cost["layers"][:2]
+    assert (cost["steps"], first["macs"], first["synops"]) == (steps, 16 * 16 * 4 * 27, 0)  # an image is convolved once
+    rate = cost["lif_layers"][0]["spike_rate"]
+    assert 0 < rate < 1
+    assert second["input_rate"] == pytest.approx(rate)  # an average of four spikes is a quarter of each
+    assert (second["macs"], second["synops"]) == (0, pytest.approx(steps * 8 * 8 * 8 * 36 * rate))
+
+
+def test_cost_of_coded_images_counts_spikes_of_either_sign() -> None:
+    network = build("biasfree_vgg11", kit=Kit(neuron=lambda: IntegrateAndFire(0.03)), T=40, encoder=Poisson())
+    first = measure_cost(network, images())["layers"][0]
+    share = network.encoder(images(), 40).abs().mean().item()  # type: ignore[misc]
+    assert (first["macs"], first["synops"]) == (0, pytest.approx(40 * 16 * 16 * 4 * 27 * share, rel=0.02))

@@ -272,6 +272,9 @@ def biasfree_resnet20(
     return BiasFreeResNet((2, 2, 2, 2), dropout=dropout, encoder=encoder, img_size=img_size, **options)
 
 
+biasfree_resnet20.size = (0.2157e9, 0.319e6, 32, 11.25e6, 2048)  # type: ignore[attr-defined]
+
+
 @component("model", "biasfree_resnet34")
 @register_model
 def biasfree_resnet34(
@@ -292,6 +295,9 @@ def biasfree_resnet34(
     """
     options = {"num_classes": 1000} | own_options("biasfree_resnet34", pretrained, kwargs)
     return BiasFreeResNet((3, 4, 6, 3), imagenet=True, dropout=dropout, encoder=encoder, img_size=img_size, **options)
+
+
+biasfree_resnet34.size = (10.294e9, 14.55e6, 224, 21.34e6, 512)  # type: ignore[attr-defined]
 
 
 @component("model", "biasfree_vgg11")
@@ -320,6 +326,9 @@ def biasfree_vgg11(
     return BiasFreeVGG(layers, dropout=dropout, encoder=encoder, img_size=img_size, **options)
 
 
+biasfree_vgg11.size = (0.7096e9, 0.346e6, 32, 21.02e6, 1024)  # type: ignore[attr-defined]
+
+
 @component("model", "biasfree_vgg16")
 @register_model
 def biasfree_vgg16(
@@ -340,3 +349,6 @@ def biasfree_vgg16(
     """
     options = own_options("biasfree_vgg16", pretrained, kwargs)
     return BiasFreeVGG("vgg16", dropout=dropout, encoder=encoder, img_size=img_size, **options)
+
+
+biasfree_vgg16.size = (0.3384e9, 0.285e6, 32, 39.92e6, 4096)  # type: ignore[attr-defined]

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 PACKAGE = Path(__file__).parents[1] / "tksbench"
 # Each may import those before it. Modules and packages of one line know nothing of each other.
 ORDER = (
-    {"component", "devices", "errors", "exits", "process", "progress", "text", "version"},
+    {"atomic", "component", "devices", "errors", "exits", "process", "progress", "text", "version"},
     {"cli", "metrics"},
     {"recipe", "snn"},
     {"data", "runs"},

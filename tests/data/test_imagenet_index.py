@@ -206,16 +206,16 @@ def test_incomplete_half_gets_no_index(folder: Path, capsys: pytest.CaptureFixtu
     assert "not complete" in capsys.readouterr().out
     assert (folder / "train.index").exists()
     assert not (folder / "val.index").exists()
-    assert not list(folder.glob(".index-*"))
+    assert not list(folder.glob(".*.tmp"))
 
 
 def test_index_that_cannot_be_written_says_what_to_do(
     folder: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def refuse(**_: object) -> None:
+    def refuse(descriptor: int) -> None:
         raise OSError(30, "Read-only file system")
 
-    monkeypatch.setattr("tempfile.TemporaryDirectory", refuse)
+    monkeypatch.setattr("os.fsync", refuse)
     assert prepare(folder) == 1
     shown = " ".join(capsys.readouterr().out.split())
     assert "cannot be written (Read-only file system). Where ImageNet is shared and read-only, make" in shown

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from tksbench.atomic import sync_folder
 from tksbench.runs import (
     LedgerError,
     append_jsonl,
@@ -18,7 +19,6 @@ from tksbench.runs import (
     write_json,
     write_jsonl,
 )
-from tksbench.runs.files import sync_folder
 
 if TYPE_CHECKING:
     from collections.abc import Callable

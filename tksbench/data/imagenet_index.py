@@ -16,12 +16,12 @@ from __future__ import annotations
 import hashlib
 import os
 import re
-import tempfile
 from collections import defaultdict
 from contextlib import suppress
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Literal, cast
 
+from tksbench.atomic import replacing
 from tksbench.data.errors import DataError
 from tksbench.data.files import read_file
 from tksbench.data.places import is_image, is_left_behind
@@ -240,13 +240,8 @@ def write_index(images: ImageList) -> None:
     """
     path = index_path(images.folder)
     try:
-        with tempfile.TemporaryDirectory(prefix=".index-", dir=path.parent) as name:
-            building = Path(name) / path.name
-            with building.open("wb") as file:
-                file.write(images.index())
-                file.flush()
-                os.fsync(file.fileno())
-            building.replace(path)
+        with replacing(path) as file:
+            file.write(images.index())
     except OSError as error:
         raise DataError(
             f"{path}: cannot be written ({error.strerror}). Where ImageNet is shared and read-only, make "

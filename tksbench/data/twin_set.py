@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
+from tksbench.atomic import replacing
 from tksbench.data import twin
 from tksbench.data.cifar import CIFAR10
 from tksbench.data.errors import DataError
@@ -249,9 +250,8 @@ def _record(task: _Task, image: NDArray[np.uint8], loops: int) -> None:
 
 
 def _write(path: Path, raw: bytes) -> None:
-    building = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    building.write_bytes(raw)
-    building.replace(path)
+    with replacing(path, durable=False) as file:
+        file.write(raw)
 
 
 def _measure(path: Path) -> tuple[int, float, float, float, float]:

@@ -9,13 +9,13 @@ import ctypes
 import importlib.util
 import itertools
 import os
-import signal
 import subprocess
 import sys
 from pathlib import Path
 from typing import Any
 
 from tksbench.doctor.findings import Finding
+from tksbench.exits import explain
 
 _PAGE = "docs/reference/upstream-torch-conv.md"
 _OURS, _TORCHS = "ours", "torch's"  # what the child prints when it is through with each
@@ -32,22 +32,16 @@ def convolution() -> list[Finding]:
     )
     through = child.stdout.split("\n")
     if _OURS not in through:
-        detail = f"the project's strided 1x1 convolutions were {_ending(child)}"
+        detail = f"the project's strided 1x1 convolutions were {explain(child.returncode, child.stderr.strip()[-200:])}"
         return [Finding("convolution", "FAILED", detail, "do not train here; report it with the processor's name")]
     if _TORCHS not in through:
         detail = (
             f"torch's strided 1x1 convolutions with few channels damage memory on this processor (a try was "
-            f"{_ending(child)}); training never calls them"
+            f"{explain(child.returncode, child.stderr.strip()[-200:])}); training never calls them"
         )
         return [Finding("convolution", "ok", detail, f"in programs of your own: see {_PAGE}")]
     detail = "strided 1x1 convolutions with few channels, ours and torch's: no memory is damaged"
     return [Finding("convolution", "ok", detail)]
-
-
-def _ending(child: subprocess.CompletedProcess[str]) -> str:
-    if child.returncode < 0:
-        return f"killed by {signal.Signals(-child.returncode).name}"
-    return f"ended with status {child.returncode}: {child.stderr.strip()[-200:]}"
 
 
 def _checked() -> dict[str, str]:

@@ -13,6 +13,8 @@ from contextlib import suppress
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
+from tksbench.exits import explain
+
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
@@ -94,7 +96,7 @@ def _run_check(check: Check, children: list[subprocess.Popen[str]]) -> list[Find
     try:
         return [Finding(**found) for found in json.loads(out.splitlines()[-1])]
     except (IndexError, ValueError, TypeError):
-        return [Finding(check.name, "FAILED", f"{_ending(child.returncode)}: {_last_line(err)}", _BROKEN)]
+        return [Finding(check.name, "FAILED", explain(child.returncode, _last_line(err)), _BROKEN)]
 
 
 _BROKEN = "the check itself broke off: see whether `import tksbench, torch` works in this Python; report it otherwise"
@@ -108,10 +110,6 @@ def _kill(child: subprocess.Popen[str]) -> None:
     deadline = time.monotonic() + _REAP_S
     while child.poll() is None and time.monotonic() < deadline:
         time.sleep(0.05)
-
-
-def _ending(code: int) -> str:
-    return f"ended by {signal.Signals(-code).name}" if code < 0 else f"exit status {code}"
 
 
 def _last_line(text: str) -> str:

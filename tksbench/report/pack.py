@@ -15,11 +15,11 @@ import json
 import os
 import tarfile
 import tempfile
-import uuid
 from contextlib import nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
+from tksbench.atomic import replacing
 from tksbench.data.archives import unpacked
 from tksbench.report.evidence import gather
 from tksbench.report.groups import ReportError, recipes_in
@@ -148,24 +148,17 @@ def _sums(files: Mapping[str, Path | bytes]) -> bytes:
 
 def _write(path: Path, files: Mapping[str, Path | bytes]) -> str:
     """Write an archive that is whole or absent and has no times, owners or order of its own."""
-    temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex[:12]}.tmp")
     try:
-        with temporary.open("xb") as file:
+        with replacing(path) as file:
             zipped: AbstractContextManager[BinaryIO] = nullcontext(file)
             if path.name.endswith(_ZIPPED):
                 zipped = gzip.GzipFile(filename="", mode="wb", fileobj=file, mtime=0)  # type: ignore[assignment]
             with zipped as stream, tarfile.open(fileobj=stream, mode="w", format=tarfile.PAX_FORMAT) as archive:
                 for name, content in sorted(files.items()):
                     _add(archive, f"{TOP}/{name}", content)
-            file.flush()
-            os.fsync(file.fileno())
-        digest = sha256_file(temporary)
-        temporary.rename(path)
+        return sha256_file(path)
     except OSError as error:
         raise ReportError(f"--pack {path}: cannot be written: {error.strerror}") from None
-    finally:
-        temporary.unlink(missing_ok=True)
-    return digest
 
 
 def _add(archive: tarfile.TarFile, name: str, content: Path | bytes) -> None:

@@ -32,6 +32,7 @@ _CANNOT_CHANGE_RESULTS = (
     *(
         "__init__.py",
         "__main__.py",
+        "atomic.py",
         "cli.py",
         "devices.py",
         "diff.py",

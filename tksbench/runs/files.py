@@ -2,21 +2,18 @@
 
 from __future__ import annotations
 
-import contextlib
 import hashlib
 import json
 import os
 import stat
-import uuid
 from typing import TYPE_CHECKING, Any
 
+from tksbench.atomic import TEMPORARY, replacing
 from tksbench.runs.errors import LedgerError
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
     from pathlib import Path
-
-_TEMPORARY = ".tmp"
 
 
 def write_bytes(path: Path, data: bytes, *, durable: bool = True) -> None:
@@ -30,19 +27,10 @@ def write_bytes(path: Path, data: bytes, *, durable: bool = True) -> None:
     Raises:
         LedgerError: If the folder cannot be written or the disk is full.
     """
-    temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex[:12]}{_TEMPORARY}")
     try:
-        with temporary.open("xb") as file:
+        with replacing(path, durable=durable) as file:
             file.write(data)
-            file.flush()
-            if durable:
-                os.fsync(file.fileno())
-        temporary.replace(path)
-        if durable:
-            sync_folder(path.parent)
     except OSError as error:
-        with contextlib.suppress(OSError):  # a file system that has become read-only refuses that too
-            temporary.unlink(missing_ok=True)
         raise LedgerError(f"{path}: cannot be written: {error.strerror}") from error
 
 
@@ -128,7 +116,7 @@ def read_jsonl(path: Path) -> list[dict[str, Any]]:
 
 def remove_temporaries(folder: Path) -> None:
     """Delete what a killed `write_bytes` left behind; only the holder of the folder's lease may call this."""
-    for path in folder.rglob(f".*{_TEMPORARY}"):
+    for path in folder.rglob(f".*{TEMPORARY}"):
         path.unlink(missing_ok=True)
 
 
@@ -136,20 +124,6 @@ def sha256_file(path: Path) -> str:
     """SHA-256 of a file's content, 64 hexadecimal digits."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
-
-
-def sync_folder(folder: Path) -> None:
-    """Make the names in a folder durable; some file systems cannot, and then their word is taken."""
-    try:
-        descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
-    except OSError:
-        return
-    try:
-        os.fsync(descriptor)
-    except OSError:
-        pass
-    finally:
-        os.close(descriptor)
 
 
 def _last_byte(descriptor: int) -> bytes:

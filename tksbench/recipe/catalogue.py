@@ -273,6 +273,22 @@ def _own_attributes(slot: str, name: str) -> dict[str, Any]:
     return stated(tree, _offered(tree, slot, name).name)
 
 
+def data_kind(slot: str, name: str) -> str | None:
+    """The kind of data that a component is of, or is for; None: for all, or its file is not here."""
+    try:
+        return attributes(slot, name).get("kind")
+    except ValueError:
+        return None
+
+
+def takes_soft_targets(method: str) -> bool:
+    """Whether a loss says of itself that it takes soft targets; one whose file is not here may."""
+    try:
+        return bool(attributes("method", method).get("soft_targets"))
+    except ValueError:
+        return True
+
+
 def default(slot: str) -> Any:
     """The component of a slot where a recipe names none."""
     return load(slot, {"name": SLOTS[slot].default})

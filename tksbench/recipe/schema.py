@@ -7,7 +7,6 @@ recipes; places in the authors' code are written as docs/protocol.md#marks-and-s
 
 from __future__ import annotations
 
-from contextlib import suppress
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, Self
 
 from pydantic import (
@@ -22,7 +21,7 @@ from pydantic import (
 )
 
 from tksbench.recipe import catalogue
-from tksbench.recipe.catalogue import Component, Model, attributes, common, default, fits
+from tksbench.recipe.catalogue import Component, Model, attributes, common, data_kind, default, fits, takes_soft_targets
 from tksbench.recipe.errors import suggest
 
 if TYPE_CHECKING:
@@ -127,22 +126,15 @@ def _offered(data: DataSpec) -> DataSpec:
         ("split", data.split, facts.get("splits", ("natural",))),
     ):
         if value not in (None, *known):
-            more = [name for name in catalogue.names(key) if _kind(key, name) in (None, kind)]
+            more = [name for name in catalogue.names(key) if data_kind(key, name) in (None, kind)]
             raise ValueError(f"{key} '{value}' is not for {data.name}; it has {', '.join((*known, *more))}")
-    if one is not None and (wanted := _kind("augment", one.name)) not in (None, kind):
+    if one is not None and (wanted := data_kind("augment", one.name)) not in (None, kind):
         raise ValueError(f"augment '{one.name}' is for data of kind {wanted}, and {data.name} is {kind}")
     if data.source == "twin" and not facts.get("twin_of"):
         raise ValueError(f"source 'twin' is not for {data.name}; it has real, stand-in, auto")
     if data.source != "twin" and data.loops != 6:  # of other data it is no choice, so no other run
         return data.model_copy(update={"loops": 6})
     return data
-
-
-def _kind(slot: str, name: str) -> str | None:
-    """The kind of data that a component is of, or is for; None: for all, or its file is not here."""
-    with suppress(ValueError):
-        return attributes(slot, name).get("kind")
-    return None
 
 
 _ORDER = (  # of a spec's keys, in records and run.json
@@ -204,7 +196,7 @@ class RunSpec(Model):
 
     @model_validator(mode="wrap")
     @classmethod
-    def _of_its_kind(cls, plain: Any, handler: ModelWrapValidatorHandler[Self]) -> Self:
+    def _of_itsdata_kind(cls, plain: Any, handler: ModelWrapValidatorHandler[Self]) -> Self:
         if not isinstance(plain, dict):
             return handler(plain)
         kind = plain.get("kind", TrainSpec.kind)
@@ -215,7 +207,7 @@ class RunSpec(Model):
         return handler({key: value for key, value in plain.items() if key != "kind"})
 
     @model_serializer(mode="wrap")
-    def _with_kind(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
+    def _withdata_kind(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
         plain: dict[str, Any] = handler(self)
         if not isinstance(self, TrainSpec):
             plain["kind"] = self.kind
@@ -307,24 +299,16 @@ class TrainSpec(RunSpec):
         """Refuse to mix samples of another kind, or for a loss that has no meaning for what comes of it."""
         if self.mix is None:
             return self
-        kind, wanted = _kind("data", self.data.name), _kind("mix", self.mix.name)
+        kind, wanted = data_kind("data", self.data.name), data_kind("mix", self.mix.name)
         if None not in (kind, wanted) and kind != wanted:
             raise ValueError(f"mix '{self.mix.name}' is for data of kind {wanted}, and {self.data.name} is {kind}")
-        if not _is_soft(self.method.name):
-            able = ", ".join(name for name in catalogue.names("method") if _is_soft(name))
+        if not takes_soft_targets(self.method.name):
+            able = ", ".join(name for name in catalogue.names("method") if takes_soft_targets(name))
             raise ValueError(
                 f"mix '{self.mix.name}' gives soft targets, which method '{self.method.name}' does not take; "
                 f"these do: {able}"
             )
         return self
-
-
-def _is_soft(method: str) -> bool:
-    """Whether a loss says of itself that it takes soft targets; one whose file is not here may."""
-    try:
-        return bool(attributes("method", method).get("soft_targets"))
-    except ValueError:
-        return True
 
 
 class ConvertSpec(RunSpec):

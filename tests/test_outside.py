@@ -185,3 +185,21 @@ def test_a_mix_for_a_loss_without_soft_targets_is_refused_at_its_line(
         load_recipe(recipe)
     message = "mix: 'others:Mixup' gives soft targets, which method 'tks' does not take; these do: baseline, "
     assert str(caught.value).startswith(f"{recipe}:5: {message}")
+
+
+def test_features_and_a_classifier_of_ones_own_are_fitted_and_recorded(tmp_path: Path) -> None:
+    write_how_to("add-a-classifier.md", tmp_path)
+    done = command(tmp_path, "data.train_subset=60", "data.test_subset=40", recipe="rates.yaml")
+    assert done.returncode == 0, done.stdout + done.stderr
+    records = [json.loads(path.read_text()) for path in tmp_path.glob("results/runs/*/record.json")]
+    nearest, svm = sorted(records, key=lambda record: record["name"], reverse=True)
+    assert (nearest["name"], svm["name"]) == ("rates/nmnist/rates.NearestMean", "rates/nmnist/linear_svm")
+    assert nearest["spec"]["features"]["kwargs"] == {"parts": 6}
+    assert {"features.py", "classifier.py"} <= set(nearest["files"])
+    assert nearest["cost"]["parameters"] == 72 + 10 * (72 + 1)
+    for record in records:
+        assert record["metrics"]["last"]["top1"] > 20  # ten classes
+        assert record["cost"]["snn"]["layers"][1]["macs"] == 10 * 72
+    refused = command(tmp_path, "data.framing=count", "--plan", recipe="rates.yaml")
+    assert refused.returncode == 2
+    assert "data.framing 'count' is for frames, and features are of the recordings as they are" in refused.stderr

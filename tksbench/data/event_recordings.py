@@ -84,7 +84,5 @@ def check_unframed(spec: DataSpec) -> None:
     Raises:
         DataError: The spec asks for it.
     """
-    for key, has in (("augment", "none"), ("framing", "time"), ("image_size", None)):
-        asked = getattr(spec, key)
-        if asked != has:
-            raise DataError(f"data.{key}={asked} is for frames, and this run reads the recordings as they are")
+    for key, asked in spec.of_frames():
+        raise DataError(f"data.{key}={asked} is for frames, and this run reads the recordings as they are")

@@ -54,6 +54,12 @@ class DataSpec(Component):
     repair: bool = False  # event files: mend what can be mended instead of refusing
     loops: Annotated[int, Field(ge=1, le=6)] = 6  # of a twin: closed loops a recording; other data have none
 
+    def of_frames(self) -> Iterator[tuple[str, Any]]:
+        """What it says of frames of an event set, which recordings as they are do not have: keys and values."""
+        if data_kind("data", self.name) == "event":
+            has = {"augment": "none", "framing": "time", "image_size": None}
+            yield from ((key, getattr(self, key)) for key in has if getattr(self, key) != has[key])
+
     @property
     def augmentation(self) -> Component | None:
         """The augmentation if it is a component, None if it is the data set's own."""
@@ -356,6 +362,12 @@ class ClassicSpec(RunSpec):
     kind: ClassVar[str] = "classic"
     features: Annotated[SerializeAsAny[Component], fits("features")]
     classifier: Annotated[SerializeAsAny[Component], fits("classifier")]
+
+    @model_validator(mode="after")
+    def _unframed(self) -> ClassicSpec:
+        for key, value in self.data.of_frames():
+            raise ValueError(f"data.{key} {value!r} is for frames, and features are of the recordings as they are")
+        return self
 
     @property
     def frames(self) -> int:

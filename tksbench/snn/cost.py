@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
     from tksbench.snn.layers import SpikingNetwork
 
+_Synapses = nn.Conv1d | nn.Conv2d | nn.Conv3d | nn.Linear
 AC_PJ = 0.9
 MAC_PJ = 4.6
 
@@ -43,14 +44,18 @@ class _Trace:
     layers: dict[str, dict[str, Any]] = field(default_factory=dict)
     neurons: dict[str, dict[str, Any]] = field(default_factory=dict)
 
-    def synapses(self, name: str, module: nn.Conv2d | nn.Linear, x: Tensor, out: Tensor) -> None:
-        """Count a layer of synapses; `x` and `out` are [rows, ...], one row a sample and time step."""
+    def synapses(self, name: str, module: _Synapses, x: Tensor, out: Tensor) -> None:
+        """Count a layer of synapses; `x` and `out` are [rows, ...], one row a sample and time step.
+
+        Of a convolution that goes over time (1-D, 3-D), a row is a sample with all its steps.
+        """
         first = not self.layers or name == next(iter(self.layers))
         analog = not self.encoded if first else not self.spikes_in(x)  # the first layer reads analog values
-        kind = "conv" if isinstance(module, nn.Conv2d) else "linear"
+        kind = "linear" if isinstance(module, nn.Linear) else "conv"
         macs = out[0].numel() * module.weight[0].numel()
         new = {"name": name, "kind": kind, "macs_per_step": macs, "rows": 0, "input": 0.0, "values": 0, "analog": False}
-        layer = self.layers.setdefault(name, new | {"top": 0.0})
+        over_time = isinstance(module, nn.Conv1d | nn.Conv3d)
+        layer = self.layers.setdefault(name, new | {"top": 0.0, "over_time": over_time})
         if self.graded and not analog:
             layer["top"] = max(layer["top"], x.max().item())
         layer["rows"] += x.shape[0]
@@ -94,7 +99,7 @@ def measure_cost(model: SpikingNetwork, x: Tensor) -> dict[str, Any]:
     trace = _Trace(_spikes_in(model), getattr(model, "encoder", None) is not None, graded)
     handles = []
     for name, module in model.named_modules():
-        if isinstance(module, nn.Conv2d | nn.Linear):
+        if isinstance(module, _Synapses):
             handles.append(module.register_forward_hook(partial(_see_synapses, trace, name)))
         elif _spikes(module):
             handles.append(module.register_forward_hook(partial(_see_spikes, trace, name)))
@@ -157,6 +162,7 @@ def _summary(model: nn.Module, trace: _Trace, samples: int, steps: int) -> dict[
         dense = layer["macs_per_step"] * layer["rows"] // samples
         rate = layer["input"] / layer["values"] / (layer["top"] or 1.0)
         kept = {key: layer[key] for key in ("name", "kind", "macs_per_step")}
+        kept["macs_per_step"] //= steps if layer["over_time"] else 1
         counted = (dense, 0.0) if layer["analog"] else (0, dense * rate)
         layers.append(kept | {"input_rate": rate, "macs": counted[0], "synops": counted[1]})
     for layer in trace.neurons.values():

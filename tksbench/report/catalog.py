@@ -40,16 +40,17 @@ class Sources(NamedTuple):
 
 
 def table_names(paper: Paper) -> list[str]:
-    """The paper's tables, other systems if there are any, costs, claims (ours, the paper's), twins, smoke checks."""
+    """The paper's tables, other systems, costs, claims (ours, the paper's), other data sets, twins, smoke checks."""
     from tksbench.report.claims_table import NAME as CLAIMS
     from tksbench.report.costs import NAME as COSTS
     from tksbench.report.level import NAME as LEVEL
+    from tksbench.report.other_data import NAME as OTHER_DATA
     from tksbench.report.paper_claims import NAME as PAPER_CLAIMS
     from tksbench.report.smoke_checks import NAME as SMOKE_CHECKS
     from tksbench.report.twins import NAME as TWINS
 
     claims = [CLAIMS] * bool(paper.claims) + [PAPER_CLAIMS] * bool(paper.statements)
-    return [*paper.tables, *[LEVEL] * bool(paper.pairs), COSTS, *claims, TWINS, SMOKE_CHECKS]
+    return [*paper.tables, *[LEVEL] * bool(paper.pairs), COSTS, *claims, OTHER_DATA, TWINS, SMOKE_CHECKS]
 
 
 def build_table(name: str, sources: Sources, evidence: Evidence) -> AnyTable:
@@ -64,12 +65,14 @@ def build_table(name: str, sources: Sources, evidence: Evidence) -> AnyTable:
         ReportError: results/paper.yaml has no such table.
     """
     from tksbench.estimate.model import estimate_gpu_hours
-    from tksbench.report import claims_table, costs, level, paper_claims, smoke_checks, tables, twins
+    from tksbench.report import claims_table, costs, level, other_data, paper_claims, smoke_checks, tables, twins
 
     if name == level.NAME:
         return level.build_level(sources.paper, sources.protocols, evidence, estimate_gpu_hours)
     if name == smoke_checks.NAME:
         return smoke_checks.build_smoke_checks(sources.protocols, evidence)
+    if name == other_data.NAME:
+        return other_data.build_other_data(sources.paper, sources.protocols, evidence)
     if name == twins.NAME:
         return twins.build_twins(sources.protocols, evidence)
     if name == costs.NAME:

@@ -55,9 +55,13 @@ def title(sets: set[str]) -> str:
 
 
 def _row(run: str, candidate: Candidate, records: Sequence[Record]) -> tuple[str, ...]:
+    return (run, candidate.scale, str(len(records)), *accuracies(records))
+
+
+def accuracies(records: Sequence[Record]) -> tuple[str, str, str]:
+    """Top-1 (%) of the best and of the last epoch, and AURC (×10⁻³) of the best one: mean and deviation over seeds."""
     best, last = (_words([getattr(record.metrics, choice).top1 for record in records]) for choice in ("best", "last"))
-    aurc = _words([record.metrics.best.aurc_logit for record in records])
-    return (run, candidate.scale, str(len(records)), best, last, aurc)
+    return best, last, _words([record.metrics.best.aurc_logit for record in records])
 
 
 def _words(values: Sequence[float]) -> str:

@@ -89,7 +89,7 @@ class Step:
         found = {}
         if self.device.type == "cuda":
             operations = training_operations(self.make().to(self.device), self.images)
-            found["matrix %"] = 100 * operations / (_seconds(self) * matrix_rate(self.device))
+            found["matrix %"] = 100 * operations / (seconds(self) * matrix_rate(self.device))
         if self.graph is None:
             found |= {"peak MB": memory.peak(self) / 1e6, "kept MB": memory.kept(self, self.network) / 1e6}
         return found
@@ -202,10 +202,10 @@ def matrix_rate(device: torch.device, size: int = 8192) -> float:
         torch.matmul(left, right)
         torch.cuda.synchronize(device)
 
-    return 2 * size**3 / _seconds(product)
+    return 2 * size**3 / seconds(product)
 
 
-def _seconds(work: Callable[[], object], calls: int = 10) -> float:
+def seconds(work: Callable[[], object], calls: int = 10) -> float:
     """Mean seconds of a call, each of which waits for the device, after one that does not count."""
     work()
     started = time.perf_counter()

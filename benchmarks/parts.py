@@ -24,6 +24,7 @@ PARTS = {
     "framing": "event frames from recordings, beside tonic",
     "data": "CIFAR read and augmented, beside torchvision and timm",
     "networks": "training steps of ResNet-19, VGG-SNN (and on CUDA SEW-ResNet-50), beside ReLU, SpikingJelly, BrainCog",
+    "conversions": "converted networks over many time steps, beside SpikingJelly's ann2snn",
     "scaling": "two processes on two cores, beside one on one",
     "long": "time and memory of a step after many others",
     "harness": "what the harness itself costs: plan, record, tables",

@@ -13,10 +13,10 @@ import pytest
 from tksbench.launch.job import meet
 from tksbench.launch.profile import Resources, SlurmProfile
 from tksbench.recipe import OptimSpec, expand, load_recipe
+from tksbench.train.batch_shares import BatchShares
 from tksbench.train.errors import TrainError
 from tksbench.train.parallel import ALONE, world_from_env
 from tksbench.train.schedule import epoch_order
-from tksbench.train.shares import Shares
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -50,10 +50,10 @@ def processes(monkeypatch: pytest.MonkeyPatch) -> Iterator[World]:
         yield world
 
 
-def shares(rank: int, samples: int, **optim: Any) -> Shares:
+def shares(rank: int, samples: int, **optim: Any) -> BatchShares:
     spec = OptimSpec.model_validate({"name": "adam", "lr": 1e-3, "weight_decay": 0.0, "epochs": 1, **optim})
     parallel = SimpleNamespace(rank=rank, size=SIZE, even_passes=False)
-    return Shares(samples, spec, None, parallel)  # type: ignore[arg-type]
+    return BatchShares(samples, spec, None, parallel)  # type: ignore[arg-type]
 
 
 def test_all_processes_meet_at_one_place_of_the_first_node(monkeypatch: pytest.MonkeyPatch) -> None:

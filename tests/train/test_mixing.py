@@ -9,11 +9,11 @@ from tests.train.conftest import MakeRun
 from tksbench.data.base import Data
 from tksbench.recipe import RunSpec
 from tksbench.snn.losses import baseline, label_smoothing, tet
+from tksbench.train.batch_shares import cut
 from tksbench.train.errors import Interrupted
 from tksbench.train.loop import Trainer
 from tksbench.train.mixing import Mixing, Part, soft_targets
 from tksbench.train.schedule import TrainBatches
-from tksbench.train.shares import cut
 
 CPU = torch.device("cpu")
 

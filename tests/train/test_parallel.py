@@ -20,10 +20,10 @@ from tksbench.runs.lease import Lease
 from tksbench.runs.paths import RunDir
 from tksbench.runs.record import load_record
 from tksbench.train import job
+from tksbench.train.batch_shares import BatchShares, cut
 from tksbench.train.checkpoint import list_checkpoints, read_checkpoint
 from tksbench.train.errors import TrainError
 from tksbench.train.parallel import ALONE, World, world_from_env
-from tksbench.train.shares import Shares, cut
 
 
 def losses(run_dir: RunDir) -> list[float]:
@@ -184,4 +184,4 @@ def test_last_batch_too_short_to_share() -> None:
 
     optim = OptimSpec(name="adamw", lr=1e-3, weight_decay=0.0, epochs=9, batch_size=16, drop_last=False)
     with pytest.raises(TrainError, match="last batch of an epoch has 3 samples, too few for 8 processes"):
-        Shares(35, optim, None, Eight())  # type: ignore[arg-type]
+        BatchShares(35, optim, None, Eight())  # type: ignore[arg-type]

@@ -18,11 +18,11 @@ from tksbench.recipe import Execution, OptimSpec, extras
 from tksbench.runs.paths import RunDir
 from tksbench.runs.record import load_record
 from tksbench.train import job, zero
+from tksbench.train.batch_shares import BatchShares
 from tksbench.train.checkpoint import list_checkpoints
 from tksbench.train.errors import TrainError
 from tksbench.train.join import join
 from tksbench.train.parallel import ALONE
-from tksbench.train.shares import Shares
 
 needs_deepspeed = pytest.mark.skipif(
     find_spec("deepspeed") is None, reason="DeepSpeed is not installed: make env EXTRAS=deepspeed"
@@ -117,5 +117,5 @@ def test_unlike_numbers_of_passes_are_refused() -> None:
 
     options = {"name": "adamw", "lr": 1e-3, "weight_decay": 0.0, "epochs": 9, "batch_size": 16, "replica_batch": 4}
     with pytest.raises(TrainError, match="last batch of an epoch has 3 replica batches, not as many for each of 2"):
-        Shares(28, OptimSpec.model_validate({**options, "drop_last": False}), torch.nn.Identity(), Two())
-    Shares(24, OptimSpec.model_validate({**options, "drop_last": False}), torch.nn.Identity(), Two())
+        BatchShares(28, OptimSpec.model_validate({**options, "drop_last": False}), torch.nn.Identity(), Two())
+    BatchShares(24, OptimSpec.model_validate({**options, "drop_last": False}), torch.nn.Identity(), Two())

@@ -22,6 +22,7 @@ from tksbench.runs.files import write_json
 from tksbench.snn.portable import portable
 from tksbench.snn.strided import soundly
 from tksbench.train import build
+from tksbench.train.batch_shares import BatchShares
 from tksbench.train.checkpoint import State, checksums, newest, restore, save_checkpoint
 from tksbench.train.errors import CheckpointError, Diverged, Interrupted
 from tksbench.train.graph import GraphedStep, may_be_recorded
@@ -32,7 +33,6 @@ from tksbench.train.objective import build_objective
 from tksbench.train.parallel import ALONE, GO_ON, SAVE, STOP, OneProcess
 from tksbench.train.predict import Predictor
 from tksbench.train.schedule import TrainBatches, learning_rate, steps_per_epoch
-from tksbench.train.shares import Shares
 from tksbench.train.start import begin_from_parent
 from tksbench.train.summary import trained
 from tksbench.train.tested import TestLogits
@@ -84,7 +84,7 @@ class Trainer:
         self.model = build.build_model(spec, data.num_classes, info(spec.data.name).in_chans, device)
         if spec.optim.replica_batch is None:
             self.model = parallel.normalise_together(self.model)
-        self.shares = Shares(len(data.train), spec.optim, self.model, parallel)
+        self.shares = BatchShares(len(data.train), spec.optim, self.model, parallel)
         self.network: nn.Module = self.model  # what is called in training, from `fit` on
         self.optimizer = build.build_optimizer(spec, self.model)
         self.scheduler = learning_rate(self.optimizer, spec.optim)

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from tksbench.train.parallel import OneProcess
 
 
-class Shares:
+class BatchShares:
     """This process's part of each global batch, and the gradient of the whole batch's mean loss.
 
     Without replica batches a part is trained on in one pass: statistics of the global batch cannot be gathered

@@ -54,7 +54,7 @@ def count_cores() -> int:
 
 
 def _free_bytes() -> float:
-    """Memory that is free or can be freed, as Linux tells it; without end elsewhere."""
+    """Memory that is free or can be freed, as Linux states it; without end elsewhere."""
     for line in _word(Path("/proc/meminfo")).splitlines():
         name, _, rest = line.partition(":")
         if name == "MemAvailable":

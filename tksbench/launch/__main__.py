@@ -2,55 +2,32 @@
 
 from __future__ import annotations
 
-import argparse
 import functools
 import json
 import shlex
 import sys
 from contextlib import suppress
 from dataclasses import asdict
-from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
-from tksbench.cli import CommandParser
 from tksbench.exits import BAD_INPUT, DONE, FAILED, INTERRUPTED
-from tksbench.launch.errors import LaunchError
-from tksbench.launch.view import title
+from tksbench.launch.arguments import parse
 from tksbench.progress import working
 from tksbench.text import count, counted, print_line
 
 if TYPE_CHECKING:
+    import argparse
     from collections.abc import Sequence
 
     from rich.console import Console
 
+    from tksbench.estimate.records import Costs
     from tksbench.launch.plan import Item
     from tksbench.launch.profile import SlurmProfile
     from tksbench.launch.select import Naming
     from tksbench.launch.stages import Summary
     from tksbench.recipe import Run
     from tksbench.runs import Ledger
-
-_ABOUT = """\
-Train what the recipes ask for and is not trained yet. A finished run is never
-trained twice; after Ctrl-C, a crash or kill -9 the same command goes on from
-the last checkpoint. Several launchers may work on one results folder at once;
-two on one machine share its GPUs, and take all cores of its CPU each."""
-_EXAMPLES = """\
-examples:
-  python -m tksbench.launch recipes/cifar10.yaml --plan
-  python -m tksbench.launch recipes/cifar10.yaml --scale mini --only '*/tks'
-  python -m tksbench.launch recipes/*.yaml --scale budget --max-gpu-hours 20
-  python -m tksbench.launch recipes/cifar10.yaml optim.epochs=100
-  python -m tksbench.launch recipes/cifar10.yaml execution.track=tensorboard
-  python -m tksbench.launch recipes/cifar10.yaml --rehearse
-  python -m tksbench.launch recipes/imagenet.yaml --slurm slurm/default.yaml
-  python -m tksbench.launch --status --watch
-
-TKSBENCH_DATA names the data root (else data/), TKSBENCH_RESULTS the results
-(else results/).
-exit status: 0 done, 1 a run failed or there was nothing to cancel,
-2 bad input or missing data, 130 interrupted"""
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -66,82 +43,103 @@ def main(argv: list[str] | None = None) -> int:
         TksbenchError: For anything that the user can put right; nothing has been written then.
     """
     words = sys.argv[1:] if argv is None else argv
-    options = _parse(words)
+    options = parse(words)
     from tksbench.runs import Ledger
 
     ledger = Ledger()
     if options.status:
         return _status(ledger, options)
     if options.cancel:
-        from tksbench.launch.cluster import cancel_jobs
-
-        with working("reading recipes"):
-            listed = _naming(options).known(ledger)
-        return cancel_jobs(_console(), ledger, listed())
+        return _cancel(ledger, options)
     with working("reading recipes"):
         from tksbench.data.registry import data_root
-        from tksbench.estimate.records import recorded_costs, with_pace
-        from tksbench.launch.plan import collect_runs, make_plan
+        from tksbench.launch.plan import collect_runs
 
         profile = _profile(options.slurm)
         scale = options.scale or "paper"
         runs = collect_runs(options.recipes, scale, options.seeds, options.overrides, options.only)
-    data_root()  # a folder that does not exist is told here, not by every job
+    data_root()  # of a folder that does not exist this prints one message, and not every job one
     if options.rehearse:
         return _rehearse(runs, profile, options.json)
+    plan = _make_plan(runs, ledger, profile, options)
+    if options.plan:
+        return _show(plan, ledger, profile, options.json)
+    notes = plan.notes
+    if options.again:
+        from tksbench.launch.other_code import take_aside
+
+        notes += take_aside(plan.items, ledger)
+        words = [word for word in words if word != "--again"]  # what is interrupted now is gone on with
+    if profile is None:
+        return _execute(plan.items, ledger, words, notes)
+    for note in notes:
+        print_line(_console(), f"note: {note}")
+    return _submit(plan.items, ledger, profile, options)
+
+
+class Plan(NamedTuple):
+    """What is to be done, what it may cost (by group), notes on it, and why probes failed (by group)."""
+
+    items: list[Item]
+    costs: dict[str, Costs]
+    notes: list[str]
+    unprobed: dict[str, str]
+
+
+def _make_plan(runs: Sequence[Run], ledger: Ledger, profile: SlurmProfile | None, options: argparse.Namespace) -> Plan:
+    from tksbench.estimate.records import recorded_costs, with_pace
+    from tksbench.launch.other_code import notices
+    from tksbench.launch.plan import make_plan
+
     with working("reading records"):
         heads = ledger.all_finished()
-        known = recorded_costs(ledger, heads)
-    trained_here = profile is None or profile.python is None
-    unprobed: dict[str, str] = {}
+        costs = recorded_costs(ledger, heads)
+    plan = functools.partial(
+        make_plan, runs, ledger, trained_here=profile is None or profile.python is None, again=options.again
+    )
+    unprobed, failed = dict[str, str](), list[str]()
     if options.probe:
-        from tksbench.launch.probe import probe
+        from tksbench.launch.probe import failures, probe
 
-        say = functools.partial(print, file=sys.stderr, flush=True)
-        asked = make_plan(runs, ledger, known=known, trained_here=trained_here, again=options.again)
-        known, unprobed = probe(asked, known, say)
+        asked = plan(known=costs)
+        costs, unprobed = probe(asked, costs, functools.partial(print, file=sys.stderr, flush=True))
+        failed = failures(asked, unprobed)
     with working("reading how the runs stand"):
-        known = with_pace(known, runs, heads)
-        items = make_plan(
-            runs, ledger, budget=options.max_gpu_hours, known=known, trained_here=trained_here, again=options.again
-        )
+        costs = with_pace(costs, runs, heads)
+        items = plan(known=costs, budget=options.max_gpu_hours)
     if profile is not None:
         from tksbench.launch.cluster import add_queue
 
         items = add_queue(items, ledger, strict=not options.plan)
-    from tksbench.launch.other_code import notices, take_aside
+    return Plan(items, costs, [*notices(items, ledger), *failed], unprobed)
 
-    notes = list(notices(items, ledger))
-    if unprobed:
-        from tksbench.launch.probe import failures
 
-        notes += failures(items, unprobed)
-    if not options.plan:
-        if options.again:
-            notes += take_aside(items, ledger)
-            words = [word for word in words if word != "--again"]  # what is interrupted now is gone on with
-        if profile is None:
-            return _execute(items, ledger, words, notes)
-        for note in notes:
-            print_line(_console(), f"note: {note}")
-        return _submit(items, ledger, profile, options)
+def _show(plan: Plan, ledger: Ledger, profile: SlurmProfile | None, as_json: bool) -> int:
     from tksbench.launch.schedule import cluster, schedule, this_machine
 
     machine = this_machine() if profile is None else cluster(profile)
-    needs = schedule(items, machine, known)
-    if options.json:
-        probes = [{"probe_failed": unprobed.get(item.run.group)} for item in items]
-        rows = zip(items, needs, probes, strict=True)
+    needs = schedule(plan.items, machine, plan.costs)
+    if as_json:
+        probes = [{"probe_failed": plan.unprobed.get(item.run.group)} for item in plan.items]
+        rows = zip(plan.items, needs, probes, strict=True)
         _print_json([item.to_json() | asdict(one) | probe for item, one, probe in rows])
-    else:
-        from tksbench.launch.plan_table import print_plan
+        return DONE
+    from tksbench.launch.plan_table import print_plan
 
-        print_plan(_console(), items, needs, machine, notes)
-        if profile is not None:
-            from tksbench.launch.cluster import print_scripts
+    print_plan(_console(), plan.items, needs, machine, plan.notes)
+    if profile is not None:
+        from tksbench.launch.cluster import print_scripts
 
-            print_scripts(_console(), items, ledger, profile)
-    return 0
+        print_scripts(_console(), plan.items, ledger, profile)
+    return DONE
+
+
+def _cancel(ledger: Ledger, options: argparse.Namespace) -> int:
+    from tksbench.launch.cluster import cancel_jobs
+
+    with working("reading recipes"):
+        listed = _naming(options).known(ledger)
+    return cancel_jobs(_console(), ledger, listed())
 
 
 def _profile(path: str | None) -> SlurmProfile | None:
@@ -179,110 +177,11 @@ def _submit(items: Sequence[Item], ledger: Ledger, profile: SlurmProfile, option
     return submit_jobs(_console(), items, ledger, profile, shlex.join(["python", "-m", "tksbench.launch", *words]))
 
 
-def _parse(words: Sequence[str]) -> argparse.Namespace:
-    """Parse and check what needs no recipe."""
-    parser = CommandParser("python -m tksbench.launch", _ABOUT, _EXAMPLES)
-    parser.add_argument(
-        "words", nargs="*", metavar="RECIPE | KEY=VALUE", help="recipe files, and values laid over them"
-    )
-    parser.add_argument(
-        "--scale", help="paper (default), budget, mini or smoke; with --status and --cancel the default is all"
-    )
-    parser.add_argument(
-        "--only",
-        metavar="GLOB",
-        action="append",
-        default=[],
-        help="only runs whose name matches, for example '*/tks'; may be given several times",
-    )
-    parser.add_argument("--seeds", type=int, metavar="N", help="seeds a cell, first seeds of all cells first")
-    parser.add_argument("--plan", action="store_true", help="show what would be done, why, and its cost; do nothing")
-    parser.add_argument(
-        "--probe", action="store_true", help="first train 20 steps here of each run whose cost no record tells"
-    )
-    parser.add_argument(
-        "--rehearse", action="store_true", help="train two steps of each run here, save, read back, test; keep nothing"
-    )
-    parser.add_argument(
-        "--again", action="store_true", help="train anew also what is done or begun, which is moved to set-aside/"
-    )
-    parser.add_argument(
-        "--max-gpu-hours", type=float, metavar="GPU_HOURS", help="leave out what does not fit into so many GPU-hours"
-    )
-    parser.add_argument("--budget", dest="max_gpu_hours", type=float, help=argparse.SUPPRESS)  # its former name
-    parser.add_argument(
-        "--slurm",
-        nargs="?",
-        const="",
-        metavar="PROFILE",
-        help="submit to a cluster instead of training here; PROFILE: see slurm/ (default slurm/default.yaml)",
-    )
-    parser.add_argument(
-        "--cluster",
-        choices=("slurm", "local", "debug"),
-        help="where the jobs of --slurm run: on the cluster (default), here as processes, or here in this process",
-    )
-    parser.add_argument("--cancel", action="store_true", help="cancel the Slurm jobs of these runs, and no others")
-    parser.add_argument("--status", action="store_true", help="show how the runs stand; without a recipe, all of them")
-    parser.add_argument(
-        "--watch", action="store_true", help="with --status: again and again, until nothing is running or queued"
-    )
-    parser.add_argument("--json", action="store_true", help="with --plan, --rehearse or --status: print JSON")
-    options = parser.parse_intermixed_args(words)
-    if options.slurm and not _is_profile(options.slurm):  # `--slurm RECIPE`: argparse took the recipe for the profile
-        options.words.append(options.slurm)
-        options.slurm = ""
-    if options.cluster and options.slurm is None:
-        options.slurm = ""
-    is_override = [("=" in word and not Path(word).exists()) for word in options.words]
-    options.overrides = [word for word, override in zip(options.words, is_override, strict=True) if override]
-    options.recipes = [word for word, override in zip(options.words, is_override, strict=True) if not override]
-    _check(options)
-    return options
-
-
-def _is_profile(word: str) -> bool:
-    """Whether a word after --slurm is meant as a profile, and is not a recipe or KEY=VALUE."""
-    path = Path(word)
-    if not path.is_file():
-        return "=" not in word
-    from tksbench.recipe.yamltree import read
-
-    return read(path).get("runs") is None
-
-
-def _check(options: argparse.Namespace) -> None:
-    if options.seeds is not None and not 1 <= options.seeds <= 1000:
-        raise LaunchError(f"--seeds {options.seeds}: expected a number from 1 to 1000")
-    if options.max_gpu_hours is not None and not 0 <= options.max_gpu_hours < float("inf"):
-        raise LaunchError(f"--max-gpu-hours {options.max_gpu_hours}: expected GPU-hours, 0 or more")
-    if options.plan and options.status:
-        raise LaunchError("--plan and --status exclude each other")
-    if options.probe and not (options.plan or options.max_gpu_hours is not None):
-        raise LaunchError("--probe goes with --plan or --max-gpu-hours: it says what runs will cost")
-    if options.cancel and (options.plan or options.status or options.slurm is not None):
-        raise LaunchError("--cancel goes with recipes, --scale, --only and --seeds alone")
-    if options.rehearse and options.slurm is not None and options.cluster != "local":
-        raise LaunchError("--rehearse submits nothing: with a profile's job it goes as --cluster local")
-    if options.rehearse and (options.plan or options.cancel or options.status or options.again or options.probe):
-        raise LaunchError("--rehearse goes with recipes, --scale, --only, --seeds and --json alone")
-    if options.again and (options.cancel or options.status):
-        raise LaunchError("--again trains, which --status and --cancel do not")
-    if options.slurm is not None and options.status:
-        raise LaunchError("--status shows Slurm's jobs without --slurm")
-    if options.watch and (options.json or not options.status):
-        raise LaunchError("--watch goes with --status, and not with --json")
-    if options.json and not (options.plan or options.rehearse or options.status):
-        raise LaunchError("--json goes with --plan, --rehearse or --status")
-    if not options.recipes and (options.overrides or not options.status):
-        raise LaunchError("no recipe named, for example: python -m tksbench.launch recipes/cifar10.yaml --plan")
-
-
 def _execute(items: Sequence[Item], ledger: Ledger, words: Sequence[str], notes: Sequence[str]) -> int:
     from tksbench.devices import find_gpus
     from tksbench.launch.local import LocalExecutor
     from tksbench.launch.stages import Summary
-    from tksbench.launch.view import UNREAD, SteadyView, make_view
+    from tksbench.launch.view import UNREAD, SteadyView, make_view, title
 
     console = _console()
     blocked = [item for item in items if item.action == "blocked"]

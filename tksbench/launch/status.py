@@ -34,7 +34,7 @@ _COLUMNS = ("running", "pending", "failed", "done")
 
 
 def noted(status: Status, notes: Mapping[str, str]) -> Status:
-    """A status that also tells what Slurm says of a run that is not done.
+    """A status with what Slurm says of a run that is not done.
 
     Args:
         status: The ledger's word.

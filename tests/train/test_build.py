@@ -30,6 +30,17 @@ def test_sgd_looks_ahead_unless_it_is_switched_off(nesterov: bool) -> None:
     assert {group["nesterov"] for group in build_optimizer(run.spec, nn.Linear(2, 2)).param_groups} == {nesterov}
 
 
+@pytest.mark.parametrize("amsgrad", [True, False])
+def test_adam_keeps_the_largest_second_moment_if_asked_to(amsgrad: bool) -> None:
+    words = ["optim.name=adam", *(["optim.amsgrad=true"] if amsgrad else [])]
+    run = expand(load_recipe(RECIPES / "cifar10.yaml"), overrides=words)[0]
+    layer = nn.Linear(2, 2)
+    optimizer = build_optimizer(run.spec, layer)
+    layer(torch.ones(1, 2)).sum().backward()
+    optimizer.step()
+    assert all(("max_exp_avg_sq" in state) == amsgrad for state in optimizer.state.values())
+
+
 @pytest.mark.parametrize(
     ("recipe", "overrides", "size"),
     [

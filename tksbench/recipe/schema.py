@@ -91,6 +91,7 @@ class OptimSpec(Model):
     beta1: Annotated[float, Field(ge=0, lt=1)] = 0.9  # adam and adamw, as the next two
     beta2: Annotated[float, Field(ge=0, lt=1)] = 0.999
     eps: Annotated[float, Field(gt=0)] = 1e-8
+    amsgrad: bool = False  # adam and adamw: divide by the largest second moment so far
     momentum: Annotated[float, Field(ge=0, lt=1)] = 0.9  # sgd only, as the next
     nesterov: bool = True  # look ahead by the momentum, as timm's sgd
     epochs: Annotated[int, Field(ge=1)]

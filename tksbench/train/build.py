@@ -114,7 +114,7 @@ def build_optimizer(spec: TrainSpec, model: nn.Module) -> torch.optim.Optimizer:
     if optim.name == "sgd":
         options |= {"momentum": optim.momentum, "nesterov": optim.nesterov}
     else:
-        options |= {"betas": (optim.beta1, optim.beta2), "eps": optim.eps}
+        options |= {"betas": (optim.beta1, optim.beta2), "eps": optim.eps, "amsgrad": optim.amsgrad}
         # One kernel for all weights. On a CPU their roots are then not MKL's, whose last bits the processor decides.
         options["fused"] = True
         if next(model.parameters()).is_cuda:  # counting its steps on the device

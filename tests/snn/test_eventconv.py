@@ -265,6 +265,14 @@ def test_torch_convolves_what_does_not_fit(case: tuple[Tensor, Tensor, Tensor]) 
 
 
 @needs_library
+def test_an_input_of_other_channels_than_the_weights_is_refused_by_torch() -> None:
+    # The compiled code would read other weights, and leave the rest of their gradient as it lay in memory.
+    with pytest.raises(RuntimeError, match="shapes cannot be multiplied"):
+        event_linear(torch.rand(4, 8), torch.rand(5, 32), None)
+    with pytest.raises(RuntimeError, match="channels"):
+        EventConv2d(8, 4, 3)(torch.rand(1, 4, 6, 6).to(memory_format=LAST))
+
+
 def test_a_batch_norm_folded_into_it_is_not_forgotten() -> None:
     x, _, _ = make(16, 32, 32, (16, 16))
     conv, norm = EventConv2d(32, 32, 3).eval(), nn.BatchNorm2d(32).eval()

@@ -7,6 +7,7 @@ from functools import partial
 import pytest
 import torch
 
+from tksbench.snn.errors import SnnError
 from tksbench.snn.iterative import IterativeLIF
 from tksbench.snn.kit import Kit, identity
 from tksbench.snn.surrogate import Rectangle
@@ -79,3 +80,8 @@ def test_neunorm_changes_nothing_at_its_beginning_and_learns() -> None:
     other.train()
     rate_mse(other(x), torch.tensor([1, 2])).backward()
     assert any(norm.weight.grad is not None and norm.weight.grad.abs().sum() > 0 for norm in other.neunorms)  # type: ignore[union-attr, operator]
+
+
+def test_images_of_another_size_are_refused() -> None:
+    with pytest.raises(SnnError, match=r"CIFARNet: the input is 4x4; this network was built for img_size 8x8"):
+        tiny()(torch.rand(1, 3, 4, 4))

@@ -8,6 +8,7 @@ import pytest
 import torch
 from torch import Tensor
 
+from tksbench.snn.errors import SnnError
 from tksbench.snn.kit import Kit, identity
 from tksbench.systems.tssl_bp import PSPMSE, TSSLCIFARNet, TSSLNeuron, synapse
 
@@ -125,3 +126,8 @@ def test_a_half_precision_current_is_integrated_in_full() -> None:
     traces = partial(TSSLNeuron, tau_s=2.0)()(current)
     assert traces.dtype == torch.bfloat16
     assert torch.equal(traces, TSSLNeuron(tau_s=2.0)(current.float()).bfloat16())
+
+
+def test_images_of_another_size_are_refused() -> None:
+    with pytest.raises(SnnError, match=r"CIFARNet: the input is 4x4; this network was built for img_size 8x8"):
+        tiny()(torch.rand(1, 3, 4, 4))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -11,13 +12,14 @@ import pytest
 import torch
 from torch import nn
 
-from tests.train.conftest import MakeRun
+from tests.train.conftest import MakeRun, TinySplit
 from tksbench.data.base import Data
 from tksbench.recipe import Run
 from tksbench.runs.files import read_jsonl
 from tksbench.runs.paths import RunDir
 from tksbench.runs.record import make_record
 from tksbench.snn.neuron import LIF
+from tksbench.systems.dspike import DSpike
 from tksbench.train import health
 from tksbench.train.checkpoint import State, weights_digest
 from tksbench.train.errors import CheckpointError, Diverged, Interrupted
@@ -77,6 +79,43 @@ def test_stopped_anywhere_and_resumed_it_ends_the_same(make_run: MakeRun, tiny_d
     with pytest.raises(Interrupted):
         train(run, broken, tiny_data, stop_after)
     assert outcome(broken, train(run, broken, tiny_data)) == want
+
+
+class Enlarged(TinySplit):
+    """The same images of 16 pixels."""
+
+    def __getitems__(self, keys):  # type: ignore[no-untyped-def]
+        images, labels = super().__getitems__(keys)
+        return nn.functional.interpolate(images, scale_factor=2.0), labels
+
+
+SURROGATE = "{name: dspike, temperature: 5.0, adaptive: true}"
+DRAWING = (
+    f"model={{name: stbp_cifarnet, norm: {{name: tdbn}}, neuron: {{name: iterative_lif, surrogate: {SURROGATE}}}}}"
+)
+
+
+@pytest.mark.parametrize("stop_after", [1, 5, 7])
+def test_draws_and_what_is_adapted_are_the_same_after_a_resumption(
+    make_run: MakeRun, tiny_data: Data, stop_after: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def hotter(_one: DSpike, network: nn.Module, loss: Callable[[], torch.Tensor], _agreed: object) -> None:
+        assert torch.equal(loss(), loss())
+        for module in network.modules():
+            if isinstance(module, DSpike):
+                module.temperature.data += 1
+
+    monkeypatch.setattr(DSpike, "adapt", hotter)
+    data = replace(tiny_data, train=Enlarged(60, 0, True), test=Enlarged(25, 1, False))
+    run, whole = make_run("whole", DRAWING, "data.image_size=16", method="baseline")
+    want = outcome(whole, train(run, whole, data))
+    run, broken = make_run("broken", DRAWING, "data.image_size=16", method="baseline")
+    with pytest.raises(Interrupted):
+        train(run, broken, data, stop_after)
+    trainer = train(run, broken, data)
+    assert outcome(broken, trainer) == want
+    temperatures = {value.item() for name, value in trainer.model.named_parameters() if name.endswith("temperature")}
+    assert temperatures == {5.0 + 3}  # once in each epoch
 
 
 def test_rows_written_after_the_checkpoint_are_not_doubled(make_run: MakeRun, tiny_data: Data) -> None:

@@ -60,6 +60,8 @@ def fits(x: Tensor, weight: Tensor) -> bool:
     """Whether `convolve` can take the place of torch's convolution, and is not slower."""
     if x.dim() != 4 or 0 in x.shape or x.shape[2] * x.shape[3] >= _PIXELS:
         return False
+    if x.shape[1] != weight.shape[1]:
+        return False  # torch says what is wrong; the compiled code would read other weights
     if not is_narrow(weight) and (x.shape[1] < NARROW or not x.is_contiguous(memory_format=torch.channels_last)):
         return False  # the first layer, which reads an image, and layers that somebody gave another layout
     return (

@@ -101,9 +101,11 @@ class SpikingNetwork(nn.Module):
         size: For estimates of cost before training, at width 1: multiply-accumulates and neurons a sample and time
             step, height and width of the image that these two are of, parameters at ten classes and of each further
             one. None: not known.
+        img_size: Height and width of what it can be given; None for one that takes any.
     """
 
     size: tuple[float, float, int, float, int] | None = None
+    img_size: int | None = None
 
     def __init__(self, num_classes: int, T: int, in_chans: int, width: float) -> None:
         """Check and store what all networks have in common.
@@ -183,6 +185,11 @@ class SpikingNetwork(nn.Module):
             raise SnnError(
                 f"{name}: the input has shape {list(x.shape)}; it must be [B, {self.in_chans}, H, W] (static) or "
                 f"[B, T, {self.in_chans}, H, W] (frames), none of them 0"
+            )
+        if self.img_size is not None and x.shape[-2:] != (self.img_size, self.img_size):
+            raise SnnError(
+                f"{name}: the input is {x.shape[-2]}x{x.shape[-1]}; this network was built for img_size "
+                f"{self.img_size}x{self.img_size}"
             )
         if not x.is_floating_point():
             raise SnnError(f"{name}: the input has type {x.dtype}; convert it to floating point first")

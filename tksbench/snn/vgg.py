@@ -71,14 +71,6 @@ class VGGSNN(SpikingNetwork):
             x = F.avg_pool2d(x, 2)
         return self.fc(x.flatten(1))  # type: ignore[no-any-return]
 
-    def _check_input(self, x: Tensor) -> None:
-        super()._check_input(x)
-        if x.shape[-2:] != (self.img_size, self.img_size):
-            raise SnnError(
-                f"VGGSNN: the input is {x.shape[-2]}x{x.shape[-1]}; this network was built for img_size "
-                f"{self.img_size}x{self.img_size}"
-            )
-
 
 @component("model", "vgg_snn")
 @register_model

@@ -106,6 +106,7 @@ class CIFARNet(SpikingNetwork):
         super().__init__(num_classes, T, in_chans, width)
         if img_size < 4:
             raise SnnError(f"CIFARNet: img_size is {img_size}; two pools need at least 4")
+        self.img_size = img_size
         kit = replace(kit, conv=conv_with_bias)
         channels = [in_chans, *(scale_channels(full, width) for full in CHANNELS)]
         pairs = list(itertools.pairwise(channels))

@@ -186,6 +186,7 @@ class TSSLCIFARNet(SpikingNetwork):
         super().__init__(num_classes, T, in_chans, width)
         if img_size < 4:
             raise SnnError(f"TSSLCIFARNet: img_size is {img_size}; two pools need at least 4")
+        self.img_size = img_size
         self.tau_s = tau_s
         self.pooled = [pooled for _, pooled in (SMALL if small else FULL)]
         self.convs, channels = nn.ModuleList(), in_chans

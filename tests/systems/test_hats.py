@@ -74,6 +74,17 @@ def test_any_recording_has_the_surfaces_of_the_definition(form: Any, cell: int, 
     np.testing.assert_allclose(got, expected, rtol=1e-12, atol=1e-12)
 
 
+@pytest.mark.parametrize(("cell", "radius"), [(5, 2), (4, 1)])
+def test_the_form_with_the_event_itself_is_tonic_s(cell: int, radius: int) -> None:
+    functional = pytest.importorskip("tonic.functional.to_averaged_timesurface")
+    recording = at_random(250, side=11, duration=400)
+    names = [("t", int), ("x", int), ("y", int), ("p", int)]
+    plain = np.array(list(zip(recording.t, recording.x, recording.y, recording.p, strict=True)), names)
+    expected = functional.to_averaged_timesurface_numpy(plain, (11, 11, 2), cell, 2 * radius + 1, 90, 50.0, "exp")
+    got = time_surfaces(recording, 11, 11, cell=cell, radius=radius, tau=50.0, window=90, form="self")
+    assert got == pytest.approx(expected, rel=1e-5, abs=1e-6)  # which computes in 32 bits
+
+
 def test_neighbours_in_another_cell_are_not_seen() -> None:
     across = events([(1, 0, 0, 1), (2, 0, 10, 1)])
     assert not time_surfaces(across, 4, 4, **CONSTANTS).any()

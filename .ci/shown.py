@@ -1,7 +1,7 @@
 """Bring what README and docs show of the published records up to date; --check compares.
 
 They say that it is what stands, so all of it is made from the records: docs/table1.svg, the paper's own rows of Table 1
-on a terminal, and what lies between the marks `<!-- from the records: ... -->`: state and verdicts in README.md, claims
+on a terminal, and what lies between the marks `<!-- from the records: ... -->`: the state in README.md, claims
 in docs/claims.md, variants and verdicts in docs/fidelity.md.
 """
 
@@ -46,13 +46,13 @@ README = ROOT / "README.md"
 FIDELITY = ROOT / "docs" / "fidelity.md"
 BLOCKS = (
     ("state", README),
-    ("verdicts", README),
     ("claims", ROOT / "docs" / "claims.md"),
     ("variants", FIDELITY),
     ("verdicts", FIDELITY),
 )
 COPIES = {ROOT / "docs" / "figure3a.png": ROOT / "results" / "figures" / "figure3a.png"}  # for pages under docs/
 SEEDS = 3  # that a verdict takes
+_VERDICTS = ("holds", "does not hold", "undecided")
 
 
 def make() -> tuple[Table, dict[str, str], Sequence[str]]:
@@ -67,13 +67,19 @@ def make() -> tuple[Table, dict[str, str], Sequence[str]]:
         name: brief([result for result in results if (result.claim.variant is not None) == (name == "variants")])
         for name in ("claims", "variants")
     }
-    blocks["state"] = state(tables, protocols, evidence)
-    blocks["verdicts"] = verdicts([result for result in results if result.claim.variant is None], paper)
+    own = [result for result in results if result.claim.variant is None]
+    blocks["state"] = state(tables, own, protocols, evidence)
+    blocks["verdicts"] = verdicts(own, paper)
     return next(table for table in tables if table.name == "table1"), blocks, evidence.problems
 
 
-def state(tables: Sequence[Table], protocols: Mapping[str, Sequence[Candidate]], evidence: Evidence) -> str:
-    """Three lines: the runs by scale, what they say of the paper's cells, and what is left to train."""
+def state(
+    tables: Sequence[Table],
+    results: Sequence[ClaimResult],
+    protocols: Mapping[str, Sequence[Candidate]],
+    evidence: Evidence,
+) -> str:
+    """Four lines: the runs by scale, what they say of the paper's cells and claims, and what is left to train."""
     real = Counter[str](record.scale for record in evidence.published if record.spec.data.source == "real")
     other = Counter[str](record.spec.data.source for record in evidence.published)
     words = (("twin", "on the twin of DVS-CIFAR10"), ("miniature", "on stand-in data"))
@@ -81,6 +87,7 @@ def state(tables: Sequence[Table], protocols: Mapping[str, Sequence[Candidate]],
     cells = [cell for table in tables for cell in table.cells if not cell.row.ref]
     verdicts = Counter[str](cell.verdict for cell in cells if cell.verdict in JUDGED)
     wanted = {cell.row.run: first for cell in cells if cell.row.run and (first := full(protocols, cell.row.run))}
+    counts = {words: sum(one.verdict.startswith(words) for one in results) for words in _VERDICTS}
     trained = Counter[str](record.group for record in evidence.published)
     hours: dict[str, float] = {}
     for candidate in wanted.values():
@@ -93,6 +100,8 @@ def state(tables: Sequence[Table], protocols: Mapping[str, Sequence[Candidate]],
             f"- **Runs** on real data: {scales}{others}.",
             f"- **Cells** of the paper's own numbers: {verdicts['reproduced']} of {len(cells)} reproduced, "
             f"{verdicts['above'] + verdicts['below']} not; a verdict takes {SEEDS} seeds at scale `paper`.",
+            f"- **Claims**: {counts['holds']} hold, {counts['does not hold']} do not, {counts['undecided']} are "
+            "undecided ([which](docs/fidelity.md#what-holds)).",
             f"- **The rest**, {SEEDS} seeds of {len(wanted)} runs, takes about {rounded(total)} GPU-hours (estimate, "
             f"H100 class), {rounded(imagenet)} of them ImageNet's.",
         ]
@@ -102,9 +111,9 @@ def state(tables: Sequence[Table], protocols: Mapping[str, Sequence[Candidate]],
 def verdicts(results: Sequence[ClaimResult], paper: Paper) -> str:
     """What holds and what does not, claim by claim; of the undecided and the others, how many on which data."""
     lines = []
-    for words, start in (("Holds", "holds"), ("Does not hold", "does not hold")):
+    for start in _VERDICTS[:2]:
         found = [f"{one.claim.text} ({_place(one)})" for one in results if one.verdict.startswith(start)]
-        lines.append(f"- **{words}**: {'; '.join(found) or 'nothing yet'}.")
+        lines.append(f"- **{start.capitalize()}**: {'; '.join(found) or 'nothing yet'}.")
     undecided, waiting = Counter[str](), Counter[str]()
     for one in results:
         name = printed_name((one.claim.a.run or "").partition("/")[0], paper, one.source or "real")

@@ -181,6 +181,7 @@ def test_numbers_out_of_range_are_refused(root: Path, train: int, test: int, loo
 def test_a_twin_needs_the_real_cifar10(tmp_path: Path) -> None:
     with pytest.raises(DataError, match=r"CIFAR-10 is not complete in .*prepare cifar10"):
         twin_set.make_twin(tmp_path)
+    assert not registry.has_twin("dvs_cifar10", tmp_path)  # an attempt that failed is no twin
 
 
 def test_only_dvs_cifar10_has_a_twin(tmp_path: Path) -> None:

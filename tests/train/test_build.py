@@ -83,3 +83,10 @@ def test_a_method_from_outside_is_the_one_that_was_planned_and_fits(
         return
     with pytest.raises(TrainError, match=message):
         build_objective(spec, 1)
+
+
+def test_weights_over_time_are_built_beside_those_in_channels_last() -> None:
+    runs = expand(load_recipe(RECIPES / "cited" / "liaf.yaml"), "smoke")
+    run = next(run for run in runs if run.spec.network == "conv3d_net")
+    network = build_model(run.spec, 10, 2, torch.device("cpu"))
+    assert any(weight.dim() == 5 for weight in network.parameters())

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 _Synapses = nn.Conv1d | nn.Conv2d | nn.Conv3d | nn.Linear
 AC_PJ = 0.9
 MAC_PJ = 4.6
+_FINEST = 64  # spikes that are averaged over up to so many places are still counted as spikes
 
 
 @dataclass
@@ -53,15 +54,23 @@ class _Trace:
         analog = not self.encoded if first else not self.spikes_in(x)  # the first layer reads analog values
         kind = "linear" if isinstance(module, nn.Linear) else "conv"
         macs = out[0].numel() * module.weight[0].numel()
-        new = {"name": name, "kind": kind, "macs_per_step": macs, "rows": 0, "input": 0.0, "values": 0, "analog": False}
-        over_time = isinstance(module, nn.Conv1d | nn.Conv3d)
-        layer = self.layers.setdefault(name, new | {"top": 0.0, "over_time": over_time})
+        layer = self._count(name, kind, macs, x.abs() if first and self.encoded else x, analog=analog)
+        layer["over_time"] = isinstance(module, nn.Conv1d | nn.Conv3d)
         if self.graded and not analog:
             layer["top"] = max(layer["top"], x.max().item())
+
+    def products(self, name: str, x: Tensor) -> None:
+        """Count a layer that multiplies each of its inputs, one row a sample and time step, by a factor."""
+        self._count(name, "product", x[0].numel(), x, analog=True)
+
+    def _count(self, name: str, kind: str, macs: int, x: Tensor, *, analog: bool) -> dict[str, Any]:
+        new = {"name": name, "kind": kind, "macs_per_step": macs, "rows": 0, "input": 0.0, "values": 0, "analog": False}
+        layer = self.layers.setdefault(name, new | {"top": 0.0, "over_time": False})
         layer["rows"] += x.shape[0]
-        layer["input"] += (x.abs() if first and self.encoded else x).sum(dtype=torch.float64).item()
+        layer["input"] += x.sum(dtype=torch.float64).item()
         layer["values"] += x.numel()
         layer["analog"] |= analog
+        return layer
 
     def spikes(self, name: str, spikes: Tensor) -> None:
         """Count the spikes of a layer of neurons, of any shape."""
@@ -82,8 +91,9 @@ def measure_cost(model: SpikingNetwork, x: Tensor) -> dict[str, Any]:
     Spikes as high as a threshold, which the weights behind them could take over, count as 1; a layer's highest input is
     then taken for the threshold. Where an encoder makes spikes of the image, the first layer does ACs at every step.
 
-    Where a network has modules that are not known to spike alone, a layer whose input is not of whole numbers reads
-    analog values too; without spiking neurons every layer does.
+    Where a network has modules that are not known to spike alone, a layer reads analog values too whose input is not of
+    whole numbers or of averages over at most 64 spikes; without spiking neurons every layer does. A module that says
+    `factors` in its class, such as an attention, does one MAC for each of its inputs beside what its layers do.
 
     Args:
         model: A network of this package.
@@ -99,7 +109,9 @@ def measure_cost(model: SpikingNetwork, x: Tensor) -> dict[str, Any]:
     trace = _Trace(_spikes_in(model), getattr(model, "encoder", None) is not None, graded)
     handles = []
     for name, module in model.named_modules():
-        if isinstance(module, _Synapses):
+        if getattr(type(module), "factors", False):
+            handles.append(module.register_forward_hook(partial(_see_products, trace, name)))
+        elif isinstance(module, _Synapses):
             handles.append(module.register_forward_hook(partial(_see_synapses, trace, name)))
         elif _spikes(module):
             handles.append(module.register_forward_hook(partial(_see_spikes, trace, name)))
@@ -133,6 +145,10 @@ def _see_synapses(trace: _Trace, name: str, module: Any, inputs: tuple[Tensor, .
     trace.synapses(name, module, inputs[0], out)
 
 
+def _see_products(trace: _Trace, name: str, _module: Any, inputs: tuple[Tensor, ...], _out: Tensor) -> None:
+    trace.products(name, inputs[0])
+
+
 def _see_spikes(trace: _Trace, name: str, _module: nn.Module, _inputs: tuple[Tensor, ...], out: Tensor) -> None:
     trace.spikes(name, out)
 
@@ -153,7 +169,7 @@ def _spikes_in(model: nn.Module) -> Callable[[Tensor], bool]:
     known = (says(module, "spiking") or _is_graded(module) for module in modules)
     if all(known) and not any(type(module).__module__.endswith(".activation") for module in modules):
         return lambda x: True  # averages of spikes included
-    return lambda x: not bool(((x < 0) | (x != x.floor())).any())
+    return lambda x: not bool(((x < 0) | (x * _FINEST != (x * _FINEST).floor())).any())
 
 
 def _summary(model: nn.Module, trace: _Trace, samples: int, steps: int) -> dict[str, Any]:

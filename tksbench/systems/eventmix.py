@@ -191,6 +191,7 @@ class PreActResNet18(SpikingNetwork):
 
     graph_safe = True
     per_sample = True
+    size = (1.248e9, 1.493e6, 48, 11.17e6, 513)
 
     def __init__(
         self, num_classes: int = 101, T: int = 10, in_chans: int = 2, width: float = 1.0, kit: Kit = PLAIN

@@ -167,6 +167,7 @@ class LIAFNet(_Staged):
 
     graph_safe = True
     per_sample = True
+    size = (0.0831e9, 0.254e6, 128, 2.626e6, 513)
 
     def __init__(
         self,
@@ -240,6 +241,7 @@ class Conv3DNet(_Staged):
 
     graph_safe = True
     per_sample = True
+    size = (0.2472e9, 0.254e6, 128, 5.762e6, 513)
 
     def __init__(
         self,

@@ -50,6 +50,7 @@ class TCJA(nn.Module):
 
     graph_safe = True
     per_sample = True
+    factors = True
 
     def __init__(self, channels: int, T: int, over_channels: int, over_time: int) -> None:
         """Build the layer.
@@ -98,6 +99,7 @@ class TCJAVGG(VGGSNN):
 
     graph_safe = True
     per_sample = True
+    size = (1.362e9, 0.9216e6, 48, 11.37e6, 4609)
 
     def __init__(
         self,
@@ -167,6 +169,7 @@ class TCJANet(SpikingNetwork):
 
     graph_safe = True
     per_sample = True
+    size = (2.262e9, 5.106e6, 208, 22.34e6, 1024)
 
     def __init__(
         self,

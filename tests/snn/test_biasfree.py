@@ -17,7 +17,7 @@ from tksbench.snn.errors import SnnError
 from tksbench.snn.integrate import IntegrateAndFire, ScaledIntegrateAndFire
 from tksbench.snn.kit import Kit, ReLU
 from tksbench.snn.neuron import Neuron
-from tksbench.snn.overtime import BLOCK, grid, outputs_at
+from tksbench.snn.overtime import BLOCK, at_once, grid, outputs_at, parts
 
 PARAMETERS = [
     ("biasfree_resnet20", {"num_classes": 10}, 11_253_440, 19),
@@ -99,6 +99,13 @@ def test_grid_has_two_numbers_in_each_octave_and_the_last() -> None:
     assert grid(2500)[-3:] == [1536, 2048, 2500]
     with pytest.raises(ValueError, match="0 steps: at least 1"):
         grid(0)
+
+
+def test_parts_are_smaller_for_more_or_larger_images() -> None:
+    assert list(parts(16, 70)) == [32, 32, 6]
+    assert list(parts(512, 9)) == [4, 4, 1]
+    assert list(parts(512, 3, 224 * 224)) == [1, 1, 1]
+    assert at_once(torch.empty(600, 3, 224, 224, device="meta")) == 41
 
 
 def test_one_pass_gives_what_passes_of_each_length_give() -> None:

@@ -64,6 +64,14 @@ def test_thresholds_are_the_largest_inputs_that_spikes_bring(
     assert spikes(network) == expected
 
 
+def test_thresholds_do_not_depend_on_how_many_images_fit(digits: Digits, monkeypatch: pytest.MonkeyPatch) -> None:
+    found = []
+    for rows in (2048, 1):
+        monkeypatch.setattr("tksbench.snn.overtime.ROWS", rows)
+        found.append(stem(SpikeNorm(samples=40, steps=20)(copy.deepcopy(digits.network), [digits.images], 6)))
+    assert found[0] == pytest.approx(found[1])
+
+
 @pytest.mark.parametrize(
     ("neuron", "expected"),
     [(FIRE, "000 000 010 010 100 010 011 010"), (INTEGRATE, "000 010 010 100 010 011 010 010")],

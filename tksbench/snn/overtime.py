@@ -22,7 +22,8 @@ if TYPE_CHECKING:
 BLOCK = 32
 """Steps that a layer computes at once, at most."""
 ROWS = 2048
-"""Images times steps that it computes at once, unless there are more images."""
+"""Images of 32x32 pixels times steps that it computes at once, unless there are more images."""
+PIXELS = 32 * 32
 
 
 def grid(steps: int) -> list[int]:
@@ -64,9 +65,14 @@ def can_go_on(network: nn.Module) -> bool:
     return hasattr(network, "present") and all(hasattr(module, "carried") for module in parts)
 
 
-def parts(images: int, steps: int) -> Iterator[int]:
-    """Divide steps into parts that a layer computes at once for so many images."""
-    size = max(1, min(BLOCK, ROWS // max(images, 1)))
+def at_once(images: Tensor) -> int:
+    """How many of some images [B, C, H, W] a layer computes at once for a single step."""
+    return max(1, ROWS * PIXELS // (images.shape[-1] * images.shape[-2]))
+
+
+def parts(images: int, steps: int, pixels: int = PIXELS) -> Iterator[int]:
+    """Divide steps into parts that a layer computes at once for so many images of so many pixels."""
+    size = max(1, min(BLOCK, ROWS * PIXELS // max(images * pixels, 1)))
     for start in range(0, steps, size):
         yield min(size, steps - start)
 
@@ -90,7 +96,7 @@ def outputs_at(network: SpikingNetwork, images: Tensor, at: Sequence[int]) -> Te
     found: list[Tensor] = []
     done, total = 0, torch.zeros(())
     with torch.inference_mode(), continued(network):
-        for steps in parts(len(images), at[-1]):
+        for steps in parts(len(images), at[-1], images[0, 0].numel()):
             sums = network.present(images, steps).double().cumsum(0) + total.to(images.device)
             found += [sums[one - done - 1] for one in at if done < one <= done + steps]
             done, total = done + steps, sums[-1]

@@ -7,7 +7,7 @@ images [B, C, H, W] on its device, and the number of steps that it is going to b
 from __future__ import annotations
 
 import copy
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from tksbench.snn.errors import SnnError
 from tksbench.snn.kit import ReLU
 from tksbench.snn.neuron import Neuron, split_time
-from tksbench.snn.overtime import continued, parts
+from tksbench.snn.overtime import at_once, continued, parts
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -179,13 +179,14 @@ def _largest_input(network: SpikingNetwork, name: str, images: Tensor, steps: in
         raise _Measured
 
     handle = network.get_submodule(name).register_forward_pre_hook(see)
+    # A maximum is that of parts of the images, too; a percentile is of all of them.
+    size = at_once(images) if percentile >= 100 else len(images)
     try:
-        with evaluating(network), continued(network):
-            for part in parts(len(images), steps):
-                try:
-                    network.present(images, part)
-                except _Measured:
-                    continue
+        for some in torch.split(images, size):
+            with evaluating(network), continued(network):
+                for part in parts(len(some), steps, some[0, 0].numel()):
+                    with suppress(_Measured):
+                        network.present(some, part)
     finally:
         handle.remove()
     return float(torch.stack(seen).max())

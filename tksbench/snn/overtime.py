@@ -60,7 +60,12 @@ def continued(network: nn.Module) -> Iterator[None]:
 
 
 def can_go_on(network: nn.Module) -> bool:
-    """Whether a presentation to a network can be divided into parts."""
+    """Whether a presentation to a network can be divided into parts.
+
+    One that keeps more from step to step than its neurons do says `in_parts = False`.
+    """
+    if not getattr(network, "in_parts", True):
+        return False
     parts = [module for module in network.modules() if isinstance(module, Neuron | Encoder)]
     return hasattr(network, "present") and all(hasattr(module, "carried") for module in parts)
 

@@ -149,7 +149,5 @@ def soft_targets(own: Tensor, other: Tensor, share: Tensor, num_classes: int) ->
         float32 [B, C]; each row sums to 1.
     """
     part = share.to(torch.float32).unsqueeze(1)
-    targets = part.new_zeros(len(own), num_classes)
-    for labels, value in ((own, part), (other, 1 - part)):
-        targets.scatter_add_(1, labels.unsqueeze(1), value)
-    return targets
+    classes = torch.arange(num_classes, device=own.device)
+    return part * (own.unsqueeze(1) == classes) + (1 - part) * (other.unsqueeze(1) == classes)

@@ -40,9 +40,10 @@ class Sources(NamedTuple):
 
 
 def table_names(paper: Paper) -> list[str]:
-    """The paper's tables, other systems, costs, claims (ours, the paper's), other data sets, twins, smoke checks."""
+    """The paper's tables, other systems, latency, costs, claims (ours, the paper's), other data, twins, smoke checks."""
     from tksbench.report.claims_table import NAME as CLAIMS
     from tksbench.report.costs import NAME as COSTS
+    from tksbench.report.latency import NAME as LATENCY
     from tksbench.report.level import NAME as LEVEL
     from tksbench.report.other_data import NAME as OTHER_DATA
     from tksbench.report.paper_claims import NAME as PAPER_CLAIMS
@@ -50,7 +51,7 @@ def table_names(paper: Paper) -> list[str]:
     from tksbench.report.twins import NAME as TWINS
 
     claims = [CLAIMS] * bool(paper.claims) + [PAPER_CLAIMS] * bool(paper.statements)
-    return [*paper.tables, *[LEVEL] * bool(paper.pairs), COSTS, *claims, OTHER_DATA, TWINS, SMOKE_CHECKS]
+    return [*paper.tables, *[LEVEL] * bool(paper.pairs), LATENCY, COSTS, *claims, OTHER_DATA, TWINS, SMOKE_CHECKS]
 
 
 def build_table(name: str, sources: Sources, evidence: Evidence) -> AnyTable:
@@ -65,8 +66,20 @@ def build_table(name: str, sources: Sources, evidence: Evidence) -> AnyTable:
         ReportError: results/paper.yaml has no such table.
     """
     from tksbench.estimate.model import estimate_gpu_hours
-    from tksbench.report import claims_table, costs, level, other_data, paper_claims, smoke_checks, tables, twins
+    from tksbench.report import (
+        claims_table,
+        costs,
+        latency,
+        level,
+        other_data,
+        paper_claims,
+        smoke_checks,
+        tables,
+        twins,
+    )
 
+    if name == latency.NAME:
+        return latency.build_latency(sources.protocols, evidence)
     if name == level.NAME:
         return level.build_level(sources.paper, sources.protocols, evidence, estimate_gpu_hours)
     if name == smoke_checks.NAME:

@@ -152,7 +152,7 @@ def _parse(words: Sequence[str]) -> argparse.Namespace:
         "names",
         nargs="*",
         metavar="NAME",
-        help="table1, costs, claims, paper, twin, smoke-checks, figure4, ..., tables, figures; all tables if "
+        help="table1, latency, costs, claims, paper, twin, smoke-checks, figure4, ..., tables, figures; all tables if "
         "none is named (--check: figures too)",
     )
     parser.add_argument(

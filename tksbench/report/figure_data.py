@@ -6,13 +6,16 @@ from dataclasses import dataclass, replace
 from itertools import zip_longest
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from tksbench.recipe import ConvertSpec
 from tksbench.report.groups import ReportError, telling
+from tksbench.report.latency import pairs
 from tksbench.report.stats import mean_sd
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
 
     from tksbench.report.groups import Candidate
+    from tksbench.report.latency import Pair
     from tksbench.report.paper import Paper
     from tksbench.runs.record import MetricsByChoice, Record
 
@@ -75,13 +78,17 @@ class Panel:
 
 @dataclass(frozen=True)
 class Figure:
-    """A figure before drawing; y is test accuracy in percent at the best epoch (of `REBINNED`, at the last)."""
+    """A figure before drawing; y is test accuracy in percent at the best epoch.
+
+    Of `REBINNED`, and of converted networks and their ANNs, it is that of the last.
+    """
 
     name: str
     title: str
     x_label: str
     kind: str  # "line" or "bar"
     panels: tuple[Panel, ...]
+    log: bool = False  # whether x grows by factors
 
 
 def build_figure(name: str, paper: Paper, protocols: Protocols, by_group: Groups) -> Figure:
@@ -184,11 +191,53 @@ def _retrained(name: str, paper: Paper, protocols: Protocols, by_group: Groups) 
     return Figure(name, info["title"], f"{_STEP_AXIS} in training and test", "line", (panel,))
 
 
+def _over_time(name: str, paper: Paper, protocols: Protocols, by_group: Groups) -> Figure:
+    """Accuracy of each converted run over its first steps, a panel a data set, and of its ANN as a level."""
+    by_id = {record.id: record for records in by_group.values() for record in records}
+    runs = {run: found[0].run.spec for run, found in protocols.items() if isinstance(found[0].run.spec, ConvertSpec)}
+    panels = []
+    for dataset in dict.fromkeys(spec.data.name for spec in runs.values()):
+        wanted = [run for run, spec in runs.items() if spec.data.name == dataset]
+        scale, found, source = choose(wanted, protocols, by_group)
+        curves = [one for run, records in found.items() for one in _curves(dataset, run, pairs(records, by_id))]
+        longest: dict[str, Series] = {}
+        for one in sorted(curves, key=lambda one: one.x[-1]):  # several are of one ANN, whose level is drawn once
+            longest[one.label] = one
+        series = tuple(longest[label] for label in dict.fromkeys(one.label for one in curves))
+        if series:
+            samples = next(records[0].test.n for records in found.values())
+            panels.append(Panel(printed_name(dataset, paper, source), scale, series, samples=samples))
+    title = paper.figures[name]["title"]
+    return Figure(name, title, f"{_STEP_AXIS} of the converted network", "line", tuple(panels), log=True)
+
+
+def _short(run: str, dataset: str) -> str:
+    return "/".join(part for part in run.split("/") if part != dataset)
+
+
+def _curves(dataset: str, run: str, of: Sequence[Pair]) -> list[Series]:
+    """The curve of a converted run, and the level of its ANN."""
+    if not of:
+        return []
+    grid = [steps for steps, _ in of[0].over_time]
+    columns = [[dict(pair.over_time)[steps] for pair in of] for steps in grid]
+    level = [pair.analog.metrics.last.top1 for pair in of]
+    analog = f"{_short(of[0].analog.name, dataset)} (ANN)"
+    return [_summed(_short(run, dataset), grid, columns), _summed(analog, [grid[0], grid[-1]], [level, level])]
+
+
+def _summed(label: str, grid: Sequence[int], columns: Sequence[Sequence[float]]) -> Series:
+    summaries = [mean_sd(list(column)) for column in columns]
+    means, sds = tuple(mean for mean, _ in summaries), tuple(sd for _, sd in summaries)
+    return Series(label, tuple(grid), means, sds, tuple(len(column) for column in columns))
+
+
 FIGURES: dict[str, Callable[[str, Paper, Protocols, Groups], Figure]] = {
     "figure3a": _prefix,
     "figure3b": _retrained,
     "figure4": _each_step,
     "section5.4": _first_step,
+    "over_time": _over_time,
 }
 
 

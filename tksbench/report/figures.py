@@ -167,7 +167,7 @@ def _draw(axes: Axes, panel: Panel, figure: Figure) -> None:
     axes.set_axisbelow(True)
     for index, series in enumerate(panel.series):
         if figure.kind == "line":
-            _line(axes, series)
+            _line(axes, series, _STYLES.get(series.label) or _style(index))
         else:
             _bars(axes, series, index, len(panel.series))
     if any(series.protocol == REBINNED for series in panel.series):
@@ -183,7 +183,7 @@ def _draw(axes: Axes, panel: Panel, figure: Figure) -> None:
         axes.legend(frameon=False, fontsize=8, loc="upper center" if bars else "best", ncols=2 if bars else 1)
     else:
         axes.text(0.5, 0.5, "no records of ours yet", transform=axes.transAxes, ha="center", color="0.4")
-    _ticks(axes, panel)
+    _ticks(axes, panel, log=figure.log)
 
 
 def _marks(axes: Axes, panel: Panel) -> None:
@@ -206,8 +206,16 @@ def _marks(axes: Axes, panel: Panel) -> None:
         )
 
 
-def _line(axes: Axes, series: Series) -> None:
-    style = _STYLES[series.label]
+def _style(index: int) -> dict[str, Any]:
+    """Of the so-and-so-many-th series that is none of the paper's methods."""
+    return {
+        "color": ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")[index % 7],
+        "marker": "osD^vP*"[index % 7],
+        "linestyle": ("-", "--", "-.", ":")[index % 4],
+    }
+
+
+def _line(axes: Axes, series: Series, style: dict[str, Any]) -> None:
     if series.protocol == REBINNED:  # one line of the legend speaks for all of them; the spread is in the CSV
         axes.plot(series.x, series.mean, linewidth=_THIN, **style | {"marker": ""})
         return
@@ -267,7 +275,13 @@ def _legend(series: Series) -> str:
     )
 
 
-def _ticks(axes: Axes, panel: Panel) -> None:
+def _ticks(axes: Axes, panel: Panel, *, log: bool) -> None:
+    if log and panel.series:
+        most = max(x for series in panel.series for x in series.x)
+        powers = [2**exponent for exponent in range(most.bit_length())]
+        axes.set_xscale("log", base=2)
+        axes.set_xticks(powers[:: 1 + len(powers) // 9], [f"{x:,}" for x in powers[:: 1 + len(powers) // 9]])
+        return
     places = sorted({x for series in panel.series for x in series.x} | {mark.x for mark in panel.marks})
     if panel.ticks and panel.series:
         names = [panel.ticks[x - 1] for x in places]

@@ -201,7 +201,9 @@ def _over_time(name: str, paper: Paper, protocols: Protocols, by_group: Groups) 
         scale, found, source = choose(wanted, protocols, by_group)
         curves = [one for run, records in found.items() for one in _curves(dataset, run, pairs(records, by_id))]
         longest: dict[str, Series] = {}
-        for one in sorted(curves, key=lambda one: one.x[-1]):  # several are of one ANN, whose level is drawn once
+        for one in sorted(
+            curves, key=lambda one: (one.x[-1], one.n[0])
+        ):  # several are of one ANN, whose level is drawn once
             longest[one.label] = one
         series = tuple(longest[label] for label in dict.fromkeys(one.label for one in curves))
         if series:

@@ -1,4 +1,4 @@
-"""The how-tos for a neuron, a norm and a network: their files are trained in a folder outside the checkout.
+"""How-tos for a neuron, a norm, a network and a conversion: their files are trained in a folder outside the checkout.
 
 Once as files that lie there, once as an installed package of one's own.
 """
@@ -16,7 +16,7 @@ import pytest
 
 from tests.test_docs import ROOT, titled
 
-PAGES = {"neuron": "adaptive", "norm": "stepwise", "network": "tinynet"}
+PAGES = {"neuron": "adaptive", "norm": "stepwise", "network": "tinynet", "conversion": "robust"}
 PROJECT = """\
 [build-system]
 requires = ["setuptools"]
@@ -71,6 +71,7 @@ def records(tmp_path_factory: pytest.TempPathFactory) -> dict[str, tuple[dict[st
         ("stepwise/spiking_resnet19/tks", "model.norm.py"),
         ("tinynet/2/tks", "model.py"),
         ("packaged/2/tks", "model.py"),
+        ("robust/converted", "start.convert.py"),
     ],
 )
 def test_what_a_page_shows_is_trained_and_kept_beside_its_record(
@@ -94,3 +95,13 @@ def test_a_file_of_ones_own_and_an_installed_one_learn_the_same(
     assert own["metrics"]["last"]["top1"] > 30  # of ten classes
     assert own["weights_sha256"] == installed["weights_sha256"]
     assert own["id"] != installed["id"]
+
+
+def test_a_converted_run_is_of_its_parent_and_has_its_accuracy_over_time(
+    records: dict[str, tuple[dict[str, Any], Path]],
+) -> None:
+    ann, converted = (records[f"robust/{name}"][0] for name in ("ann", "converted"))
+    assert converted["provenance"]["start"]["weights_sha256"] == ann["weights_sha256"]
+    over_time = converted["metrics"]["last"]["top1_over_time"]
+    assert [steps for steps, _ in over_time] == [1, 2, 3, 4, 6, 8, 12, 16, 24, 32]
+    assert converted["spec"]["start"]["convert"]["kwargs"] == {"percentile": 99.5}

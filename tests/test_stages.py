@@ -4,13 +4,19 @@ from __future__ import annotations
 
 import json
 import os
-import shutil
 import subprocess
 import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
+
+from tksbench.data.registry import load
+from tksbench.recipe import expand, load_recipe
+from tksbench.runs import Ledger
+from tksbench.train.convert import Conversion
+from tksbench.train.errors import Interrupted
 
 ROOT = Path(__file__).parents[1]
 
@@ -131,10 +137,10 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return made
 
 
-def command(folder: Path, *words: str) -> subprocess.CompletedProcess[str]:
+def command(folder: Path, *words: str, module: str = "launch") -> subprocess.CompletedProcess[str]:
     environment = {key: value for key, value in os.environ.items() if not key.startswith("TKSBENCH_")}
     environment |= {"PYTHONPATH": str(ROOT), "TKSBENCH_DATA": str(folder), "COLUMNS": "200"}
-    words = (sys.executable, "-m", "tksbench.launch", *words)
+    words = (sys.executable, "-m", f"tksbench.{module}", *words)
     return subprocess.run(words, cwd=folder, env=environment, capture_output=True, text=True, timeout=300)
 
 
@@ -144,54 +150,95 @@ def plan(folder: Path, *words: str) -> dict[str, Any]:
     return {item["name"]: item for item in json.loads(done.stdout)}
 
 
-def test_a_chain_is_planned_trained_recorded_and_its_lost_weights_are_named(folder: Path) -> None:
-    planned = plan(folder, "stages.yaml")
+@pytest.fixture(scope="module")
+def records(folder: Path) -> dict[str, dict[str, Any]]:
+    """The records of the chain and of the classic run, by name, all of one command."""
+    done = command(folder, "stages.yaml", "classic.yaml")
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "4 runs asked for: 4 trained" in done.stdout
+    found = [json.loads(path.read_text()) for path in folder.glob("results/runs/*/record.json")]
+    return {record["name"]: record for record in found}
+
+
+def test_a_plan_names_what_waits_for_what(folder: Path) -> None:
+    planned = plan(folder, "stages.yaml", "--scale", "smoke")
     assert list(planned) == ["toy/relu", "toy/converted", "toy/tuned"]
     assert planned["toy/converted"]["reason"] == "new; starts from toy/relu seed 42, which is trained first"
 
-    done = command(folder, "stages.yaml")
-    assert done.returncode == 0, done.stdout + done.stderr
-    assert "3 runs asked for: 3 trained" in done.stdout
-    records = {}
-    for path in folder.glob("results/runs/*/record.json"):
-        record = json.loads(path.read_text())
-        records[record["name"]] = record
+
+def test_records_of_a_chain_name_the_run_that_they_start_from(records: dict[str, dict[str, Any]]) -> None:
     ann, converted, tuned = (records[name] for name in ("toy/relu", "toy/converted", "toy/tuned"))
-    assert ann["id"] == planned["toy/relu"]["id"]
     start = {"id": ann["id"], "name": "toy/relu", "weights_sha256": ann["weights_sha256"]}
     assert converted["provenance"]["start"] == tuned["provenance"]["start"] == start
     assert "start" not in ann["provenance"]
     assert converted["spec"]["start"]["run"] == tuned["spec"]["start"]["run"] == ann["spec"]
+    assert len({record["weights_sha256"] for record in (ann, converted, tuned)}) == 3
+
+
+def test_a_converted_run_has_its_accuracy_over_time(records: dict[str, dict[str, Any]]) -> None:
+    converted = records["toy/converted"]
     last = converted["metrics"]["last"]
     assert [steps for steps, _ in last["top1_over_time"]] == [1, 2, 3, 4, 6, 8, 12, 16]
     assert last["top1_over_time"][-1][1] == last["top1"]
-    assert converted["weights_sha256"] not in (ann["weights_sha256"], tuned["weights_sha256"])
     assert converted["cost"]["snn"]["steps"] == 16
 
-    run_dir = folder / "results" / "runs" / ann["id"]
-    moved = folder / "elsewhere"
+
+def test_weights_that_are_gone_are_named_with_how_to_get_them_back(
+    folder: Path, records: dict[str, dict[str, Any]]
+) -> None:
+    run_dir, moved = folder / "results" / "runs" / records["toy/relu"]["id"], folder / "elsewhere"
     (run_dir / "checkpoints").rename(moved)
     lost = plan(folder, "stages.yaml", "T=5", "--only", "toy/converted")["toy/converted"]
     moved.rename(run_dir / "checkpoints")
     assert lost["action"] == "blocked"
     assert lost["reason"] == (
         "starts from toy/relu seed 42, which is done, but its weights are not here: bring back "
-        f"results/runs/{ann['id']}/checkpoints/, or train it "
+        f"results/runs/{run_dir.name}/checkpoints/, or train it "
         "anew: python -m tksbench.launch ann.yaml --scale paper --only toy/relu --again"
     )
     again = plan(folder, "stages.yaml", "T=5", "--only", "toy/converted")
     assert {name: item["action"] for name, item in again.items()} == {"toy/relu": "skip", "toy/converted": "run"}
 
 
-def test_a_classic_run_is_trained_and_recorded(folder: Path) -> None:
-    done = command(folder, "classic.yaml")
+def test_a_conversion_that_was_broken_off_goes_on_where_it_was(
+    folder: Path, records: dict[str, dict[str, Any]], monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.chdir(folder)
+    monkeypatch.syspath_prepend(folder)
+    monkeypatch.setenv("TKSBENCH_DATA", str(folder))
+    (run,) = (one for one in expand(load_recipe("stages.yaml"), overrides=["evaluation.batch_size=10"])
+              if one.name == "toy/converted")  # fmt: skip
+    ledger = Ledger(folder / "results")
+    data = load(run.spec.data, run.spec.steps, run.spec.seed)
+    asked = iter([False, True])
+    made = [Conversion(run, ledger.prepare(run), data, torch.device("cpu"), stopping=stop)
+            for stop in (lambda: next(asked), lambda: False)]  # fmt: skip
+    with pytest.raises(Interrupted):
+        made[0].fit()
+    with caplog.at_level("INFO"):
+        made[1].fit()
+    assert "going on after 20 test images" in caplog.text
+    metrics = records["toy/converted"]["metrics"]["last"]
+    assert made[1].metrics["top1_over_time"] == [tuple(pair) for pair in metrics["top1_over_time"]]
+    assert made[1].weights == records["toy/converted"]["weights_sha256"]
+
+
+def test_a_converted_run_is_made_again_with_the_run_that_it_starts_from(
+    folder: Path, records: dict[str, dict[str, Any]]
+) -> None:
+    done = command(folder, records["toy/converted"]["id"], module="rerun")
     assert done.returncode == 0, done.stdout + done.stderr
-    path = next(path for path in folder.glob("results/runs/*/record.json") if '"toy/toys.means"' in path.read_text())
-    record = json.loads(path.read_text())
+    assert done.stdout.endswith("equal to the bit\n")
+
+
+def test_a_classic_run_is_recorded(records: dict[str, dict[str, Any]]) -> None:
+    record = records["toy/toys.means"]
     assert record["spec"]["kind"] == "classic"
     assert record["metrics"]["last"]["top1"] == record["metrics"]["best"]["top1"] > 15
     assert record["cost"]["parameters"] == 10 * 3 * 2 * 2
     assert {"features.py", "classifier.py", "logits_last.npy", "labels.npy"} <= set(record["files"])
-    shutil.rmtree(path.parent)
-    rehearsed = command(folder, "classic.yaml", "--rehearse")
-    assert "1 run: 1 ok" in rehearsed.stdout, rehearsed.stdout + rehearsed.stderr
+
+
+def test_runs_of_every_kind_are_rehearsed(folder: Path) -> None:
+    rehearsed = command(folder, "stages.yaml", "classic.yaml", "--rehearse")
+    assert "4 runs: 4 ok" in rehearsed.stdout, rehearsed.stdout + rehearsed.stderr

@@ -40,7 +40,7 @@ class Sources(NamedTuple):
 
 
 def table_names(paper: Paper) -> list[str]:
-    """The paper's tables, other systems, latency, costs, claims (ours, the paper's), other data, twins, smoke checks."""
+    """The paper's tables, other systems, latency, costs, claims, those of the paper, other data, twins, checks."""
     from tksbench.report.claims_table import NAME as CLAIMS
     from tksbench.report.costs import NAME as COSTS
     from tksbench.report.latency import NAME as LATENCY

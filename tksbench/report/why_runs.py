@@ -122,6 +122,9 @@ def record_lines(record: Record, ledger: Ledger) -> Iterator[str]:
         yield f"    AURC x 10^3: {metrics.aurc_logit:.2f} by the highest logit, as the authors' code has it;"
         yield f"      {metrics.aurc_softmax:.2f} by the highest probability (Geifman)"
         yield f"    expected calibration error {metrics.ece:.3f}"
+    if last.top1_over_time:
+        words = ", ".join(f"{steps}: {top1:.2f}" for steps, top1 in last.top1_over_time)
+        yield from textwrap.wrap(f"top-1 by time steps: {words}", 80, initial_indent="  ", subsequent_indent="    ")
     if cost.snn:
         rate = "none" if cost.snn["spike_rate"] is None else f"{cost.snn['spike_rate']:.3f}"
         yield (
@@ -148,6 +151,9 @@ def record_lines(record: Record, ledger: Ledger) -> Iterator[str]:
     if len(files) > _SHOWN_FILES:
         yield f"    ... and {len(files) - _SHOWN_FILES} more in the record"
     yield f"  weights: sha256 {record.weights_sha256}"
+    if proof.start:
+        yield f"  starts from: {proof.start.get('name')} ({proof.start.get('id')}), weights"
+        yield f"    sha256 {proof.start.get('weights_sha256')}"
     yield f"  command: {proof.command}"
     yield from _again(record, ledger)
     yield "  spec:"

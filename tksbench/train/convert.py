@@ -17,6 +17,7 @@ from tksbench.snn.cost import measure_cost
 from tksbench.snn.overtime import can_go_on, grid, outputs_at
 from tksbench.train import build
 from tksbench.train.checkpoint import State, save_checkpoint, weights_digest
+from tksbench.train.errors import Interrupted
 from tksbench.train.loading import read_batches
 from tksbench.train.outcome import Outcome
 from tksbench.train.schedule import TestBatches
@@ -88,18 +89,19 @@ class Conversion(Untrained):
         for number, (batch, target) in enumerate(read_batches(test, ahead, self.run.execution.workers, self.device), 1):
             with build.autocast(self.spec.numerics, self.device)():
                 sums = sums_at(self.network, batch, steps)
-            means = (sums / torch.tensor(steps, device=sums.device)[:, None, None]).cpu().numpy()
+            means = (sums / torch.tensor(steps, device=sums.device)[:, None, None]).float().cpu().numpy()
             labels = target.cpu().numpy()
             right = right + np.array([correct(one, labels).sum() for one in means])
-            logits = np.concatenate([logits.reshape(-1, means.shape[2]), means[-1].astype(np.float32)])
-            first = np.concatenate([first.reshape(-1, means.shape[2]), means[0].astype(np.float32)])
+            logits = np.concatenate([logits.reshape(-1, means.shape[2]), means[-1]])
+            first = np.concatenate([first.reshape(-1, means.shape[2]), means[0]])
             images += len(labels)
             self.show(len(batches) - len(ahead) + number, len(batches), images)
-            due = time.monotonic() - saved_at >= self.run.execution.checkpoint_minutes * 60
-            if due or self.stopping():
+            due, stop = time.monotonic() - saved_at >= self.run.execution.checkpoint_minutes * 60, self.stopping()
+            if due or stop:
                 self._keep(logits, first, right)
                 saved_at = time.monotonic()
-            self.stop_if_asked()
+            if stop:
+                raise Interrupted(f"after {len(logits)} test images")
         self._keep(logits, first, right)
         labels = np.asarray(test.labels)
         over_time = [(k, 100 * int(count) / len(labels)) for k, count in zip(steps, right, strict=True)]

@@ -86,7 +86,7 @@ def test_files_are_equal_to_the_byte_when_rebuilt(world: World) -> None:
     shutil.rmtree(world.root / "results" / "tables")
     main([])
     assert before == {path.name: path.read_bytes() for path in (world.root / "results" / "tables").iterdir()}
-    names = ("costs", "smoke-checks", "table1", "table3")
+    names = ("costs", "latency", "other-data", "smoke-checks", "table1", "table3", "twin")
     assert set(before) == {f"{name}.{suffix}" for name in names for suffix in ("md", "tex")}
 
 

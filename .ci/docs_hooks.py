@@ -57,7 +57,8 @@ takes `data`, `evaluation`, `numerics` and `execution`, or everything if it is o
 
 def on_files(files: Any, config: Any) -> Any:
     """Add the generated pages, and the history that lies beside the records."""
-    pages = {"reference/recipe.md": recipe(), "reference/commands.md": commands(), "history.md": HISTORY.read_text()}
+    history = HISTORY.read_text().replace("](../docs/", "](")
+    pages = {"reference/recipe.md": recipe(), "reference/commands.md": commands(), "history.md": history}
     for name, content in pages.items():
         files.append(File.generated(config, name, content=content))
     return files

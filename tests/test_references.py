@@ -22,7 +22,7 @@ LEGEND = "docs/protocol.md"
 ROOMS = ("tksbench", "recipes", "docs", "tests", "benchmarks", "slurm", ".ci")
 AT_THE_TOP = ("README.md", "CHANGELOG.md", "Makefile", "mkdocs.yml", "pyproject.toml")
 KINDS = {"", ".c", ".css", ".md", ".py", ".sh", ".tex", ".toml", ".txt", ".yaml", ".yml"}
-GENERATED = ("docs/reference/commands.md", "docs/reference/recipe.md")  # .ci/docs_hooks.py makes them
+GENERATED = ("docs/history.md", "docs/reference/commands.md", "docs/reference/recipe.md")  # by .ci/docs_hooks.py
 
 URL = re.compile(r"https?://\S+")
 PAGE = re.compile(r"(?<![\w*/.{<-])((?:\.\./)*(?:[\w.-]+/)*[\w.-]+\.md)\b(?:#([\w-]+))?")

@@ -19,7 +19,7 @@ from tksbench.cli import run_command
 from tksbench.recipe import expand, load_recipe
 from tksbench.report.markup import escape_latex, escape_markdown
 from tksbench.runs import Lease, attempt_ended, attempt_started, write_json
-from tksbench.runs.record import unpack_correct
+from tksbench.runs.record import save_record, unpack_correct
 from tksbench.tables import main
 
 if TYPE_CHECKING:
@@ -620,3 +620,12 @@ def test_latex_escapes_what_tex_would_take_for_markup() -> None:
 
 def test_markdown_escapes_what_would_break_the_table() -> None:
     assert escape_markdown("a|b\n*c*_d_ <e>") == r"a\|b \*c\*\_d\_ \<e\>"
+
+
+def test_a_run_that_has_one_file_of_logits_for_both_epochs_is_published(world: World) -> None:
+    run = world.run("mini")
+    files = {name: digest for name, digest in world.record(run).files.items() if name != "logits_best.npy"}
+    save_record(world.ledger.run_dir(run.id).record, world.record(run, changes={"files": files}))
+    world.ledger.run_dir(run.id).logits_best.unlink()
+    assert main(["--publish"]) == 0
+    assert world.ledger.published(run.id).exists()

@@ -94,7 +94,8 @@ def _unknown_code(run_dir: RunDir, record: Record) -> str | None:
 
 def _recomputed(run_dir: RunDir, record: Record) -> str | None:
     """Compare the metrics with those that the stored logits give."""
-    for stated, path in ((record.metrics.last, run_dir.logits_last), (record.metrics.best, run_dir.logits_best)):
+    for choice in ("last", "best"):
+        stated, path = getattr(record.metrics, choice), run_dir.logits(choice)
         try:
             logits, labels = (read_array(file) for file in (path, run_dir.labels))
             true = summarize(logits, labels)

@@ -114,7 +114,7 @@ def _right(record: Record, side: Side, choice: Choice, step: int | None, ledger:
     if step is None and side.steps is None:
         return np.asarray(unpack_correct(getattr(record.test, f"correct_{choice}"), record.test.n), dtype=bool)
     run_dir = ledger.run_dir(record.id)
-    paths = (run_dir.logits_best if choice == "best" else run_dir.logits_last, run_dir.labels)
+    paths = (run_dir.logits(choice), run_dir.labels)
     if any(not path.is_file() or sha256_file(path) != record.files.get(path.name) for path in paths):
         return None
     logits, labels = (read_array(path) for path in paths)

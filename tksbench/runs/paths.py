@@ -78,6 +78,11 @@ class RunDir:
         """Per-step test logits [N, T, C] of the best epoch, float32; there once the run is over."""
         return self.path / "logits_best.npy"
 
+    def logits(self, choice: str) -> Path:
+        """Those of the "last" or the "best" epoch; what is not trained in epochs has one file for both."""
+        best = choice == "best" and self.logits_best.exists()
+        return self.logits_best if best else self.logits_last
+
     def best(self, epoch: int) -> Path:
         """The logits of an epoch that was the best so far; a checkpoint tells which of these is its own."""
         return self.checkpoints / f"best-epoch{epoch:05d}.npy"

@@ -12,8 +12,8 @@ from tksbench.snn.errors import SnnError
 from tksbench.snn.integrate import IntegrateAndFire, ScaledIntegrateAndFire
 from tksbench.snn.kit import Kit, ReLU
 from tksbench.snn.neuron import LIF, Neuron
-from tksbench.snn.overtime import outputs_at
 from tksbench.systems.rollout import Rollout, RolloutDenseNet, delayed
+from tksbench.train.convert import sums_at
 
 X = [1.0, 2, -1, 3, 0, 0, 0]
 
@@ -96,7 +96,7 @@ def test_images_are_presented_at_once_for_delays_would_begin_anew() -> None:
     made, images = network(steps=40), torch.rand(2, 2, 16, 16)
     with torch.no_grad():
         spiking = Rollout(samples=2)(made, [images], 40)
-        sums = outputs_at(spiking, images, [10, 40])
+        sums = sums_at(spiking, images, [10, 40])
         torch.testing.assert_close(sums[1], spiking(images).double().sum(0))
 
 

@@ -109,3 +109,9 @@ def test_this_machine_is_what_cuda_may_see(
     machine = this_machine()
     assert (machine.gpus, machine.at_once, machine.at_once_cpu, machine.shared) == (gpus, at_once, 6, True)
     assert machine.name == (f"{at_once} GPU{'s' * (at_once > 1)} here" if gpus else "6 cores, no GPU here")
+
+
+def test_many_runs_of_unknown_length_take_no_more_places(recipe: str, ledger: Ledger) -> None:
+    rows = _planned(ledger, recipe, Machine(0, 1, 8, "8 cores", shared=True), "execution.threads=1", seeds=40)
+    assert len(rows) > 64  # each once doubled the list of places
+    assert {outlay.done_after_hours for _, outlay in rows} == {None}

@@ -120,7 +120,8 @@ def _place(free: list[float], hours: float | None, taken: int) -> float | None:
     """When the next run is done, which starts as soon as enough places are free; None from the first unknown one on."""
     free.sort()
     done = free[taken - 1] + (inf if hours is None else hours)
-    free[:taken] = [done] * (len(free) if done == inf else taken)
+    taken = len(free) if done == inf else taken
+    free[:taken] = [done] * taken
     return None if done == inf else done
 
 

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from scipy import sparse
 
+from tksbench.train import kept
 from tksbench.train.errors import Interrupted, TrainError
 from tksbench.train.kept import BLOCK, Blocks
 
@@ -62,6 +63,16 @@ def test_a_damaged_block_is_computed_again(tmp_path: Path, few: bool) -> None:
     assert (found.toarray() if few else found)[:, 0].tolist() == list(range(N))
 
 
+def test_the_time_of_earlier_attempts_is_known(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    clock = iter(range(100))
+    monkeypatch.setattr(kept.time, "monotonic", lambda: next(clock))
+    for spared in (0, 4):  # what is learned, and three blocks, at a second each
+        blocks = Blocks(tmp_path, sparse=True, guard=nothing)
+        blocks.learned(lambda: {"codebook_": np.zeros(3)})
+        blocks.of("train", N, Counting(), nothing)
+        assert blocks.earlier_seconds == spared
+
+
 def test_halves_are_kept_apart_and_removed_together(tmp_path: Path) -> None:
     blocks = Blocks(tmp_path, sparse=False, guard=nothing)
     for half in ("train", "test"):
@@ -78,8 +89,9 @@ def test_what_was_learned_is_learned_once_and_blocks_of_anything_else_go(tmp_pat
     book = {"codebook_": np.arange(6, dtype=np.float32).reshape(2, 3)}
     assert blocks.learned(lambda: book)["codebook_"].tolist() == book["codebook_"].tolist()
     assert [path.name for path in tmp_path.iterdir()] == ["learned.npz"]
-    kept = Blocks(tmp_path, sparse=False, guard=nothing).learned(lambda: pytest.fail("learned twice"))
-    assert kept["codebook_"].tolist() == book["codebook_"].tolist()
+    found = Blocks(tmp_path, sparse=False, guard=nothing).learned(lambda: pytest.fail("learned twice"))
+    assert found.keys() == {"codebook_"}
+    assert found["codebook_"].tolist() == book["codebook_"].tolist()
 
 
 def test_what_cannot_be_kept_is_learned_again_and_so_are_its_blocks(tmp_path: Path) -> None:

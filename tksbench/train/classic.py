@@ -111,7 +111,7 @@ class Classic(Untrained):
         self.metrics = self.tested(logits, labels)
         self.correct = self.right(logits, labels)
         self.snn = self._cost(test)
-        self.seconds = time.monotonic() - began
+        self.seconds = time.monotonic() - began + blocks.earlier_seconds
         blocks.clear()
 
     def _learned(self, train: Samples) -> Mapping[str, NDArray[Any]] | None:

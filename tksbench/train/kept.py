@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import shutil
+import time
 import zipfile
 from typing import TYPE_CHECKING, Any
 
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
 
 BLOCK = 64  # samples: what an interruption costs at most
 _CSR = ("data", "indices", "indptr", "shape")
+_SECONDS = "seconds spent"
 
 
 class Blocks:
@@ -32,10 +34,14 @@ class Blocks:
         folder: Where blocks are kept.
         sparse: Whether most features are 0: they are kept and returned as a sparse matrix.
         guard: Called before anything is written.
+
+    Attributes:
+        earlier_seconds: Seconds that earlier attempts have spent on what was found.
     """
 
     def __init__(self, folder: Path, *, sparse: bool, guard: Callable[[], None]) -> None:
         self._folder, self._sparse, self._guard = folder, sparse, guard
+        self.earlier_seconds = 0.0
 
     def of(self, half: str, count: int, features: Callable[[int], Any], after: Callable[[int], None]) -> Any:
         """All features of a half.
@@ -58,10 +64,11 @@ class Blocks:
         for first in range(0, count, BLOCK):
             last = min(first + BLOCK, count)
             path = self._folder / f"{half}-{first:07d}.npz"
+            began = time.monotonic()
             block = self._read(path, last - first)
             if block is None:
                 block = self._computed(range(first, last), features, after)
-                self._write(path, block)
+                self._write(path, block, time.monotonic() - began)
             else:
                 after(last)
             if block.shape[1] != (width := width or block.shape[1]):
@@ -88,12 +95,13 @@ class Blocks:
         path = self._folder / "learned.npz"
         kept = self._archive(path)
         if kept is None:
+            began = time.monotonic()
             learned = fit()
             self.clear()  # blocks of what was learned otherwise
             if learned is None:
                 return {}
             kept = dict(learned)
-            self._save(path, kept)
+            self._save(path, kept, time.monotonic() - began)
         return kept
 
     def _computed(self, indices: range, features: Callable[[int], Any], after: Callable[[int], None]) -> Any:
@@ -113,11 +121,9 @@ class Blocks:
         block = np.stack(rows)
         return sparse.csr_array(block) if self._sparse else block
 
-    def _write(self, path: Path, block: Any) -> None:
-        if self._sparse:
-            self._save(path, {key: np.asarray(getattr(block, key)) for key in _CSR})
-        else:
-            self._save(path, {"block": block})
+    def _write(self, path: Path, block: Any, seconds: float) -> None:
+        parts = {key: np.asarray(getattr(block, key)) for key in _CSR} if self._sparse else {"block": block}
+        self._save(path, parts, seconds)
 
     def _read(self, path: Path, count: int) -> Any:
         """A block that is kept; None if there is none, or a damaged one."""
@@ -131,9 +137,9 @@ class Blocks:
         except (KeyError, IndexError, ValueError):
             return None
 
-    def _save(self, path: Path, arrays: Mapping[str, NDArray[Any]]) -> None:
+    def _save(self, path: Path, arrays: Mapping[str, NDArray[Any]], seconds: float) -> None:
         buffer = io.BytesIO()
-        np.savez(buffer, **dict(arrays))  # type: ignore[arg-type]
+        np.savez(buffer, **{**arrays, _SECONDS: np.float64(seconds)})  # type: ignore[arg-type]
         self._guard()
         self._folder.mkdir(parents=True, exist_ok=True)
         write_bytes(path, buffer.getvalue())
@@ -143,6 +149,8 @@ class Blocks:
         try:
             with zipfile.ZipFile(path) as archive:
                 names = [name.removesuffix(".npy") for name in archive.namelist()]
-            return dict(zip(names, read_arrays(path, names), strict=True))
-        except (OSError, zipfile.BadZipFile, LedgerError):
+            found = dict(zip(names, read_arrays(path, names), strict=True))
+            self.earlier_seconds += float(found.pop(_SECONDS))
+            return found
+        except (OSError, zipfile.BadZipFile, LedgerError, KeyError):
             return None

@@ -6,6 +6,8 @@ import json
 import os
 import subprocess
 import sys
+from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +15,7 @@ import pytest
 import torch
 
 from tksbench.data.registry import load
-from tksbench.recipe import expand, load_recipe
+from tksbench.recipe import expand, load_recipe, run_id
 from tksbench.runs import Ledger
 from tksbench.train.convert import Conversion
 from tksbench.train.errors import Interrupted
@@ -206,21 +208,24 @@ def test_a_conversion_that_was_broken_off_goes_on_where_it_was(
     monkeypatch.chdir(folder)
     monkeypatch.syspath_prepend(folder)
     monkeypatch.setenv("TKSBENCH_DATA", str(folder))
-    (run,) = (one for one in expand(load_recipe("stages.yaml"), overrides=["evaluation.batch_size=10"])
-              if one.name == "toy/converted")  # fmt: skip
+    run = next(one for one in expand(load_recipe("stages.yaml")) if one.name == "toy/converted")
+    spec = run.spec.model_copy(update={"evaluation": run.spec.evaluation.model_copy(update={"batch_size": 10})})
+    run = replace(run, spec=spec, id=run_id(spec))
     ledger = Ledger(folder / "results")
     data = load(run.spec.data, run.spec.steps, run.spec.seed)
-    asked = iter([False, True])
-    made = [Conversion(run, ledger.prepare(run), data, torch.device("cpu"), stopping=stop)
-            for stop in (lambda: next(asked), lambda: False)]  # fmt: skip
+    asked, run_dir = iter([False, True]), ledger.prepare(run)
+
+    def made(stopping: Callable[[], bool] = lambda: False) -> Conversion:
+        return Conversion(run, run_dir, data, torch.device("cpu"), stopping=stopping)
+
     with pytest.raises(Interrupted):
-        made[0].fit()
+        made(lambda: next(asked)).fit()
     with caplog.at_level("INFO"):
-        made[1].fit()
+        (again := made()).fit()
     assert "going on after 20 test images" in caplog.text
-    metrics = records["toy/converted"]["metrics"]["last"]
-    assert made[1].metrics["top1_over_time"] == [tuple(pair) for pair in metrics["top1_over_time"]]
-    assert made[1].weights == records["toy/converted"]["weights_sha256"]
+    (run_dir.checkpoints / "tested.npz").unlink()
+    (whole := made()).fit()
+    assert (again.metrics, again.weights) == (whole.metrics, whole.weights)
 
 
 def test_a_converted_run_is_made_again_with_the_run_that_it_starts_from(

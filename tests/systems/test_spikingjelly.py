@@ -14,6 +14,7 @@ from tksbench.snn.losses import tet
 from tksbench.snn.sew import sew_resnet34
 from tksbench.snn.surrogate import Arctan, Sigmoid
 from tksbench.systems.sew import IntegrateFire
+from tksbench.systems.stbp import NeuNorm
 from tksbench.systems.tdbn import TdBN
 
 pytest.importorskip("spikingjelly", reason="needs the extra bench")
@@ -66,6 +67,15 @@ def test_tdbn_at_its_beginning() -> None:
         assert leaf.grad is not None
         results.append((out.detach().flatten(), leaf.grad.flatten(), norm.running_var))
     torch.testing.assert_close(results[0], results[1], rtol=1e-5, atol=1e-5)
+
+
+def test_neunorm_but_for_the_size_of_its_weight() -> None:
+    spikes = torch.randint(0, 2, (4, 2, 3, 5, 5)).float()  # [T, B, C, H, W]
+    ours, its = NeuNorm(3, 0.9), layer.NeuNorm(3, 5, 5, k=0.9, step_mode="m")
+    with torch.no_grad():
+        ours.weight.copy_(torch.tensor([0.5, -1.0, 2.0]).view(3, 1, 1))
+        its.w.copy_(3 * ours.weight.expand(3, 5, 5))  # it divides by the number of maps twice
+    torch.testing.assert_close(ours(spikes.flatten(0, 1), 4), its(spikes).flatten(0, 1), rtol=1e-5, atol=1e-5)
 
 
 def test_loss_of_tet() -> None:

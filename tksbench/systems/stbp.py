@@ -5,8 +5,9 @@ are this one's without NeuNorm; 90.53 are with it. The network is CIFARNet: five
 layers, and a fixed vote of the last neurons, ten for a class; all layers have biases, and spike. Its norms are
 `identity`, its neurons `iterative_lif` with the surrogate `rectangle`; its loss is `rate_mse`.
 
-NeuNorm: a neuron beside each position of a layer's F maps keeps X_t = k X_{t-1} + (1 - k) / F sum_f s_f,t, and the next
-layer is sent s - u X in place of s, with one trained u a map.
+NeuNorm: a neuron beside each position of a layer's F maps keeps X_t = k X_{t-1} + (1 - k) / F sum_f s_f,t, and the
+next layer is sent s - u X in place of s, with one trained u a map (recalled, to be checked in the paper; SpikingJelly
+divides by F twice, which is a u of another size).
 """
 
 from __future__ import annotations

@@ -80,6 +80,11 @@ def test_weights_begin_as_in_the_authors_code() -> None:
     assert conv.weight.std().item() == pytest.approx((2 / (9 * 256)) ** 0.5, rel=0.02)
     assert network.get_submodule("fc").get_parameter("weight").std().item() == pytest.approx(0.01, rel=0.05)
 
+    for width in (0.25, 0.5):
+        linear = build("biasfree_vgg11", width=width, img_size=32).get_submodule("hidden.0.synapses")
+        gain = linear.get_parameter("weight").std().item() * linear.get_parameter("weight").shape[1] ** 0.5
+        assert gain == pytest.approx(0.01 * 8192**0.5, rel=0.05)
+
 
 def test_an_encoder_is_what_the_network_sees() -> None:
     plain, coded = build(T=3).eval(), build(T=3, encoder=Poisson(scale=0.9)).eval()

@@ -238,6 +238,11 @@ class BiasFreeVGG(BiasFreeNetwork):
             self.hidden.append(Layer(Linear(inside, hidden, bias=False), kit.neuron(), Dropout(0.5)))
         self.fc = Linear(hidden, num_classes, bias=False)
         self._initialise()
+        # 0.01 is for the published width and size: with fewer inputs a narrow network would not begin to learn.
+        whole = 512 * (32 >> pools) ** 2, VGG_HIDDEN[form], VGG_HIDDEN[form]
+        linears = [one for one in self.modules() if isinstance(one, nn.Linear)]
+        for inputs, linear in zip(whole, linears, strict=True):
+            nn.init.normal_(linear.weight, 0, 0.01 * math.sqrt(inputs / linear.in_features))
 
     def classify(self, x: Tensor, steps: int, repeats: int) -> Tensor:
         """Return logits [steps * B, num_classes]."""

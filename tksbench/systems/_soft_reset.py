@@ -91,4 +91,5 @@ class SoftReset(Neuron):
 
     def extra_repr(self) -> str:
         """Show the constants in `print(model)`."""
-        return f"threshold={float(self.threshold):g}, leak={float(self.leak):g}, first={self.first!r}"
+        threshold, leak = self.threshold.item(), torch.as_tensor(self.leak).item()
+        return f"threshold={threshold:g}, leak={leak:g}, first={self.first!r}"

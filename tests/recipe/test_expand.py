@@ -437,7 +437,9 @@ def test_stand_in_data_have_one_identity_under_both_names() -> None:
     absent = expand(recipe, "smoke", has_real=lambda name: False)[0]
     for word in ("stand-in", "miniature"):
         assert expand(recipe, "smoke", overrides=[f"data.source={word}"])[0].id == absent.id
-    with pytest.raises(RecipeError, match=r"data\.source: expected 'real', 'stand-in' or 'auto', got 'standin'"):
+    with pytest.raises(
+        RecipeError, match=r"data\.source: expected 'real', 'stand-in', 'twin' or 'auto', got 'standin'"
+    ):
         expand(recipe, "smoke", overrides=["data.source=standin"])
 
 
@@ -507,10 +509,17 @@ def test_schema_defaults_are_what_they_were() -> None:
             "split": "natural",
             "overflow": True,
             "repair": False,
+            "loops": 6,
         },
         "evaluation": {"every": 1, "batch_size": 256},
         "numerics": {"precision": "fp32", "neuron": "auto", "deterministic": True},
         "optim": {
+            "decays": "matrices",
+            "amsgrad": False,
+            "nesterov": True,
+            "cosine_epochs": None,
+            "drop_every": None,
+            "clip_norm": None,
             "beta1": 0.9,
             "beta2": 0.999,
             "eps": 1e-8,
@@ -708,3 +717,11 @@ def test_a_network_of_another_name_keeps_what_all_networks_have(with_neuron: Pat
     assert set(ours) == {"name", "T", "width", "neuron"}
     (told,) = problems(with_neuron, overrides=["model.deepth=3"])
     assert told.endswith("model.deepth: model 'network_of_mine:net' has no such parameter; did you mean 'depth'?")
+
+
+def test_a_scale_alone_is_looked_at_where_it_is_asked_for(write) -> None:  # type: ignore[no-untyped-def]
+    path = write(SMALL)
+    recipe = load_recipe(path, "paper")
+    assert list(recipe.checked) == ["paper"]
+    assert expand(recipe, "paper") == expand(load_recipe(path), "paper")
+    assert list(load_recipe(path, "absent").checked) == recipe.scales

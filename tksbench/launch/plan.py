@@ -100,7 +100,7 @@ def collect_runs(
     present, twin = cache(has_real or real_is_here), cache(twin_is_here)
     runs: dict[str, Run] = {}
     for path in recipes:
-        for run in expand(load_recipe(tidy(path)), scale, seeds, overrides, present, twin):
+        for run in expand(load_recipe(tidy(path), scale), scale, seeds, overrides, present, twin):
             runs.setdefault(run.id, run)
     chosen = matching(list(runs.values()), only, f"scale {scale}")
     wanted = {run.id: run for run in chosen}

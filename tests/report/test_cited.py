@@ -87,6 +87,9 @@ def test_an_incomplete_protocol_is_never_judged(cited: Cited, capsys: pytest.Cap
     cited.write("runs:", "undocumented: [the number of layers]\nruns:")
     main(["table1"])
     assert row(cited.world, r"Other\_net")[-1] == "not run (about 4.0 GPU-h, protocol incomplete)"
+    printed = capsys.readouterr().out
+    assert ", protocol" not in printed  # on 80 columns the note alone says it
+    assert "Protocol incomplete, what of it could not be read" in " ".join(printed.split())
     for seed in (42, 43, 44):
         cited.publish(60.0, seed=seed)
     main(["table1"])

@@ -9,6 +9,7 @@ from rich import box
 from rich.table import Table as Grid
 from rich.text import Text
 
+from tksbench.report.cells import INCOMPLETE
 from tksbench.report.markup import COLUMNS, RIGHT, columns
 from tksbench.report.tables import INTERVAL_NOTE
 
@@ -71,6 +72,8 @@ def _cell(line: Line, name: str, marked: bool, wide: bool) -> Text:
     text = str(getattr(line, name))
     if name == "best" and not wide:  # the verdict's words need the room
         text = text.replace(" ± ", "±")
+    if name == "verdict" and not wide and text.startswith("not run"):  # a note below the table says it too
+        text = text.replace(f", {INCOMPLETE}", "").replace(f" ({INCOMPLETE})", "")
     if name == "paper" and marked:  # a column of its own for the marks keeps the numbers below each other
         text = f"{text} {line.mark or ' '}"
     return Text(text, style=colour_of(text, less_is_better=line.less_is_better) if name == "verdict" else "")

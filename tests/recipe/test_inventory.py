@@ -53,6 +53,17 @@ def test_every_value_of_a_protocol_and_of_a_method_says_where_it_is_from(stem: s
     assert [lines[n] for n in sorted(numbers) if not re.search(r"# .*\[(paper|code|inferred)\]", lines[n])] == []
 
 
+@pytest.mark.parametrize("path", sorted((ROOT / "recipes" / "cited").glob("*.yaml")), ids=lambda path: path.stem)
+def test_every_value_of_a_cited_system_says_how_sure_it_is(path: Path) -> None:
+    text = path.read_text(encoding="utf-8")
+    told = {key.value: node for key, node in yaml.compose(text, Loader=yaml.SafeLoader).value}
+    lines = text.splitlines()
+    numbers = {n for key in ("protocol", "seeds", "first_seed") if key in told for n in leaf_lines(told[key])}
+    # What a part is called may follow from the system itself.
+    marks = r"# .*\[(paper|code|second-hand|memory|inferred)\]|^ *(name|from|run): "
+    assert [lines[n] for n in sorted(numbers) if not re.search(marks, lines[n])] == []
+
+
 def accepts(make: Any) -> bool:
     try:
         make()

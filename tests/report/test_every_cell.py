@@ -11,8 +11,9 @@ from typing import TYPE_CHECKING
 import pytest
 
 from tksbench.launch.plan import collect_runs
+from tksbench.report.cited import with_cited_runs
 from tksbench.report.evidence import gather
-from tksbench.report.groups import candidates
+from tksbench.report.groups import candidates, recipes_in
 from tksbench.report.paper_file import load_paper
 from tksbench.report.why import why
 from tksbench.runs import Ledger
@@ -36,7 +37,7 @@ def paper() -> Paper:
 
 @pytest.fixture(scope="module")
 def protocols() -> dict[str, list[Candidate]]:
-    return candidates(sorted((ROOT / "recipes").glob("*.yaml")))
+    return candidates(recipes_in(ROOT / "recipes"))
 
 
 def test_no_two_numbers_share_a_cell(paper: Paper) -> None:
@@ -60,3 +61,17 @@ def test_every_cell_tells_the_commands_that_make_it(
         _, _, _, recipe, *words = commands[0].split()
         scale, only = (words[words.index(flag) + 1].strip("'") for flag in ("--scale", "--only"))
         assert [name for name in _names(recipe, scale) if fnmatchcase(name, only)] == [row.run], commands[0]
+
+
+def test_every_cited_row_has_a_run_and_names_its_recipe_spec_and_command(
+    paper: Paper, protocols: dict[str, list[Candidate]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(ROOT)
+    bound, ledger = with_cited_runs(paper, protocols), Ledger(tmp_path)
+    cited = [row for row in bound.rows() if row.ref]
+    assert [row.cell for row in cited if not row.run] == []
+    first = cited[0]
+    told = why(str(first.cell), bound, protocols, gather(ledger), ledger)
+    assert "recipe " in told
+    assert "python -m tksbench.launch" in told
+    assert "Spec at scale paper" in told

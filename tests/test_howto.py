@@ -55,7 +55,7 @@ def records(tmp_path_factory: pytest.TempPathFactory) -> dict[str, tuple[dict[st
     environment = {key: value for key, value in os.environ.items() if not key.startswith("TKSBENCH_")}
     environment |= {"PYTHONPATH": f"{ROOT}{os.pathsep}{folder / 'installed'}", "COLUMNS": "80"}
     command = [sys.executable, "-m", "tksbench.launch", *recipes, "packaged.yaml"]
-    done = subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, timeout=300)
+    done = subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, timeout=600)
     assert done.returncode == 0, done.stdout + done.stderr
     found = {}
     for path in folder.glob("results/runs/*/record.json"):

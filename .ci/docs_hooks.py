@@ -21,7 +21,7 @@ sys.path.insert(0, str(ROOT))
 from tksbench.cli import COMMANDS  # noqa: E402
 from tksbench.recipe import Execution, catalogue, schema  # noqa: E402
 
-PARTS_OF = ("neuron", "surrogate", "norm", "method", "convert", "features", "classifier")
+PARTS_OF = ("neuron", "surrogate", "norm", "method", "augment", "mix", "convert", "features", "classifier")
 PARTS = (
     ("data", schema.DataSpec),
     ("model", schema.ModelSpec),

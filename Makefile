@@ -72,7 +72,7 @@ smoke: env  ## run every recipe at smoke scale
 .PHONY: test
 test: export OMP_NUM_THREADS := 1
 test: env  ## run all tests that this machine can; say what was skipped and why
-	$(PY) -m pytest -n $(TEST_WORKERS) --dist loadgroup -rs
+	$(PY) -m pytest -n $(TEST_WORKERS) -rs
 
 .PHONY: torture
 torture: export OMP_NUM_THREADS := 1
@@ -107,7 +107,7 @@ check: env  ## formatting, lint, types, spelling, drift of the committed tables,
 .PHONY: coverage
 coverage: export OMP_NUM_THREADS := 1
 coverage: env  ## run the tests and tell which lines of tksbench/ they reach; build/coverage has each file
-	$(PY) -m pytest -n $(TEST_WORKERS) --dist loadgroup -q --cov --cov-report=term --cov-report=html:build/coverage \
+	$(PY) -m pytest -n $(TEST_WORKERS) -q --cov --cov-report=term --cov-report=html:build/coverage \
 		--cov-report=json:build/coverage.json
 
 .PHONY: fuzz

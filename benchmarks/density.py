@@ -39,7 +39,8 @@ def trained_rate(model: str, scale: str = "mini") -> float:
     rates = []
     for path in sorted(RECORDS.glob("*.json")):
         record = json.loads(path.read_text())
-        if (record["spec"]["model"]["name"], record["scale"]) == (model, scale):
+        network = record["spec"].get("model")  # none of a classifier on features
+        if network is not None and (network["name"], record["scale"]) == (model, scale):
             rates.append(float(record["cost"]["snn"]["spike_rate"]))
     if not rates:
         raise BenchError(f"no record of {model} at scale {scale} in results/records, whose spikes could be taken over")

@@ -7,9 +7,10 @@ import importlib.util
 import os
 import shutil
 import subprocess
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
+from xdist.scheduler import LoadScopeScheduling
 
 from tests import watchdog
 
@@ -57,12 +58,31 @@ TOOLS: dict[str, tuple[Callable[[], bool], str]] = {
 }
 
 
-@pytest.hookimpl(tryfirst=True)
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Leave all tests on the Slurm test cluster to one process: they take turns there, and others need not wait."""
-    for item in items:
-        if item.get_closest_marker("slurm"):
-            item.add_marker(pytest.mark.xdist_group("slurm"))
+TOGETHER = {  # files whose tests one process has, as they take turns on the test cluster or share a trained network
+    "slurm": ("launch/test_devcluster.py", "launch/test_slurm.py", "launch/test_slurm_training.py"),
+    "digits": (
+        "systems/test_optimal_conversion.py",
+        "systems/test_converted_by_spikes.py",
+        "systems/test_fine_tuning.py",
+    ),
+}
+
+
+class Together(LoadScopeScheduling):
+    """Gives each process of `-n` one test after the other, and some files whole.
+
+    xdist's own `loadgroup` does nothing under pytest 9.2, whose ids of tests it cannot change.
+    """
+
+    def _split_scope(self, nodeid: str) -> str:
+        file = nodeid.partition("::")[0].removeprefix("tests/")
+        return next((group for group, files in TOGETHER.items() if file in files), nodeid)
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Together:
+    """Which process of `-n` gets which tests."""
+    return Together(config, log)
 
 
 def pytest_runtest_setup(item: pytest.Item) -> None:

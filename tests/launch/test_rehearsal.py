@@ -55,7 +55,7 @@ def parts(run: Run) -> dict[str, str]:
 
 @functools.cache
 def protocols() -> list[Run]:
-    """Every run of every recipe at the scales of full size, first seeds."""
+    """Every run of every recipe at the scales of full size, first seeds; of one that has two names, the first."""
     recipes = [load_recipe(path) for path in sorted((ROOT / "recipes").glob("*.yaml"))]
     found = [
         run
@@ -63,7 +63,7 @@ def protocols() -> list[Run]:
         for scale in ("paper", "budget")
         for run in expand(recipe, scale, seeds=1, has_real=lambda name: True)
     ]
-    return list({run.id: run for run in found}.values())
+    return list({run.id: run for run in reversed(found)}.values())[::-1]
 
 
 @functools.cache

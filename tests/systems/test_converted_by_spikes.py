@@ -23,7 +23,6 @@ from tksbench.systems.hybrid_training import STDB, HybridConversion
 from tksbench.systems.rmp_snn import RMP
 from tksbench.systems.spike_norm import SpikeNorm
 
-pytestmark = pytest.mark.xdist_group("digits")  # trained once
 IMAGE = torch.zeros(1, 2, 1, 1, dtype=torch.float64)
 FIRE, INTEGRATE = partial(IntegrateAndFire, first="fire"), IntegrateAndFire
 

@@ -15,8 +15,6 @@ from tksbench.snn.kit import Kit
 from tksbench.systems.diet_snn import Diet, DietConversion
 from tksbench.systems.hybrid_training import STDB, HybridConversion, membrane_cross_entropy
 
-pytestmark = pytest.mark.xdist_group("digits")  # trained once
-
 
 def started(digits: Digits, T: int, neuron: Any, convert: Any, **options: Any) -> BiasFreeResNet:
     """A network of neurons that can be trained, with the ANN's weights and balanced thresholds."""

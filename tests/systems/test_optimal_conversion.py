@@ -19,8 +19,6 @@ from tksbench.snn.neuron import LIF
 from tksbench.snn.overtime import outputs_at
 from tksbench.systems.optimal_conversion import OptimalConversion, ThresholdReLU
 
-pytestmark = pytest.mark.xdist_group("digits")  # trained once
-
 
 @pytest.mark.parametrize(
     ("neuron", "inputs", "outputs", "gradient"),

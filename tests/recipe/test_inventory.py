@@ -92,8 +92,8 @@ def test_the_schema_takes_the_splits_that_an_event_set_has(name: str, tmp_path: 
 
 
 def in_paper(run: Run) -> bool:
-    """N-MNIST and the variants of the loss are extras."""
-    return run.spec.data.name != "nmnist" and "/tks-" not in run.name
+    """N-MNIST, the variants of the loss and other systems at TKS's level are extras."""
+    return run.spec.data.name != "nmnist" and "/tks-" not in run.name and not run.name.startswith("level/")
 
 
 def mentioned(tree: Any) -> Iterator[str]:

@@ -145,7 +145,7 @@ def test_averages_count_as_spikes_only_where_nothing_else_can_be_analog() -> Non
         spiking = True
 
         def forward(self, current: Tensor, steps: int | None = None) -> Tensor:
-            return super().forward(current, steps) / 2
+            return super().forward(current, steps) / 3  # no average over 2, 4, ... 64 places
 
     class Spiking(Net):
         spiking = True

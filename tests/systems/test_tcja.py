@@ -122,6 +122,6 @@ def test_its_networks_take_frames_and_fewer_of_them() -> None:
         TCJAVGG(5, T=3, width=0.03, kit=kit, img_size=16, place="first"),
         TCJANet(5, T=3, width=0.03, kit=kit, img_size=32),
     ):
-        size = 32 if isinstance(network, TCJANet) else network.frame_size
+        size = 32 if isinstance(network, TCJANet) else network.img_size
         assert network(torch.rand(2, 3, 2, size, size)).shape == (3, 2, 5)
         assert network.eval()(torch.rand(2, 2, 2, size, size)).shape == (2, 2, 5)

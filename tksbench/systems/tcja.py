@@ -136,7 +136,10 @@ class TCJAVGG(VGGSNN):
         """
         size = min(pooled or img_size, img_size)
         super().__init__(num_classes, T, in_chans, width, replace(kit, conv=conv_with_bias), size)
-        self.pooled, self.frame_size = pooled, img_size
+        self.pooled, self.img_size = (
+            (None if pooled is None else size),
+            img_size,
+        )  # what frames are; `size` is the layers'
         self.attention = nn.ModuleDict()
         for index in {"first": (0,), "last_two": (2, 3), "none": ()}[place]:
             channels = scale_channels(512 if index else 128, width)
@@ -147,7 +150,7 @@ class TCJAVGG(VGGSNN):
     def classify(self, x: Tensor, steps: int, repeats: int) -> Tensor:
         """Return logits [steps * B, num_classes]."""
         if self.pooled is not None:
-            x = F.adaptive_avg_pool2d(x, self.img_size)
+            x = F.adaptive_avg_pool2d(x, self.pooled)
         for index, stage in enumerate(self.stages):
             for layer in stage:  # type: ignore[attr-defined]
                 x = layer(x, steps, repeats)
@@ -156,11 +159,6 @@ class TCJAVGG(VGGSNN):
                 x = self.attention[str(index)](x, steps)
             x = F.avg_pool2d(x, 2)
         return self.fc(x.flatten(1))  # type: ignore[no-any-return]
-
-    def _check_input(self, x: Tensor) -> None:
-        SpikingNetwork._check_input(self, x)
-        if x.shape[-2:] != (self.frame_size, self.frame_size):
-            raise SnnError(f"TCJAVGG: the input is {x.shape[-2]}x{x.shape[-1]}; it was built for {self.frame_size}")
 
 
 @component("model", "tcja_net")

@@ -15,7 +15,7 @@ from xdist.scheduler import LoadScopeScheduling
 from tests import watchdog
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable
     from pathlib import Path
 
 # Before anything imports torch: test processes run side by side, and their threads would wait for each other.
@@ -90,19 +90,6 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
     for marker, (is_here, reason) in TOOLS.items():
         if item.get_closest_marker(marker) and not is_here():
             pytest.skip(reason)
-
-
-@pytest.fixture(autouse=True)
-def _no_world_is_left() -> Iterator[None]:
-    """Take away what a test in this process has set for processes that meet: the next one trains alone."""
-    names = ("RANK", "WORLD_SIZE", "LOCAL_RANK", "LOCAL_WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT")
-    before = {name: os.environ.get(name) for name in names}
-    yield
-    for name, value in before.items():
-        if value is None:
-            os.environ.pop(name, None)
-        else:
-            os.environ[name] = value
 
 
 @pytest.fixture(scope="session")

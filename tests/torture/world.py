@@ -50,7 +50,7 @@ class World:
         """Start the trainer; `fault(*args)`, a module's function, is called in its process first."""
         context = get_context("forkserver")
         context.set_forkserver_preload(list(_PRELOADED))
-        environment = {"TKSBENCH_DATA": str(self.data), "TKSBENCH_CACHE": str(self.cache(run_dir))}
+        environment = {**os.environ, "TKSBENCH_DATA": str(self.data), "TKSBENCH_CACHE": str(self.cache(run_dir))}
         child = context.Process(target=_train, args=(run_dir, self.log(run_dir), environment, fault, args))
         child.start()
         return child
@@ -125,6 +125,7 @@ def _train(run_dir: RunDir, log: Path, environment: dict[str, str], fault: Fault
         os.dup2(descriptor, number)
     sys.stdout = os.fdopen(1, "w", buffering=1, closefd=False)
     sys.stderr = os.fdopen(2, "w", buffering=1, closefd=False)
+    os.environ.clear()  # the server that this was forked from has the variables of the test that started it
     os.environ.update(environment | {"CUDA_VISIBLE_DEVICES": "", "OMP_NUM_THREADS": "1"})
     if fault is not None:
         fault(*args)

@@ -45,7 +45,8 @@ def run_ranks(
     context.set_forkserver_preload(PRELOAD)
     port = free_port()
     log = log or run_dir / "log.txt"
-    ranks = [context.Process(target=_rank, args=(run_dir, rank, size, port, log, hook)) for rank in range(size)]
+    shared = (run_dir, size, port, log, hook, dict(os.environ))
+    ranks = [context.Process(target=_rank, args=(rank, *shared)) for rank in range(size)]
     for process in ranks:
         process.start()
     for process in ranks:
@@ -56,13 +57,17 @@ def run_ranks(
     return [process.exitcode for process in ranks]
 
 
-def _rank(run_dir: Path, rank: int, size: int, port: int, log: Path, hook: Hook | None) -> None:
+def _rank(
+    rank: int, run_dir: Path, size: int, port: int, log: Path, hook: Hook | None, environment: dict[str, str]
+) -> None:
     from tksbench.data import registry
     from tksbench.train import job
 
     descriptor = os.open(log, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o644)
     os.dup2(descriptor, 1)
     os.dup2(descriptor, 2)
+    os.environ.clear()  # the server that this was forked from has the variables of the test that started it
+    os.environ.update(environment)
     if size > 1:
         os.environ |= {"RANK": str(rank), "WORLD_SIZE": str(size), "LOCAL_RANK": str(rank)}
         os.environ |= {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port)}

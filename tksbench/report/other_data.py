@@ -4,19 +4,18 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from tksbench.report.cells import group_records
-from tksbench.report.groups import named, real
+from tksbench.report.apart import recorded
+from tksbench.report.groups import real
 from tksbench.report.listing import Listing
 from tksbench.report.stats import wilson_interval
-from tksbench.report.twins import accuracies
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
+    from tksbench.report.apart import Recorded
     from tksbench.report.evidence import Evidence
     from tksbench.report.groups import Candidate
     from tksbench.report.paper import Paper
-    from tksbench.runs.record import Record
 
 NAME = "other-data"
 HEADERS = ("Run", "Scale", "n", "Test samples", "Best epoch", "Last epoch", "AURC", "Test 95 %")
@@ -42,16 +41,12 @@ def build_other_data(paper: Paper, protocols: Mapping[str, Sequence[Candidate]],
     others = {
         run: found for run, found in wanted.items() if found and found[0].run.spec.data.name not in paper.datasets
     }
-    known = named(others)
-    mine = evidence.of_groups(known).finished()
-    records = group_records((*mine.published, *mine.local))
-    order = sorted(records, key=lambda group: (_data(known[group][1]), known[group][1].rank, known[group][0]))
-    rows = tuple(_row(*known[group], records[group]) for group in order)
+    found, stamp = recorded(others, evidence)
+    order = sorted(found, key=lambda one: (_data(one.candidate), one.candidate.rank, one.run))
+    rows = tuple(_row(one) for one in order)
     sets = _titles({_data(found[0]) for found in others.values()})
     notes = (_NOTES[0].format(sets=sets), *_NOTES[1:])
-    return Listing(
-        NAME, f"Systems on {sets}, which the paper does not have", HEADERS, rows, notes, mine.stamp(), _LEFT_OUT
-    )
+    return Listing(NAME, f"Systems on {sets}, which the paper does not have", HEADERS, rows, notes, stamp, _LEFT_OUT)
 
 
 def _data(candidate: Candidate) -> str:
@@ -64,9 +59,8 @@ def _titles(sets: set[str]) -> str:
     return ", ".join(title_of(name, "real") for name in sorted(sets)) or "other data sets"
 
 
-def _row(run: str, candidate: Candidate, records: Sequence[Record]) -> tuple[str, ...]:
-    samples = records[0].test.n
-    mean = sum(record.metrics.best.top1 for record in records) / len(records)
+def _row(one: Recorded) -> tuple[str, ...]:
+    samples = one.records[0].test.n
+    mean = sum(record.metrics.best.top1 for record in one.records) / len(one.records)
     low, high = wilson_interval(mean / 100, samples)
-    interval = f"{100 * low:.1f} to {100 * high:.1f}"
-    return (run, candidate.scale, str(len(records)), f"{samples:,}", *accuracies(records), interval)
+    return (*one.head, f"{samples:,}", *one.accuracies, one.aurc, f"{100 * low:.1f} to {100 * high:.1f}")

@@ -10,6 +10,7 @@ import subprocess
 import sys
 import time
 from collections import Counter
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -293,11 +294,23 @@ def test_runs_are_each_trained_once_though_the_launcher_is_killed_ten_times(
     )
     command = [sys.executable, str(HERE / "slurm_launcher.py"), recipe, str(ledger.root), str(profile), str(count // 2)]
     dice = random.Random(7)  # noqa: S311
+    most = 0  # runs at a time of one array, which is what the profile limits
+
+    def queued() -> int:
+        nonlocal most
+        items = look(ledger).values()
+        most = max(most, *Counter(item.task.job for item in items if item.task.state == "RUNNING").values(), 0)
+        return len(items)
+
+    def reached(aim: int, launcher: subprocess.Popen[bytes]) -> bool:
+        queued()
+        return written(ledger) >= aim or launcher.poll() is not None
+
     began = time.monotonic()
     for _ in range(10):
         aim = written(ledger) + dice.randint(1, 3)  # an intent, its script, the job's id: anywhere around sbatch
         launcher = subprocess.Popen(command)
-        until(lambda launcher=launcher, aim=aim: written(ledger) >= aim or launcher.poll() is not None)
+        until(partial(reached, aim, launcher))
         launcher.kill()
         launcher.wait()
     subprocess.run(command, check=True)
@@ -310,10 +323,7 @@ def test_runs_are_each_trained_once_though_the_launcher_is_killed_ten_times(
     look(ledger)
     seen = time.monotonic() - began
     assert asked == ["squeue"]
-    most = 0  # of one array, which is what the profile limits
-    while queued := look(ledger):
-        running = Counter(item.task.job for item in queued.values() if item.task.state == "RUNNING")
-        most = max(most, *running.values(), 0)
+    while queued():
         time.sleep(0.3 if count < 100 else 5)
     look(ledger, settle=True)
     runs = collect_runs([recipe], "paper", seeds=count // 2)

@@ -79,7 +79,7 @@ def is_current(venv: Path, extra: str | None) -> bool:
 
 
 def run(*command: str | Path) -> bool:
-    """Runs a command with its output shown; tells whether it succeeded."""
+    """Runs a command with its output shown; returns whether it succeeded."""
     environment = {**os.environ, "PIP_DISABLE_PIP_VERSION_CHECK": "1"}
     environment.setdefault("UV_HTTP_TIMEOUT", "180")  # torch's wheels are large
     environment.pop("VIRTUAL_ENV", None)

@@ -75,7 +75,7 @@ def _parse(words: Sequence[str]) -> argparse.Namespace:
     options.data = options.data or data_root()
     options.parts = list(dict.fromkeys(options.parts or PARTS))
     for name in options.parts:
-        load_part(name)  # a wrong name is told before anything is measured
+        load_part(name)  # a wrong name is refused before anything is measured
     return options
 
 

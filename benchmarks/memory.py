@@ -61,7 +61,7 @@ class Memory:
 
 
 def _peak_on_cpu(work: Callable[[], object]) -> float:
-    # The profiler is told of an allocation's end only if it saw it begin: the first round makes what the second frees.
+    # The profiler sees an allocation's end only if it saw it begin: the first round makes what the second frees.
     with (
         _silent(),
         torch.profiler.profile(activities=[torch.profiler.ProfilerActivity.CPU], profile_memory=True) as seen,
@@ -78,7 +78,7 @@ def _peak_on_cpu(work: Callable[[], object]) -> float:
 
 @contextmanager
 def _silent() -> Iterator[None]:
-    """The profiler's own library tells on standard error what it does."""
+    """The profiler's own library prints on standard error what it does."""
     sys.stderr.flush()
     kept, nowhere = os.dup(2), os.open(os.devnull, os.O_WRONLY)
     os.dup2(nowhere, 2)
@@ -94,7 +94,7 @@ def resident() -> int:
     """Bytes of this process that are resident.
 
     Raises:
-        OSError: The system does not tell.
+        OSError: The system does not give it.
     """
     line = next(line for line in _STATUS.read_text().splitlines() if line.startswith("VmRSS"))
     return int(line.split()[1]) * 1024

@@ -82,8 +82,8 @@ class Step:
     def values(self) -> dict[str, float]:
         """Megabytes of one more step: peak above what lies there between steps, and kept for the backward pass.
 
-        A graph holds its memory between steps: its peak is not told. On CUDA also what part of the device's measured
-        rate of bfloat16 products the step makes of the convolutions' operations.
+        A graph holds its memory between steps: its peak is not measured. On CUDA also what part of the device's
+        measured rate of bfloat16 products the step makes of the convolutions' operations.
         """
         memory = Memory(self.device)
         found = {}

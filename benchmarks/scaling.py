@@ -1,8 +1,8 @@
 """Two processes with one core each beside one process with one core, the same batch a process (weak scaling).
 
-The workers live through the whole case and take turns as told; who has no turn sleeps. A ratio of 1.1 means that two
+The workers live through the whole case and take turns as asked; who has no turn sleeps. A ratio of 1.1 means that two
 processes reach 0.91 of twice the throughput of one. Neither unconnected processes nor a shared machine reach 1.0, so
-the ratio of unconnected ones is told too: what is above it is the cost of the exchange.
+the ratio of unconnected ones is printed too: what is above it is the cost of the exchange.
 """
 
 from __future__ import annotations
@@ -95,7 +95,7 @@ class Workers:
 
 
 def work(pipe: Connection, rank: int, meeting: str, batch: int) -> None:
-    """What a worker does: a step of the candidate it is told, until the pipe is closed."""
+    """What a worker does: a step of the candidate it is given, until the pipe is closed."""
     if hasattr(os, "sched_setaffinity"):
         os.sched_setaffinity(0, {_cores()[rank]})
     os.environ.setdefault("TORCH_CPP_LOG_LEVEL", "ERROR")  # before torch: it warns of what the trainer asks for

@@ -1,4 +1,4 @@
-"""Time of alternatives, measured in turn within one process and told as ratios.
+"""Time of alternatives, measured in turn within one process and given as ratios.
 
 The machine may be shared and single rounds may differ by half, so absolute times say little. Candidates take turns,
 each round gives one ratio of each candidate to the reference, and what is reported is the median of these ratios, their
@@ -81,7 +81,7 @@ class Ratio:
 
 @dataclass(frozen=True)
 class Row:
-    """One line of the results: plain numbers, seconds a call. The keys are told in the README of this folder."""
+    """One line of the results: plain numbers, seconds a call. The keys are described in the README of this folder."""
 
     part: str
     case: str

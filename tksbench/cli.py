@@ -66,7 +66,7 @@ def usage() -> str:
             "commands:",
             *lines,
             "",
-            "`tksbench COMMAND --help` tells more; `python -m tksbench.COMMAND` is the same command.",
+            "`tksbench COMMAND --help` lists the options; `python -m tksbench.COMMAND` is the same command.",
             "",
         ]
     )

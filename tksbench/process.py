@@ -16,7 +16,7 @@ def process_start(pid: int) -> str:
 
 
 def this_machine() -> str:
-    """This machine, boot and process namespace: where a process id has one meaning. Empty if not told."""
+    """This machine, boot and process namespace: where a process id has one meaning. Empty if it is unknown."""
     try:
         boot = Path("/proc/sys/kernel/random/boot_id").read_text().strip()
         return f"{platform.node()[:128]} {boot} {Path('/proc/self/ns/pid').readlink()}"

@@ -46,7 +46,7 @@ CHECKS = (
     Check(
         "gloo", "tksbench.doctor.processes:gloo", 120, "a firewall on the loopback interface? see GLOO_SOCKET_IFNAME"
     ),
-    Check("NCCL", "tksbench.doctor.processes:nccl", 120, "NCCL_DEBUG=INFO tells more; try NCCL_P2P_DISABLE=1"),
+    Check("NCCL", "tksbench.doctor.processes:nccl", 120, "NCCL_DEBUG=INFO prints more; try NCCL_P2P_DISABLE=1"),
     Check("data", "tksbench.doctor.storage:data_sets", 60, _DISK.format("TKSBENCH_DATA")),
     Check("results", "tksbench.doctor.storage:results", 120, _DISK.format("TKSBENCH_RESULTS")),
     Check("Slurm", "tksbench.doctor.slurm:slurm", 150, "the controller does not answer: scontrol ping"),

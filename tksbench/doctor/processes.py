@@ -40,7 +40,7 @@ def nccl() -> list[Finding]:
     if answers == [f"{sum(range(1, gpus + 1)):.1f}"] * gpus:
         who = "two GPUs add up their numbers" if gpus == 2 else "starts on the one GPU; between GPUs it is not tested"
         return [Finding("NCCL", "ok", who)]
-    advice = "NCCL_DEBUG=INFO python -m tksbench.doctor tells more; NCCL_P2P_DISABLE=1 helps where GPUs cannot meet"
+    advice = "NCCL_DEBUG=INFO python -m tksbench.doctor prints more; NCCL_P2P_DISABLE=1 helps where GPUs cannot meet"
     return [Finding("NCCL", "FAILED", _first_problem(answers), advice)]
 
 

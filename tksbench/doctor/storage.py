@@ -35,7 +35,9 @@ def data_sets() -> list[Finding]:
         elif status.state == "unsorted":
             found.append(Finding(name, "warning", status.detail, f"python -m tksbench.data prepare {name}"))
         else:
-            advice = f"python -m tksbench.data verify {name} tells more; remove what is broken, then prepare {name}"
+            advice = (
+                f"python -m tksbench.data verify {name} lists what is wrong; remove what is broken, then prepare {name}"
+            )
             found.append(Finding(name, "FAILED", f"corrupt: {status.path}: {status.detail}", advice))
     return found
 
@@ -60,7 +62,7 @@ def results() -> list[Finding]:
         advice = "make it writable, free some space, or name another folder with TKSBENCH_RESULTS"
         return [Finding("results", "FAILED", f"{place}: {why}", advice)]
     room = f"{free / 1e9:,.0f} GB free"
-    state, advice = ("ok", "") if free >= _LOW_BYTES else ("warning", "--plan tells what runs leave on the disk")
+    state, advice = ("ok", "") if free >= _LOW_BYTES else ("warning", "--plan prints what runs leave on the disk")
     if free < _TOO_LOW_BYTES:
         state, advice = "FAILED", "free some space, or name another folder with TKSBENCH_RESULTS"
     found = [Finding("results", state, f"{place}: {room}", advice)]  # type: ignore[arg-type]

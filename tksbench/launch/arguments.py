@@ -57,7 +57,7 @@ def parse(words: Sequence[str]) -> argparse.Namespace:
     parser.add_argument("--seeds", type=int, metavar="N", help="seeds a cell, first seeds of all cells first")
     parser.add_argument("--plan", action="store_true", help="show what would be done, why, and its cost; do nothing")
     parser.add_argument(
-        "--probe", action="store_true", help="first train 20 steps here of each run whose cost no record tells"
+        "--probe", action="store_true", help="first train 20 steps here of each run whose cost no record has"
     )
     parser.add_argument(
         "--rehearse", action="store_true", help="train two steps of each run here, save, read back, test; keep nothing"

@@ -1,4 +1,4 @@
-"""What the command line does with a cluster: show, submit, cancel, and tell what is queued."""
+"""What the command line does with a cluster: show, submit, cancel, and list what is queued."""
 
 from __future__ import annotations
 
@@ -70,7 +70,7 @@ def ask_queue(ledger: Ledger, unknown: Callable[[str], None]) -> Queue:
 
     Args:
         ledger: The results folder that the jobs belong to.
-        unknown: Told why Slurm cannot be asked.
+        unknown: Given why Slurm cannot be asked.
     """
     root = submissions_root(ledger)
     notes = refusals(root, queue_known=True)  # before Slurm is asked: what is submitted meanwhile is not gone

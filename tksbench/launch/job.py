@@ -248,7 +248,7 @@ def end(job: Element, code: int) -> int:
     first = _first_end(start)
     if first is None and _AGAIN in start:  # submitit has requeued the job
         return SAVED
-    if first is None:  # no process came so far as to tell: an option of srun, the container, its interpreter
+    if first is None:  # no process came so far as to report: an option of srun, the container, its interpreter
         printed = (line.strip() for line in start.splitlines()[1:])
         first = Ended(code, "; ".join(line for line in printed if line)[-_PRINTED:])
     if first.code == BAD_INPUT:

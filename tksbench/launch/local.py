@@ -91,7 +91,7 @@ class LocalExecutor:
     Args:
         ledger: Where results go.
         gpus: Entries for CUDA_VISIBLE_DEVICES, one slot each; without any, all runs go to the CPU.
-        view: Is told what happens, for as long as it can be.
+        view: Is given what happens, for as long as it can be.
         command: Makes the command line of a run's trainer; None for the real one.
         lock_folder: Where GPU locks lie, see `lock_slot`.
         cores: Cores that runs on the CPU share; None: see `count_cores`.
@@ -132,7 +132,7 @@ class LocalExecutor:
         the second kills them. Under nohup, SIGHUP means nothing.
 
         Raises:
-            LedgerError: If the results folder cannot be written; children are told to save and leave.
+            LedgerError: If the results folder cannot be written; children are asked to save and leave.
         """
         os.environ.setdefault(*_SPIN)
         overriding = environment.remove_overriding()  # before the process that trainers are forked from imports torch

@@ -148,7 +148,7 @@ def make_plan(
         has_real: As in `collect_runs`.
         budget: GPU-hours that may be spent: in the order of `runs`, each run that still fits is kept.
         known: What the finished runs have cost, by group; None reads it from the ledger.
-        trained_here: Whether runs are trained with the packages of this interpreter, so that a missing one tells.
+        trained_here: Whether runs are trained with the packages of this interpreter, so that a missing one matters.
         again: Whether runs that are done or begun are to be trained anew, if they are asked for.
     """
     present = cache(has_real or real_is_here)
@@ -260,6 +260,6 @@ def _cut(items: Sequence[Item], budget: float) -> list[Item]:
 
 
 def tidy(path: str) -> str:
-    """The path from the working directory where it lies under it: records tell it to other people."""
+    """The path from the working directory where it lies under it: records show it to other people."""
     absolute = Path(path).absolute()
     return str(absolute.relative_to(Path.cwd())) if absolute.is_relative_to(Path.cwd()) else path

@@ -1,4 +1,4 @@
-"""What a recipe's author is told: every problem at once, each with its place."""
+"""What a recipe's author reads: every problem at once, each with its place."""
 
 from __future__ import annotations
 

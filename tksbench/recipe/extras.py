@@ -10,7 +10,7 @@ if TYPE_CHECKING:
 
 
 def missing_package(execution: Execution) -> str:
-    """The package that `missing_extra` speaks of, in a word."""
+    """The package that `missing_extra` names, in a word."""
     if execution.zero and find_spec("deepspeed") is None:
         return "DeepSpeed"
     return execution.track

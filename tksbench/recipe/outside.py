@@ -167,7 +167,7 @@ def _hint(wrong: str, known: Collection[str]) -> str:
 
 
 def _times_bound(tree: ast.Module, name: str) -> int:
-    """How often a name is, or may be, bound anywhere in a module; more than once is more than its text can tell."""
+    """How often a name is, or may be, bound anywhere in a module; more than once is more than its text can decide."""
     count = 0
     for node in ast.walk(tree):
         if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef):

@@ -30,7 +30,7 @@ _NONE = "–"
 _MARK, _VARIANT = "+", "++"
 MARK_NOTES = (
     f"{_MARK}: not in the paper; its claim carried over to a data set that it does not use.",
-    f"{_VARIANT}: not in the paper; a choice of the authors' code that it does not tell, against the alternative; p "
+    f"{_VARIANT}: not in the paper; a choice of the authors' code that it does not state, against the alternative; p "
     "(Holm) is corrected over these alone.",
 )
 _NOTES = (
@@ -45,7 +45,7 @@ _NOTES = (
     "further pair of ours.",
     "Of former arithmetic: runs whose sums were in an order that the processor decided; made anew, they end elsewhere.",
     "Of single time steps: the row is the step that supports the claim least, with that step's interval and p (times "
-    "the number of steps where it speaks against the claim).",
+    "the number of steps where it contradicts the claim).",
     *MARK_NOTES,
 )
 

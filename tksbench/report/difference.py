@@ -127,7 +127,7 @@ def _losses(run_dir: RunDir) -> list[list[float]]:
 def compare(first: Side, second: Side) -> tuple[str, bool]:
     """Everything in which two runs differ, as text, and whether spec and results are equal to the bit.
 
-    Versions, device, data and commit are told and do not decide: equal results are equal wherever they were made.
+    Versions, device, data and commit are printed and do not decide: equal results are equal wherever they were made.
     """
     told = [
         _section("spec", *(_flat(side.spec.model_dump(mode="json")) for side in (first, second))),

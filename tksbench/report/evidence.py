@@ -178,7 +178,7 @@ def _states(ledger: Ledger) -> dict[str, str]:
             try:
                 group = ledger.load_run(run_dir).group
             except TksbenchError:
-                continue  # a run.json that cannot be read belongs to no cell; the launcher speaks of it
+                continue  # a run.json that cannot be read belongs to no cell; the launcher reports it
             by_group.setdefault(group, []).append(status)
     return {group: _describe(statuses) for group, statuses in by_group.items()}
 

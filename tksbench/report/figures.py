@@ -98,7 +98,7 @@ def write_figure(figure: Figure | Scatter, folder: Path, stamp: str = "") -> lis
 
 
 def made_from(name: str, folder: Path) -> str | None:
-    """What `write_figure` was told of evidence that is not published; None where none of its files is there.
+    """What `write_figure` was given of evidence that is not published; None where none of its files is there.
 
     Raises:
         ReportError: A file is missing, or the drawings are not of the numbers beside them.
@@ -216,7 +216,7 @@ def _style(index: int) -> dict[str, Any]:
 
 
 def _line(axes: Axes, series: Series, style: dict[str, Any]) -> None:
-    if series.protocol == REBINNED:  # one line of the legend speaks for all of them; the spread is in the CSV
+    if series.protocol == REBINNED:  # one line of the legend stands for all of them; the spread is in the CSV
         axes.plot(series.x, series.mean, linewidth=_THIN, **style | {"marker": ""})
         return
     axes.plot(series.x, series.mean, label=_legend(series), markersize=4, **style)

@@ -227,7 +227,7 @@ class Implied(_Part):
     """A rule that makes a claim of each pair of rows, one of TKS and another, as `tksbench.report.derive` has it.
 
     Attributes:
-        by: What tells the other row: its "method", its "ref", that it is the "best" cited one, its "architecture"; or,
+        by: What finds the other row: its "method", its "ref", that it is the "best" cited one, its "architecture"; or,
             of a figure, the "steps" of training and test.
         table: Of the rows.
         figure: Of `steps`.

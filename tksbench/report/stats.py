@@ -230,10 +230,10 @@ def one_against_runs(
 
 
 def weakest_difference(differences: Sequence[PairedDifference]) -> tuple[int, PairedDifference]:
-    """Index of the difference that speaks least for "all of them are positive", with the p of that statement.
+    """Index of the difference that supports least "all of them are positive", with the p of that statement.
 
     It is the one with the largest one-sided p. If it is positive, so are all, at its own p, and no correction is due:
-    an intersection-union test (Berger, Technometrics 24 (1982) 295-300). If it is not, its p speaks against the
+    an intersection-union test (Berger, Technometrics 24 (1982) 295-300). If it is not, its p contradicts the
     statement, and was picked as the most opposed of many: it counts that many times (Bonferroni).
 
     Raises:

@@ -39,7 +39,7 @@ def why_claim(
     """Everything known about a claim, as text; the arguments are those of `why.why`.
 
     McNemar's test at single steps needs the per-step logits, which lie in the run directories and in no record. It is
-    told of the pairs whose logits are on this machine and are those that the record was made from.
+    given for the pairs whose logits are on this machine and are those that the record was made from.
     """
     (result,) = (one for one in claims(paper, protocols, evidence, estimate_gpu_hours) if one.claim.id == name)
     claim = result.claim

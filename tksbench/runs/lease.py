@@ -58,7 +58,7 @@ class Holder:
 
     @property
     def alive(self) -> bool | None:
-        """True or False for a holder on this machine, None where only the heartbeat can tell."""
+        """True or False for a holder on this machine, None where only the heartbeat can decide."""
         if self.released:
             return False
         return process_start(self.pid) == self.started if self.local else None
@@ -179,7 +179,7 @@ class Lease:
             try:
                 self._write(released=False)
             except OSError:
-                continue  # a full disk or a server that is away: training will tell, the next beat may pass
+                continue  # a full disk or a server that is away: training will report it, the next beat may pass
 
     def _write(self, *, released: bool) -> None:
         content = {
@@ -224,7 +224,7 @@ def _read(run_dir: RunDir, number: int) -> Holder:
             released=content["released"] is True,
         )
     except (ValueError, KeyError, TypeError, OverflowError, RecursionError):
-        return Holder(number, raw)  # just being created, or cut by a crash: its heartbeat will tell
+        return Holder(number, raw)  # just being created, or cut by a crash: its heartbeat will decide
 
 
 def _is_dead(run_dir: RunDir, holder: Holder, takeover_s: float) -> bool:

@@ -84,7 +84,7 @@ class RunDir:
         return self.logits_best if best else self.logits_last
 
     def best(self, epoch: int) -> Path:
-        """The logits of an epoch that was the best so far; a checkpoint tells which of these is its own."""
+        """The logits of an epoch that was the best so far; a checkpoint names which of these is its own."""
         return self.checkpoints / f"best-epoch{epoch:05d}.npy"
 
     @property

@@ -28,7 +28,7 @@ def load(name: str, flags: tuple[str, ...], purpose: str) -> tuple[ctypes.CDLL |
 
     Args:
         name: Its name without the suffix.
-        flags: What the compiler is told beside what all files have in common.
+        flags: What the compiler is given beside what all files have in common.
         purpose: What it is for, for the log.
 
     Returns:
@@ -92,7 +92,7 @@ def _build(source: Path, compiler: str, version: str, flags: tuple[str, ...]) ->
         ):
             subprocess.run(command, check=True, capture_output=True, text=True, timeout=_TIMEOUT_S)  # noqa: S603
         built = linked.read_bytes()
-        # A loader does not look behind what the header speaks of.
+        # A loader does not look behind what the header describes.
         linked.write_bytes(built + hashlib.sha256(built).digest())
         linked.replace(path)
     return path

@@ -162,7 +162,7 @@ def _spikes(module: nn.Module) -> bool:
 
 
 def _spikes_in(model: nn.Module) -> Callable[[Tensor], bool]:
-    """How to tell whether an input of one of a network's layers is made of spikes."""
+    """How to find whether an input of one of a network's layers is made of spikes."""
     modules = list(model.modules())
     if not any(_spikes(module) for module in modules):
         return lambda x: False

@@ -55,7 +55,7 @@ class Poisson(Encoder):
 
         Args:
             scale: Factor on the rates; 1 in the authors' VGG, 0.9 in their ResNet.
-            draw: Which draw of the noise, to tell its spread.
+            draw: Which draw of the noise, to measure its spread.
         """
         super().__init__()
         self.scale, self.draw = scale, draw

@@ -158,7 +158,7 @@ def _fits(norm: nn.Module, neurons: nn.Module, x: Tensor) -> bool:
         and norm.affine
         and norm.track_running_stats
         and norm.momentum is not None
-        and x.numel() > x.shape[1]  # torch's own message tells of a single value a channel
+        and x.numel() > x.shape[1]  # torch's own message names a single value a channel
         and not any(_watched(module) for module in (norm, neurons))
         and all(_flat(parameter) for parameter in (norm.weight, norm.bias))
         and neurons.surrogate is None

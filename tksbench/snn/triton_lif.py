@@ -73,7 +73,7 @@ def forward(current: Tensor, tau: float, threshold: float) -> Tensor:
 
 
 def backward(current: Tensor, grad: Tensor, tau: float, threshold: float, peak: float, slope: float) -> Tensor:
-    """Gradient of the current, in its type; both are contiguous [T, N], and `neuron.lif` tells what is meant."""
+    """Gradient of the current, in its type; both are contiguous [T, N], and `neuron.lif` defines what is meant."""
     result = torch.empty_like(current)
     # Each element of the result is written after the membrane of its step was read.
     membranes = result if result.dtype == torch.float32 else torch.empty_like(result, dtype=torch.float32)

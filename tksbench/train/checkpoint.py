@@ -1,6 +1,6 @@
 """Checkpoints: one safetensors file each, checked before it is believed, the two newest kept.
 
-Nothing in a checkpoint can run code. The file's name tells its place in the run, its header holds a
+Nothing in a checkpoint can run code. The file's name gives its place in the run, its header holds a
 SHA-256 over all tensors and the state, and it appears under its name only when it is complete.
 """
 
@@ -159,7 +159,7 @@ def newest(
     Args:
         folder: Where the checkpoints are.
         run: The run's id.
-        check: Raises CheckpointError where the other files that a checkpoint speaks of are not as it says.
+        check: Raises CheckpointError where the other files that a checkpoint names are not as it says.
 
     Returns:
         State, tensors, and a message for each damaged file that was passed over; None if there is no

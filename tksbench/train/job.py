@@ -124,7 +124,7 @@ class Job:
         if not_heeded and self.parallel.lead:
             log.warning(environment.not_heeded(not_heeded))
         if not self.parallel.lead:
-            log.setLevel(logging.WARNING)  # one process tells how it goes
+            log.setLevel(logging.WARNING)  # one process logs how it goes
 
     def lead(self) -> Verdict:
         """Take the lease, train, and write the record; how it ended."""

@@ -219,7 +219,7 @@ class Processes(OneProcess):
 
 
 def _meet(world: World, cpu: bool) -> Accelerator:
-    """Meet the other processes through accelerate, which is told by the environment which of them this one is."""
+    """Meet the other processes through accelerate, which reads in the environment which of them this one is."""
     os.environ |= {"RANK": str(world.rank), "WORLD_SIZE": str(world.size), "LOCAL_RANK": str(world.local_rank)}
     os.environ.setdefault("OMP_NUM_THREADS", str(torch.get_num_threads()))  # accelerate would choose another number
     same_groups = DistributedDataParallelKwargs(**DATA_PARALLEL)

@@ -59,7 +59,7 @@ class TestLogits:
         self._saved = best
 
     def check(self, state: State) -> Path | None:
-        """The file with the logits of the best epoch that a state speaks of, if any.
+        """The file with the logits of the best epoch that a state names, if any.
 
         Raises:
             CheckpointError: If it is not what was written.

@@ -201,7 +201,7 @@ def _config(stage: int, spec: TrainSpec) -> dict[str, Any]:
         "steps_per_print": None,
     }
     if spec.numerics.precision == "bf16":
-        # DeepSpeed switches off the loop's autocast unless told of it. No module's gradients are sent as bfloat16.
+        # DeepSpeed switches off the loop's autocast unless given it. No module's gradients are sent as bfloat16.
         config["torch_autocast"] = {"enabled": True, "dtype": "bfloat16", "lower_precision_safe_modules": []}
     return config
 

@@ -48,7 +48,7 @@ class Dot(NamedTuple):
 
 
 class Point(NamedTuple):
-    """A value to draw: `sd` is half the length of its error bar, `words` what a reader is told of it."""
+    """A value to draw: `sd` is half the length of its error bar, `words` what is printed beside it."""
 
     x: float
     y: float
@@ -96,7 +96,7 @@ class Chart:
         strokes: The series.
         hover: JSON: `of` and `unit` go before a heading and after a value; `at` (pixels), `head` and the second of
             each of `rows` ([label, texts]) have an entry a place, texts with a bar between them.
-        heads: Headings of the columns of numbers; `rows` their rows: what the hover tells, as a table.
+        heads: Headings of the columns of numbers; `rows` their rows: what the hover shows, as a table.
     """
 
     title: str
@@ -165,7 +165,7 @@ def draw(
 
     Args:
         title: For those who cannot see the chart.
-        x_label: Below the axis; the unit of x in what a reader is told of a point.
+        x_label: Below the axis; the unit of x in the text of a point.
         lines: Not all empty.
         size: Width and height of the view box.
         ticks: Names of x = 1, 2, ...; numbers if empty.

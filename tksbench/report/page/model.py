@@ -15,7 +15,7 @@ from tksbench.report.groups import real, telling
 from tksbench.report.markup import footnotes
 from tksbench.report.page.charts import Bars, bars, bars_axis
 from tksbench.report.page.figures import Figure, lay_out
-from tksbench.report.page.runs import Told, tell
+from tksbench.report.page.runs import RunCard, run_card
 from tksbench.report.paper_claims import build_paper_claims
 from tksbench.report.paper_claims_table import HEADERS, NOTES, groups, summary
 from tksbench.report.twins import build_twins
@@ -52,7 +52,7 @@ KINDS = (
 
 
 class Row(NamedTuple):
-    """A row of a table: its words, its kind of verdict, its strip of error bars, and where its run is told of."""
+    """A row of a table: its words, its kind of verdict, its strip of error bars, and where its run is shown."""
 
     line: TableLine
     kind: str
@@ -122,7 +122,7 @@ class Summary(NamedTuple):
         newest: Day on which the newest of them finished.
         unpublished: How many of them are on this machine only.
         missing: Runs behind own cells without a finished run at scale paper; `wanted`: all runs behind own cells.
-        missing_hours: What one seed of each missing run would cost in GPU-hours, None if nobody knows.
+        missing_hours: What one seed of each missing run would cost in GPU-hours, None if it is unknown.
     """
 
     own: int
@@ -160,10 +160,10 @@ class Page:
     said_notes: Sequence[str]
     sheets: tuple[Sheet, ...]
     figures: tuple[Figure, ...]
-    trained: tuple[Told, ...]
-    further: tuple[Told, ...]
-    untrained: tuple[Told, ...]
-    smoke: tuple[Told, ...]
+    trained: tuple[RunCard, ...]
+    further: tuple[RunCard, ...]
+    untrained: tuple[RunCard, ...]
+    smoke: tuple[RunCard, ...]
     smoke_notes: Sequence[str]
     level: Listing
     costs: Listing
@@ -204,15 +204,15 @@ def build_page(
     checks = {run: [one for one in found if one.stand_in] for run, found in protocols.items()}
     checked = [run for run, found in checks.items() if _has_records(found, by_group)]
     anchors = _anchors([*shown, *(f"smoke check {run}" for run in checked)])
-    told = {
-        run: tell(anchor, own[run], by_group, evidence.states, estimate, ledger)
+    cards = {
+        run: run_card(anchor, own[run], by_group, evidence.states, estimate, ledger)
         for run, anchor in zip(shown, anchors, strict=False)
     }
     smoke = {
-        run: tell(anchor, checks[run], by_group, evidence.states, estimate, ledger)
+        run: run_card(anchor, checks[run], by_group, evidence.states, estimate, ledger)
         for run, anchor in zip(checked, anchors[len(shown) :], strict=True)
     }
-    behind = told | {run: one for run, one in smoke.items() if not (run in told and told[run].count)}
+    behind = cards | {run: one for run, one in smoke.items() if not (run in cards and cards[run].count)}
     return Page(
         paper=paper.paper,
         summary=_summary(tables, protocols, evidence, wanted, by_group, estimate),
@@ -227,9 +227,9 @@ def build_page(
         figures=tuple(
             lay_out(build_figure(name, paper, protocols, by_group)) for name in FIGURES if name in paper.figures
         ),
-        trained=tuple(told[run] for run in behind_cells if told[run].count),
-        further=tuple(one for run, one in told.items() if run not in behind_cells),
-        untrained=tuple(one for one in told.values() if not one.count),
+        trained=tuple(cards[run] for run in behind_cells if cards[run].count),
+        further=tuple(one for run, one in cards.items() if run not in behind_cells),
+        untrained=tuple(one for one in cards.values() if not one.count),
         smoke=tuple(smoke.values()),
         smoke_notes=smoke_checks.NOTES,
         level=level,
@@ -332,17 +332,19 @@ def _p_value(p: float) -> str:
     return f"{p:.3f}" if p >= 0.001 else "< 0.001"
 
 
-def _sheet(table: Table, told: Mapping[str, Told]) -> Sheet:
+def _sheet(table: Table, cards: Mapping[str, RunCard]) -> Sheet:
     parts: dict[tuple[str, str], list[tuple[TableLine, Cell]]] = {}
     for line, cell in zip(table.lines, table.cells, strict=True):
         parts.setdefault((line.dataset, line.metric), []).append((line, cell))
-    sections = tuple(_section(*key, pairs, told) for key, pairs in parts.items())
+    sections = tuple(_section(*key, pairs, cards) for key, pairs in parts.items())
     number, _, title = table.title.partition(". ")
     cited = any(line.is_cited for line in table.lines)
     return Sheet(table.name, number, title, sections, tuple(footnotes(table)), cited)
 
 
-def _section(dataset: str, metric: str, pairs: Sequence[tuple[TableLine, Cell]], told: Mapping[str, Told]) -> Section:
+def _section(
+    dataset: str, metric: str, pairs: Sequence[tuple[TableLine, Cell]], cards: Mapping[str, RunCard]
+) -> Section:
     values: list[float | None] = []
     for _, cell in pairs:
         ours = cell.ours
@@ -356,7 +358,7 @@ def _section(dataset: str, metric: str, pairs: Sequence[tuple[TableLine, Cell]],
         if axis and (row.value is not None or ours):
             bounds = (ours.prediction, ours.test) if ours else (None, None)
             drawn = bars(axis, row.value, ours.best.mean if ours else None, *bounds)
-        anchor = told[row.run].anchor if row.run and row.run in told else ""
+        anchor = cards[row.run].anchor if row.run and row.run in cards else ""
         numbers = (row.value, ours.best.mean if ours else None, ours.last.mean if ours else None)
         rows.append(Row(line, kind_of(cell.verdict), drawn, row.cell or "", anchor, row.where, numbers))
     digits = 0 if axis and axis.high - axis.low >= 10 else 1

@@ -125,9 +125,9 @@
       const facts = make("dl");
       const metric = body.querySelector("small").textContent;
       const best = value(".ours");
-      const told = [["Paper, " + metric, value('[data-label="Paper"]')], ["Ours, best epoch", best],
+      const lines = [["Paper, " + metric, value('[data-label="Paper"]')], ["Ours, best epoch", best],
         ["Ours, last epoch", value('[data-label="Last epoch"]')], ["Seeds", value(".n")], ["Scale", value(".scale")]];
-      for (const [label, text] of told) {
+      for (const [label, text] of lines) {
         if (!text) continue;
         const pair = make("div");
         pair.append(make("dt", label), make("dd", text));
@@ -143,7 +143,7 @@
       byId("why-row").replaceChildren(...parts);
       const curves = make("div", undefined, "curves");
       for (const chart of article.querySelectorAll(":scope > .chart")) curves.append(chart.cloneNode(true));
-      const text = article.querySelector(".told").cloneNode(true);
+      const text = article.querySelector(".card").cloneNode(true);
       text.querySelector(".command").after(curves);
       byId("why-body").replaceChildren(text);
       dialog.scrollTop = 0;

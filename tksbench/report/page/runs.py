@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from tksbench.runs import Ledger
     from tksbench.runs.record import Record
 
-MOST_TOLD = 5  # seeds that are told of; the others are counted
+MOST_SHOWN = 5  # seeds that are shown; the others are counted
 MOST_DRAWN = 3  # seeds whose curves are drawn
 _MOST_POINTS = 48  # of a curve
 _CURVE_SIZE, _LOSS_SIZE = (460, 210), (460, 130)
@@ -44,7 +44,7 @@ class Seed:
 
 
 @dataclass(frozen=True)
-class Told:
+class RunCard:
     """One run of the recipes, under the protocol that its cells show.
 
     Attributes:
@@ -56,7 +56,7 @@ class Told:
         count: Finished runs; `took` is their time in words.
         command: Trains it, or shows that it is trained.
         cost: Estimated GPU-hours of a run, None if unknown or if there are records.
-        seeds: Of the first `MOST_TOLD` finished runs.
+        seeds: Of the first `MOST_SHOWN` finished runs.
         others: Protocols of the same run that are not shown: scale in words and number of records.
         accuracy: Curves of the first `MOST_DRAWN`, None without records; `loss` likewise.
         facts: What the runs were made with.
@@ -82,14 +82,14 @@ class Told:
     group: str
 
 
-def tell(
+def run_card(
     anchor: str,
     protocols: Sequence[Candidate],
     by_group: Mapping[str, Sequence[Record]],
     states: Mapping[str, str],
     estimate: Callable[[Any], float | None],
     ledger: Ledger,
-) -> Told:
+) -> RunCard:
     """Describe one run.
 
     Args:
@@ -103,8 +103,8 @@ def tell(
     trained = [one for one in protocols if one.group in by_group]
     shown = trained[0] if trained else next((one for one in protocols if one.group in states), protocols[0])
     records = by_group.get(shown.group, ())
-    told = records[:MOST_TOLD]
-    return Told(
+    first = records[:MOST_SHOWN]
+    return RunCard(
         anchor=anchor,
         name=shown.run.name,
         scale=shown.words,
@@ -114,11 +114,11 @@ def tell(
         took=_took(sum(record.cost.hours for record in records), sum(record.cost.gpu_hours for record in records)),
         command=rerun_command(shown.run),
         cost=None if records else estimate(shown.run.spec),
-        seeds=tuple(_seed(record, ledger) for record in told),
+        seeds=tuple(_seed(record, ledger) for record in first),
         others=tuple((one.words, len(by_group[one.group])) for one in trained[1:]),
-        accuracy=_accuracy(told[:MOST_DRAWN]) if told else None,
-        loss=_loss(told[:MOST_DRAWN]) if told else None,
-        facts=tuple(facts(told)) if told else (),
+        accuracy=_accuracy(first[:MOST_DRAWN]) if first else None,
+        loss=_loss(first[:MOST_DRAWN]) if first else None,
+        facts=tuple(facts(first)) if first else (),
         spec=tuple(_flat(shown.run.spec.model_dump(mode="json", exclude={"seed"}))),
         group=shown.group,
     )

@@ -13,6 +13,7 @@ import pytest
 from tksbench.cli import run_command
 from tksbench.launch.__main__ import main
 from tksbench.launch.plan import collect_runs
+from tksbench.recipe import RecipeError
 from tksbench.runs import attempt_ended
 
 if TYPE_CHECKING:
@@ -49,6 +50,19 @@ def test_plan_json_keeps_the_contract(recipe: str, capsys: pytest.CaptureFixture
 def test_overrides_and_options_may_stand_in_any_order(recipe: str, capsys: pytest.CaptureFixture[str]) -> None:
     main(["optim.epochs=7", "--plan", recipe, "--json", "model.T=2"])
     assert {row["epochs"] for row in json.loads(capsys.readouterr().out)} == {7}
+
+
+@pytest.mark.parametrize("command", ["--plan", "--status", "--cancel", "--rehearse"])
+def test_an_override_that_no_run_takes_is_refused(recipe: str, command: str) -> None:
+    with pytest.raises(RecipeError, match=r"command line 'features.R=2': no run here has features.R; one of kind"):
+        main([recipe, command, "features.R=2"])
+
+
+def test_a_plan_names_the_runs_that_an_override_does_not_change(
+    recipe: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    main([recipe, "--plan", "method.alpha=0.5"])
+    assert "note: method.alpha=0.5 changes nothing of cifar10/spiking_resnet19/baseline" in capsys.readouterr().out
 
 
 def test_a_plan_for_people_fits_80_columns(recipe: str, capsys: pytest.CaptureFixture[str]) -> None:

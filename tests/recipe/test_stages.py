@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from tksbench.recipe import ConvertSpec, RecipeError, Run, expand, load_recipe
+from tksbench.recipe.overrides import check_taken, partly_taken
 
 ANN = """\
 protocol:
@@ -77,6 +79,48 @@ def test_a_parent_of_the_same_recipe_may_stand_behind_its_child_and_takes_all_wo
     assert list(found) == ["after 42", "ann 42"]
     assert found["after 42"].parent == found["ann 42"]
     assert found["ann 42"].spec.epochs == 2
+
+
+def test_a_run_keeps_the_words_that_it_or_the_run_it_starts_from_takes(folder: Path) -> None:
+    words = ("optim.epochs=2", "T=3", "start.convert.gain=0.5", "data={image_size: 20}", "model.T=2", "model.T=3")
+    found = runs(folder, CHILD, *words)
+    assert found["converted 42"].overrides == words[1:4]
+    assert found["tuned 42"].overrides == ("optim.epochs=2", "data={image_size: 20}", "model.T=3")
+    text = ANN.replace("runs: [", "runs:\n  [{name: after, kind: convert, T: 8, start: {run: ann, convert: "
+                       "{name: 'toys:convert'}}}, ")  # fmt: skip
+    assert runs(folder, text, "optim.epochs=2")["after 42"].overrides == ("optim.epochs=2",)
+
+
+@pytest.mark.parametrize(
+    ("text", "word", "message"),
+    [
+        (ANN, "T=2", "no run here has T; one of kind 'train' has data, evaluation, numerics, model, method, optim, "),
+        (ANN, "classifier.C=2", "no run here has classifier.C; one of kind 'train' has "),
+        (ANN.replace("\nruns:", "\n  mix: null\nruns:"), "mix.alpha=2", "no run here has mix.alpha"),
+        (ANN, "start.convert.gain=2", "no run here has start.convert.gain"),
+        (ANN, "method.alpha=0.5", "no run here has method.alpha"),
+        (CHILD.partition("  - name: tuned")[0] + "scales: {paper: {}}\n", "model.T=2", "one of kind 'convert' has "),
+    ],
+)
+def test_a_word_that_no_run_takes_is_refused(folder: Path, text: str, word: str, message: str) -> None:
+    found = runs(folder, text, word).values()
+    with pytest.raises(RecipeError) as caught:
+        check_taken([word], list(found))
+    assert str(caught.value).startswith(f"command line '{word}': no run here has ")
+    assert message in str(caught.value)
+
+
+def test_a_word_that_a_later_one_replaces_is_no_mistake(folder: Path) -> None:
+    for words in (("optim.epochs=2", "optim.epochs=3"), ("model.neuron.tau=2", "model.neuron={name: lif}")):
+        check_taken(words, list(runs(folder, ANN, *words).values()))
+
+
+def test_of_a_word_that_some_runs_take_the_others_are_named(folder: Path) -> None:
+    found = list(runs(folder, CHILD, "T=3", "data.image_size=20").values())
+    assert list(partly_taken(["T=3", "data.image_size=20"], found)) == ["T=3 changes nothing of tuned"]
+    many = [replace(found[1], name=f"tuned{number}") for number in range(5)]
+    (note,) = partly_taken(["T=3"], [found[0], *many])
+    assert note == "T=3 changes nothing of tuned0, tuned1, tuned2 and 2 more"
 
 
 @pytest.mark.parametrize(

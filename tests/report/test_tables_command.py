@@ -18,6 +18,7 @@ from rich.console import Console
 from tksbench.cli import run_command
 from tksbench.recipe import expand, load_recipe
 from tksbench.report.markup import escape_latex, escape_markdown
+from tksbench.report.why import nearest
 from tksbench.runs import Lease, attempt_ended, attempt_started, write_json
 from tksbench.runs.record import save_record, unpack_correct
 from tksbench.tables import main
@@ -534,6 +535,22 @@ def test_why_of_a_smoke_check_says_what_it_is(world: World, capsys: pytest.Captu
     assert "scale smoke, stand-in data, group" in out
 
 
+@pytest.mark.parametrize(
+    ("name", "near"),
+    [
+        ("table2/dvs_cifar10/plif", "table2/dvs_cifar10/cnn6/plif-7"),
+        ("table2/dvs_cifar10/resnet19/plif", "table2/dvs_cifar10/cnn6/plif-7"),
+        ("table1/cifar10/plif", "table1/cifar10/cnn6/plif-8"),
+        ("table2/plif/", None),
+        ("plif", None),
+        ("table2/dvs_cifar10/plfi", None),
+    ],
+)
+def test_a_cell_named_without_its_network_or_steps_is_found(name: str, near: str | None) -> None:
+    words = ["table1/cifar10/cnn6/plif-8", "table2/dvs_cifar10/liaf_net", "table2/dvs_cifar10/cnn6/plif-7"]
+    assert nearest(name, words) == near
+
+
 def test_why_of_a_cell_without_runs_tells_the_command(world: World, capsys: pytest.CaptureFixture[str]) -> None:
     main(["--why", "cifar10/spiking_resnet19/baseline"])
     out = capsys.readouterr().out
@@ -560,6 +577,7 @@ def test_why_of_a_part_of_a_table_lists_that_part(world: World, capsys: pytest.C
     ("words", "message"),
     [
         (["--why", "tabel1"], "no such cell; did you mean 'table1'?"),
+        (["--why", "cifar10/tks"], "no such cell; did you mean 'cifar10/spiking_resnet19/tks'?"),
         (["--why", "table1/cifar1"], "no such cell; did you mean 'table1/cifar10"),
         (["tabel1"], "no table or figure 'tabel1'; did you mean 'table1'?"),
         (["--why", "table1/cifar10/resnet19/tk"], "did you mean 'table1/cifar10/resnet19/tks'?"),

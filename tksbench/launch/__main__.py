@@ -90,6 +90,7 @@ def _make_plan(runs: Sequence[Run], ledger: Ledger, profile: SlurmProfile | None
     from tksbench.estimate.records import recorded_costs, with_pace
     from tksbench.launch.other_code import notices
     from tksbench.launch.plan import make_plan
+    from tksbench.recipe.overrides import partly_taken
 
     with working("reading records"):
         heads = ledger.all_finished()
@@ -111,7 +112,8 @@ def _make_plan(runs: Sequence[Run], ledger: Ledger, profile: SlurmProfile | None
         from tksbench.launch.cluster import add_queue
 
         items = add_queue(items, ledger, strict=not options.plan)
-    return Plan(items, costs, [*notices(items, ledger), *failed], unprobed)
+    notes = [*partly_taken(options.overrides, runs), *notices(items, ledger), *failed]
+    return Plan(items, costs, notes, unprobed)
 
 
 def _show(plan: Plan, ledger: Ledger, profile: SlurmProfile | None, as_json: bool) -> int:

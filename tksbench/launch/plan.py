@@ -16,6 +16,7 @@ from tksbench.launch.other_code import with_code
 from tksbench.launch.stages import with_starts
 from tksbench.recipe import expand, load_recipe, suggest
 from tksbench.recipe.extras import missing_extra, missing_package
+from tksbench.recipe.overrides import check_taken
 from tksbench.runs import Status
 
 if TYPE_CHECKING:
@@ -103,6 +104,7 @@ def collect_runs(
         for run in expand(load_recipe(tidy(path), scale), scale, seeds, overrides, present, twin):
             runs.setdefault(run.id, run)
     chosen = matching(list(runs.values()), only, f"scale {scale}")
+    check_taken(overrides, chosen)
     wanted = {run.id: run for run in chosen}
     turns: dict[tuple[str, str], int] = defaultdict(int)
     ranked = []

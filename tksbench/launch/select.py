@@ -13,6 +13,7 @@ from tksbench.launch.plan import matching, real_is_here, tidy, twin_is_here
 from tksbench.recipe import expand, load_recipe
 from tksbench.recipe.at_hand import EVERY_DATA, AtHand
 from tksbench.recipe.errors import RecipeError
+from tksbench.recipe.overrides import check_taken
 from tksbench.runs.unknown import condensed
 
 if TYPE_CHECKING:
@@ -82,7 +83,9 @@ class Naming:
                 found |= {run.id: run for run in runs if run.id not in found}
             if not fits:
                 raise refused[-1]
-        return matching(list(found.values()), self.only, f"scale {self.scale}" if self.scale else "any scale")
+        chosen = matching(list(found.values()), self.only, f"scale {self.scale}" if self.scale else "any scale")
+        check_taken(self.overrides, chosen)
+        return chosen
 
 
 class KnownRuns:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import fnmatch
-import re
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
@@ -15,6 +14,7 @@ from tksbench.recipe.errors import Problem, RecipeError, suggest
 from tksbench.recipe.identity import group_id, run_id
 from tksbench.recipe.method import unused_arguments, with_method
 from tksbench.recipe.outside import with_components
+from tksbench.recipe.overrides import override, place, taken
 from tksbench.recipe.run import Run
 from tksbench.recipe.schema import ConvertSpec, TrainSpec
 from tksbench.recipe.shape import (
@@ -30,7 +30,7 @@ from tksbench.recipe.shape import (
 )
 from tksbench.recipe.shape import entries as entries_of
 from tksbench.recipe.stages import Parents, fitting_start, kind_name, of_its_kind, started_from
-from tksbench.recipe.yamltree import Node, parse, read
+from tksbench.recipe.yamltree import Node, read
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -43,7 +43,8 @@ if TYPE_CHECKING:
 class _Draft:
     """A run without its seed; `auto`: its data are real or stand-in data, whichever are at hand.
 
-    `parent` is the run that it starts from, `recipe` the one that it is of.
+    `parent` is the run that it starts from, `recipe` the one that it is of; `taken` are the places of the overrides
+    that it took.
     """
 
     name: str
@@ -55,6 +56,7 @@ class _Draft:
     auto: bool
     parent: _Draft | None
     recipe: Recipe
+    taken: frozenset[str]
 
 
 @dataclass(frozen=True)
@@ -161,7 +163,7 @@ def expand(
         raise RecipeError([Problem(recipe.path, f"no scale '{scale}'; {suggest(scale, known)}")])
     drafts = recipe.checked.get(scale)
     if overrides or drafts is None:
-        drafts, problems = _collect(recipe, scale, [_override(word) for word in overrides])
+        drafts, problems = _collect(recipe, scale, [override(word) for word in overrides])
         if problems:
             raise RecipeError(problems)
     drafts = [_on_data(draft, AtHand(has_real, has_twin)) for draft in drafts]
@@ -181,8 +183,8 @@ def expand(
 def _run(draft: _Draft, recipe: Recipe, scale: str, seed: int, overrides: Sequence[str]) -> Run:
     """A draft with a seed, and the run that it starts from with the same one."""
     spec = draft.spec.with_seed(seed)
-    own = draft.recipe.path == recipe.path
-    taken = tuple(word for word in overrides if own or re.split(r"[.=]", word)[0] in LENT)
+    parent = _run(draft.parent, recipe, scale, seed, overrides) if draft.parent else None
+    inherited = parent.overrides if parent else ()  # without these there would be another parent, so another run
     return Run(
         id=run_id(spec),
         group=group_id(spec),
@@ -192,12 +194,12 @@ def _run(draft: _Draft, recipe: Recipe, scale: str, seed: int, overrides: Sequen
         seed=seed,
         spec=spec,
         execution=draft.execution,
-        overrides=taken,
+        overrides=tuple(word for word in overrides if place(word) in draft.taken or word in inherited),
         first_seed=draft.recipe.first_seed,
         rows=draft.rows,
         undocumented=draft.undocumented,
         against=draft.against,
-        parent=_run(draft.parent, recipe, scale, seed, overrides) if draft.parent else None,
+        parent=parent,
     )
 
 
@@ -219,28 +221,6 @@ def _scales(root: Node) -> list[str]:
 def _seed_count(recipe: Recipe, scale: str) -> int:
     node = child(recipe.root, "scales", scale, "seeds")
     return int(node.plain()) if node else recipe.seeds
-
-
-def _override(word: str) -> Node:
-    """`optim.epochs=3` as a tree, placed at the command line."""
-    where = f"command line '{word}'"
-    key, equals, text = word.partition("=")
-    if not equals or not key:
-        raise RecipeError([Problem(where, "an override is written KEY=VALUE, for example optim.epochs=3")])
-    try:
-        value = parse(text, where)
-    except RecipeError as error:
-        raise RecipeError([Problem(where, error.problems[0].message)]) from None
-    node = Node(None if not text.strip() else value.value, where)
-    for part in reversed(key.split(".")):
-        node = Node({part: node}, where)
-    top = key.split(".")[0]
-    if top not in (*PARTS, "method", "execution"):
-        message = f"unknown key '{key}'; {suggest(top, (*PARTS, 'method', 'execution'))}"
-        if top == "seed":
-            message = "seeds are chosen with --seeds N"
-        raise RecipeError([Problem(where, message)])
-    return node
 
 
 class _Entry(NamedTuple):
@@ -342,7 +322,7 @@ def _draft(
         return None
     auto = (source := child(tree, "data", "source")) is not None and source.value == "auto"
     about = words(entry.node.get("rows")), words(root.get("undocumented")), words(recipe.root.get("against"))
-    return _Draft(entry.name, spec, execution, *about, auto, parent, recipe)
+    return _Draft(entry.name, spec, execution, *about, auto, parent, recipe, taken(tree, overrides))
 
 
 def _elsewhere(

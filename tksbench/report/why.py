@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import difflib
+import itertools
 import re
 import textwrap
 from typing import TYPE_CHECKING
@@ -14,7 +16,7 @@ from tksbench.report.tables import build_table
 from tksbench.report.why_runs import record_lines, run_lines
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
 
     from tksbench.report.cells import Cell
     from tksbench.report.evidence import Evidence
@@ -75,9 +77,34 @@ def why(
     words = [word for row in paper.rows() for word in (row.cell, row.run) if word]
     parts = {word[: slash.start()] for word in words for slash in re.finditer("/", word)}
     near = suggest(name, [*ids, *parts, *words])
+    if one := nearest(name.rstrip("/"), words):
+        near = f"did you mean '{one}'?"
     example = next((row.cell for row in paper.own_rows()), None)
     hint = near if near.startswith("did you mean") else f"cells are named like {example}"
     raise ReportError(f"--why {name}: no such cell; {hint}")
+
+
+def nearest(name: str, words: Iterable[str]) -> str | None:
+    """The word whose last part begins as the name's does, among several the one that agrees longest before it.
+
+    So the cell of a method is found where its network, or its number of steps, was left out.
+
+    Args:
+        name: What was asked for.
+        words: Names of cells and runs.
+
+    Returns:
+        None if no last part begins so.
+    """
+    *above, last = name.split("/")
+
+    def agreement(word: str) -> tuple[int, float]:
+        own = word.split("/")[:-1]
+        same = sum(1 for _ in itertools.takewhile(lambda pair: pair[0] == pair[1], zip(above, own, strict=False)))
+        return same, difflib.SequenceMatcher(None, name, word).ratio()
+
+    alike = [word for word in words if above and last and word.rpartition("/")[2].startswith(last)]
+    return max(alike, key=agreement, default=None)
 
 
 def _record(name: str, evidence: Evidence) -> Record | None:

@@ -50,6 +50,15 @@ def problems(path: Path, **options: object) -> list[str]:
     return [str(problem).replace(str(path), "small.yaml") for problem in caught.value.problems]
 
 
+def test_a_run_may_have_values_of_its_own_at_one_scale(write) -> None:  # type: ignore[no-untyped-def]
+    recipe = load_recipe(
+        write(SMALL.replace("{method: tks}", "{method: tks, at: {mini: {optim: {epochs: 3}}}}").replace('"c/*"', '"*"'))
+    )
+    assert [run.spec.optim.epochs for run in expand(recipe, "mini", seeds=1)] == [3, 2, 2]
+    assert [run.spec.optim.epochs for run in expand(recipe, "paper", seeds=1)] == [10, 10, 10]
+    assert [run.spec.optim.epochs for run in expand(recipe, "mini", seeds=1, overrides=["optim.epochs=4"])] == [4, 4, 4]
+
+
 def test_protocol_run_and_scale_are_laid_over_each_other(write) -> None:  # type: ignore[no-untyped-def]
     runs = expand(load_recipe(write(SMALL)), "mini")
     assert [(run.name, run.seed, run.spec.model.T, run.spec.optim.epochs) for run in runs] == [
@@ -148,6 +157,12 @@ def test_all_errors_at_once_with_their_lines(write) -> None:  # type: ignore[no-
     [
         ("scales:", "scale:", "small.yaml:12: scale: unknown key; did you mean 'scales'?"),
         ("  mini:", "  tiny:", "small.yaml:14: scales.tiny: unknown key"),
+        (
+            "{method: tks}",
+            "{method: tks, at: {min: {}}}",
+            "small.yaml:10: runs.at.min: unknown key; did you mean 'mini'?",
+        ),
+        ("{method: tks}", "{method: tks, at: {mini: {only: x}}}", "small.yaml:10: runs.at.mini.only: unknown key"),
         ("seeds: 2", "seeds: 0", "scales.mini.seeds: expected a whole number of at least 1, got 0"),
         ("optim: {epochs: 2}", "optim: {epohcs: 2}", "small.yaml:17: optim.epohcs: unknown key"),
         ("grid: {model.T: [1, 2]}", "grid: {model.T: 2}", "grid.model.T: expected a list"),

@@ -296,7 +296,8 @@ def _merged(
         return None
     scale_node = child(root, "scales", scale) or Node({}, root.where)
     tree = protocol.merged(part_of(entry, (*PARTS, "method", "params")))
-    for layer in (scale_node, *overrides):
+    own = child(entry, "at", scale) or Node({}, entry.where)  # over the scale's, which is for all runs
+    for layer in (scale_node, own, *overrides):
         tree = tree.merged(fitting_start(tree, part_of(layer, PARTS)))
     tree = Node(tree.value, entry.where)  # what neither says is missing where the run is named
     tree = with_components(of_its_kind(tree, entry, problems), problems)

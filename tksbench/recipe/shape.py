@@ -21,7 +21,7 @@ KEYS = {  # what a run of each kind is made of, as a recipe has it
 LENT = (*_COMMON, "execution")  # what is laid over a run and over a parent of it that is another recipe's
 FIRST_SEED = 42  # the authors' seed, TKS:train_main.py
 END_OF_SEEDS = 2**31
-_RUN_KEYS = (*PARTS, "from", "method", "params", "name", "grid", "rows")
+_RUN_KEYS = (*PARTS, "from", "method", "params", "name", "grid", "rows", "at")
 _SCALE_KEYS = (*PARTS, "execution", "method", "only", "seeds")
 _TOP_KEYS = (
     "about", "undocumented", "against", "name", "seeds", "first_seed", "protocol", "methods", "runs", "scales",
@@ -96,6 +96,10 @@ def check_shape(root: Node) -> Iterator[Problem]:
     for run in entries(root):
         yield from _unknown(run, _RUN_KEYS, "runs")
         yield from _texts(run.get("rows"), "runs.rows")
+        if (at := run.get("at")) is not None:
+            yield from _unknown(at, SCALES, "runs.at")
+            for name, parts in items(at):
+                yield from _unknown(parts, PARTS, f"runs.at.{name}")
     for node in sources(root).values():
         if not isinstance(node.value, str):
             yield Problem(node.where, f"from: expected the file name of a recipe, got {node.plain()!r}")

@@ -19,15 +19,15 @@ HISTORY = ROOT / "results/HISTORY.md"
 sys.path.insert(0, str(ROOT))
 
 from tksbench.cli import COMMANDS  # noqa: E402
-from tksbench.recipe import Execution, catalogue, schema  # noqa: E402
+from tksbench.recipe import BuiltInOptim, Execution, catalogue, schema  # noqa: E402
 
-PARTS_OF = ("neuron", "surrogate", "norm", "method", "augment", "mix", "convert", "features", "classifier")
+PARTS_OF = ("neuron", "surrogate", "norm", "method", "augment", "mix", "convert", "features", "classifier", "schedule")
 PARTS = (
     ("data", schema.DataSpec),
     ("model", schema.ModelSpec),
     *((f"{slot}: {name}", catalogue.kind(slot, name)) for slot in PARTS_OF for name in catalogue.names(slot)),
     ("method, neuron or norm from outside", catalogue.Sourced),
-    ("optim", schema.OptimSpec),
+    ("optim", BuiltInOptim),
     ("evaluation", schema.EvalSpec),
     ("numerics", schema.NumericsSpec),
     ("execution", Execution),
@@ -39,12 +39,12 @@ CHOICES = {  # checked by a function, so that the type does not tell
 INTRO = """\
 # Recipes
 
-Generated from `tksbench/recipe/schema.py` and the signatures of the methods. A recipe has the keys `about`, `name`,
-`seeds`, `first_seed`, `protocol`, `methods`, `runs`, `scales` and `execution`; `protocol`, a run and a scale hold the
-parts below. A run is laid together from the protocol, the run's own parts, the scale's and the command line's
-`KEY=VALUE`, in that order. An entry of `runs` may have a `name`, a `method`, `params` of it, a `grid` (lists of
-values by key: a run for each combination) and be taken `from` another recipe; a scale may say `only` which runs it
-has. All but `execution` is part of a run's identity; values at their default stay out of its hash.
+Generated from `schema.py` and `optim.py` of `tksbench/recipe` and the signatures of the components. A recipe has the
+keys `about`, `name`, `seeds`, `first_seed`, `protocol`, `methods`, `runs`, `scales` and `execution`; `protocol`, a run
+and a scale hold the parts below. A run is laid together from the protocol, the run's own parts, the scale's and the
+command line's `KEY=VALUE`, in that order. An entry of `runs` may have a `name`, a `method`, `params` of it, a `grid`
+(lists of values by key: a run for each combination) and be taken `from` another recipe; a scale may say `only` which
+runs it has. All but `execution` is part of a run's identity; values at their default stay out of its hash.
 
 A run is trained unless it says `kind: convert`, which has `data`, `evaluation`, `numerics`, `start` and `T` (time
 steps of the test), or `kind: classic`, which has `data`, `evaluation`, `numerics`, `features` and a `classifier`.
@@ -100,11 +100,19 @@ def recipe() -> str:
 
 def comments(model: Any) -> dict[str, str]:
     """Each field's description, or its comment: on its own line, else on the lines just above it."""
-    if issubclass(model, catalogue.Component) and model not in (schema.ModelSpec, schema.DataSpec):
+    if issubclass(model, catalogue.Component) and model not in (schema.ModelSpec, schema.DataSpec, BuiltInOptim):
         return {name: field.description or "" for name, field in model.model_fields.items()}
-    source = textwrap.dedent(inspect.getsource(model))
-    lines = source.splitlines()
     found = {"name": ""} if issubclass(model, catalogue.Component) else {}
+    own = [part for part in reversed(model.__mro__) if issubclass(part, catalogue.Model)]
+    for part in own:
+        if part not in (catalogue.Model, catalogue.Component):
+            found |= comments_in(textwrap.dedent(inspect.getsource(part)))
+    return found
+
+
+def comments_in(source: str) -> dict[str, str]:
+    """The same of the fields that one class declares."""
+    lines, found = source.splitlines(), {}
     for node in ast.parse(source).body[0].body:  # type: ignore[attr-defined]
         if isinstance(node, ast.AnnAssign) and isinstance(node.target, ast.Name):
             told = lines[(node.end_lineno or 0) - 1][node.end_col_offset or 0 :].strip().removeprefix("#").strip()

@@ -97,7 +97,8 @@ def checkout(tmp_path_factory: pytest.TempPathFactory) -> Path:
         shutil.copy(ROOT / name, root / name)
     (root / "data").mkdir()
     written = [("add-a-cluster.md", "yaml"), ("add-a-method.md", "python")]
-    pages = ("a-data-set", "a-classifier", "an-augmentation", "a-neuron", "a-norm", "a-network", "a-conversion")
+    pages = ["a-data-set", "an-augmentation", "a-neuron", "a-norm", "a-network", "an-optimizer"]
+    pages += ["a-conversion", "a-classifier"]
     written += [(f"add-{page}.md", kind) for page in pages for kind in ("python", "yaml")]
     for page, kinds in written:
         for title, content in titled(ROOT / "docs" / "how-to" / page, kinds):

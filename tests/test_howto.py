@@ -1,4 +1,4 @@
-"""How-tos for a neuron, a norm, a network and a conversion: their files are trained in a folder outside the checkout.
+"""How-tos for layers, a network, a conversion and an optimizer: their files are trained outside the checkout.
 
 Once as files that lie there, once as an installed package of one's own.
 """
@@ -16,7 +16,13 @@ import pytest
 
 from tests.test_docs import ROOT, titled
 
-PAGES = {"neuron": "adaptive", "norm": "stepwise", "network": "tinynet", "conversion": "robust"}
+PAGES = {
+    "a-neuron": "adaptive",
+    "a-norm": "stepwise",
+    "a-network": "tinynet",
+    "a-conversion": "robust",
+    "an-optimizer": "lion",
+}
 PROJECT = """\
 [build-system]
 requires = ["setuptools"]
@@ -41,8 +47,8 @@ def records(tmp_path_factory: pytest.TempPathFactory) -> dict[str, tuple[dict[st
     (project / "pyproject.toml").write_text(PROJECT)
     recipes = []
     for page, name in PAGES.items():
-        ((title, code),) = titled(ROOT / f"docs/how-to/add-a-{page}.md", "python")
-        ((recipe, text),) = titled(ROOT / f"docs/how-to/add-a-{page}.md", "yaml")
+        ((title, code),) = titled(ROOT / f"docs/how-to/add-{page}.md", "python")
+        ((recipe, text),) = titled(ROOT / f"docs/how-to/add-{page}.md", "yaml")
         assert (title, recipe) == (f"{name}.py", f"{name}.yaml")
         (folder / title).write_text(code)
         (folder / recipe).write_text(text)
@@ -72,6 +78,8 @@ def records(tmp_path_factory: pytest.TempPathFactory) -> dict[str, tuple[dict[st
         ("tinynet/2/tks", "model.py"),
         ("packaged/2/tks", "model.py"),
         ("robust/converted", "start.convert.py"),
+        ("lion/spiking_resnet19/baseline", "optim.py"),
+        ("lion/spiking_resnet19/baseline", "optim.schedule.py"),
     ],
 )
 def test_what_a_page_shows_is_trained_and_kept_beside_its_record(
@@ -86,6 +94,10 @@ def test_parameters_of_the_recipe_arrive(records: dict[str, tuple[dict[str, Any]
     neuron = records["adaptive/adaptive.AdaptiveLIF/tks"][0]["spec"]["model"]["neuron"]
     assert (neuron["name"], neuron["kwargs"]) == ("adaptive:AdaptiveLIF", {"rise": 0.2})
     assert records["tinynet/2/tks"][0]["spec"]["model"]["kwargs"] == {"depth": 2}
+    record, folder = records["lion/spiking_resnet19/baseline"]
+    assert record["spec"]["optim"]["kwargs"] == {"beta2": 0.95}
+    rows = [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
+    assert [row["lr"] for row in rows] == [1e-6, 2e-3, 1e-3]
 
 
 def test_a_file_of_ones_own_and_an_installed_one_learn_the_same(

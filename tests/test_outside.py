@@ -174,6 +174,47 @@ def test_what_does_not_fit_an_augmentation_or_a_mix_is_refused(
     assert message in str(problem)
 
 
+@pytest.mark.parametrize(
+    ("word", "message"),
+    [
+        ("optim.name=adamx", "optim: unknown optimizer 'adamx'; did you mean 'adam"),
+        ("optim.name=lion:Lyon", "has no 'Lyon'; did you mean 'Lion'?"),
+        ("optim.beta3=0.5", "optim.beta3: optim 'lion:Lion' has no such parameter; did you mean 'beta"),
+        ("optim.beta1=1", "optim.beta1: expected less than 1, got 1"),
+        ("optim.lr=0", "optim.lr: expected greater than 0, got 0"),
+        ("optim.schedule=polynomal", "optim.schedule: unknown schedule 'polynomal'; did you mean 'polynomial'?"),
+        ("optim.schedule=lion:halfed", "has no 'halfed'; did you mean 'halved'?"),
+        ("optim.schedule.every=0", "optim.schedule.every: expected greater than or equal to 1, got 0"),
+        ("optim.drop_every=2", "optim.drop_every and optim.schedule exclude each other"),
+    ],
+)
+def test_what_does_not_fit_an_optimizer_or_a_schedule_is_refused(
+    word: str, message: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write_how_to("add-an-optimizer.md", tmp_path)
+    monkeypatch.syspath_prepend(tmp_path)
+    with pytest.raises(RecipeError) as caught:
+        expand(load_recipe(tmp_path / "lion.yaml"), overrides=[word])
+    (problem,) = caught.value.problems
+    assert message in str(problem)
+
+
+def test_an_unknown_optimizer_or_schedule_is_refused_at_its_line(tmp_path: Path) -> None:
+    recipe = tmp_path / "lion.yaml"
+    text = (ROOT / "docs" / "how-to" / "add-an-optimizer.md").read_text()
+    (text,) = re.findall(r'^```yaml title="lion.yaml"\n(.*?)^```$', text, re.MULTILINE | re.DOTALL)
+    text = text.replace('"lion:Lion"', "sdg").replace("    beta2: 0.95\n", "")
+    for schedule, message in (
+        ("null", "6: optim: unknown optimizer 'sdg'; did you mean 'sgd'?"),
+        ("polynomal", "12: optim.schedule: unknown schedule 'polynomal'; did you mean 'polynomial'?"),
+    ):
+        recipe.write_text(text.replace('{name: "lion:halved", every: 2}', schedule))
+        text = text.replace("sdg", "sgd")
+        with pytest.raises(RecipeError) as caught:
+            load_recipe(recipe)
+        assert str(caught.value) == f"{recipe}:{message}"
+
+
 def test_a_mix_for_a_loss_without_soft_targets_is_refused_at_its_line(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -37,8 +37,10 @@ PLACES = {
     "surrogate": ("model", "neuron", "surrogate"),
     "convert": ("start", "convert"),
     "encoder": ("model", "encoder"),
+    "schedule": ("optim", "schedule"),
 }
 TOY = {"name": "toys:Toy"}
+OPTIM = {"lr": 1.0, "weight_decay": 0.1, "epochs": 300, "batch_size": 100}
 BASES: dict[str, dict[str, Any]] = {  # of slots that a trained run does not have
     "convert": {"kind": "convert", "data": SPEC.data.model_dump(), "T": 8, "start": {"run": SPEC.model_dump()}},
     "features": {"kind": "classic", "data": SPEC.data.model_dump(), "classifier": TOY},
@@ -59,7 +61,7 @@ def plain_of(slot: str, name: str, **params: Any) -> dict[str, Any]:
     inner = plain
     for key in outer:
         inner = inner[key]
-    needed = {"model": {"T": 4}, "data": {"augment": "none"}}
+    needed = {"model": {"T": 4}, "data": {"augment": "none"}, "optim": OPTIM}
     inner[last] = {"name": name, **needed.get(slot, {}), **params}
     return plain
 
@@ -69,13 +71,13 @@ def test_every_parameter_is_part_of_the_identity(slot: str, name: str) -> None:
     base = RunSpec.model_validate(plain_of(slot, name))
     ids = [run_id(base)]
     kind = catalogue.kind(slot, name)
-    for key in kind.own:
+    for key in kind.own or [key for key in kind.model_fields if slot == "optim" and key != "name"]:
         field = kind.model_fields[key]
         inner = get_args(field.annotation)
         if type(None) in inner:  # a component, or a number
             value: Any = {"name": catalogue.names(key)[0]} if key in catalogue.SLOTS else 20
         else:
-            value = other(field.annotation, field.default)
+            value = other(field.annotation, OPTIM[key] if field.is_required() else field.default)
         changed = RunSpec.model_validate(plain_of(slot, name, **{key: value}))
         assert RunSpec.model_validate(changed.model_dump(mode="json")) == changed
         ids.append(run_id(changed))
@@ -227,6 +229,33 @@ def test_a_mix_needs_a_loss_that_says_that_it_takes_soft_targets() -> None:
     for method in ("baseline", "label_smoothing", "tet", "gone:loss"):
         spec = RunSpec.model_validate({**plain, "mix": "gone:Mix", "method": {"name": method}})
         assert [key for key, _ in catalogue.outsiders(spec) if key == "mix"] == ["mix"]
+
+
+@pytest.mark.parametrize("name", ["adamw", "gone:Lion"])
+def test_a_run_without_a_schedule_has_the_id_that_it_always_had(name: str) -> None:
+    plain = plain_of("optim", name)
+    spec = RunSpec.model_validate(plain)
+    assert "schedule" not in spec.model_dump()["optim"]
+    plain["optim"]["schedule"] = None
+    assert run_id(RunSpec.model_validate(plain)) == run_id(spec)
+    plain["optim"]["schedule"] = "gone:halved"
+    other_spec = RunSpec.model_validate(plain)
+    assert RunSpec.model_validate_json(other_spec.model_dump_json()) == other_spec
+    assert run_id(other_spec) != run_id(spec)
+
+
+def test_an_optimizer_from_outside_may_have_parameters_that_the_built_in_ones_have() -> None:
+    spec = RunSpec.model_validate(plain_of("optim", "gone:Lion", beta1=0.5))
+    assert spec.model_dump()["optim"]["kwargs"] == {"beta1": 0.5}
+    with pytest.raises(ValidationError, match="beta3"):
+        RunSpec.model_validate(plain_of("optim", "adamw", beta3=0.5))
+
+
+@pytest.mark.parametrize(("name", "kept"), [("adam", 0.8), ("torch.optim.rmsprop:RMSprop", None)])
+def test_a_built_in_optimizer_takes_over_the_parameters_of_another_one(name: str, kept: float | None) -> None:
+    words = ["optim.beta1=0.8", f"optim.name={name}"]
+    optim = expand(load_recipe(RECIPES / "cifar10.yaml"), overrides=words)[0].spec.model_dump()["optim"]
+    assert (optim["name"], optim.get("beta1"), optim["epochs"]) == (name, kept, SPEC.epochs)
 
 
 def test_a_mix_of_recordings_is_not_for_images() -> None:

@@ -8,8 +8,19 @@ from pathlib import Path
 
 import pytest
 
-from tksbench.recipe import DataSpec, RecipeError, Run, RunSpec, catalogue, expand, group_id, load_recipe, run_id
-from tksbench.recipe.schema import EvalSpec, NumericsSpec, OptimSpec
+from tksbench.recipe import (
+    BuiltInOptim,
+    DataSpec,
+    RecipeError,
+    Run,
+    RunSpec,
+    catalogue,
+    expand,
+    group_id,
+    load_recipe,
+    run_id,
+)
+from tksbench.recipe.schema import EvalSpec, NumericsSpec
 
 RECIPES = Path(__file__).parents[2] / "recipes"
 
@@ -499,7 +510,7 @@ def test_schema_defaults_are_what_they_were() -> None:
         "data": {key: field.default for key, field in DataSpec.model_fields.items() if not field.is_required()},
         "evaluation": EvalSpec().model_dump(),
         "numerics": NumericsSpec().model_dump(),
-        "optim": {key: field.default for key, field in OptimSpec.model_fields.items() if not field.is_required()},
+        "optim": {key: field.default for key, field in BuiltInOptim.model_fields.items() if not field.is_required()},
     }
     assert defaults == {
         "tks": {
@@ -544,6 +555,7 @@ def test_schema_defaults_are_what_they_were() -> None:
             "min_lr": 1e-5,
             "replica_batch": None,
             "drop_last": True,
+            "schedule": None,
         },
     }
 

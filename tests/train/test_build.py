@@ -3,15 +3,20 @@
 from __future__ import annotations
 
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any, cast
 
 import pytest
 import torch
 from torch import nn
 
-from tksbench.recipe import expand, load_recipe
+from tksbench.recipe import TrainSpec, expand, load_recipe
 from tksbench.train.build import build_model, build_optimizer
 from tksbench.train.errors import TrainError
+from tksbench.train.graph import may_be_recorded
 from tksbench.train.objective import build_objective
+from tksbench.train.parallel import ALONE
+from tksbench.train.zero import ZeroProcesses
 
 RECIPES = Path(__file__).parents[2] / "recipes"
 
@@ -90,3 +95,40 @@ def test_weights_over_time_are_built_beside_those_in_channels_last() -> None:
     run = next(run for run in runs if run.spec.network == "conv3d_net")
     network = build_model(run.spec, 10, 2, torch.device("cpu"))
     assert any(weight.dim() == 5 for weight in network.parameters())
+
+
+def spec_with(*words: str) -> TrainSpec:
+    spec = expand(load_recipe(RECIPES / "cifar10.yaml"), overrides=words)[0].spec
+    assert isinstance(spec, TrainSpec)
+    return spec
+
+
+RMSPROP = "optim.name=torch.optim.rmsprop:RMSprop"
+
+
+@pytest.mark.parametrize(("decays", "expected"), [("matrices", {1: 0.0, 2: 0.3}), ("all", {1: 0.3, 2: 0.3})])
+def test_an_optimizer_from_outside_gets_groups_of_weights_and_its_parameters(
+    decays: str, expected: dict[int, float]
+) -> None:
+    spec = spec_with(RMSPROP, "optim.alpha=0.5", "optim.lr=0.25", "optim.weight_decay=0.3", f"optim.decays={decays}")
+    optimizer = build_optimizer(spec, nn.Linear(2, 2))
+    assert isinstance(optimizer, torch.optim.RMSprop)
+    assert {(group["lr"], group["alpha"]) for group in optimizer.param_groups} == {(0.25, 0.5)}
+    assert {p.dim(): group["weight_decay"] for group in optimizer.param_groups for p in group["params"]} == expected
+
+
+def test_what_is_no_optimizer_is_refused() -> None:
+    with pytest.raises(TrainError, match="optim 'collections:UserList' makes a UserList, not a torch"):
+        build_optimizer(spec_with("optim.name=collections:UserList"), nn.Linear(2, 2))
+
+
+def test_an_optimizer_from_outside_is_not_recorded_as_a_graph_and_not_divided_among_processes() -> None:
+    objective: Any = SimpleNamespace(graph_safe=True)
+    recorded = [
+        may_be_recorded(spec_with(*words), torch.device("cuda"), ALONE, nn.Linear(2, 2), objective)
+        for words in ((), (RMSPROP,))
+    ]
+    assert recorded == [True, False]
+    network, processes = nn.Linear(2, 2), cast("Any", SimpleNamespace(_stage=2))
+    with pytest.raises(TrainError, match=r"execution\.zero 2 divides the weights of a layer, which optim 'torch"):
+        ZeroProcesses.engage(processes, spec_with(RMSPROP), network, torch.optim.SGD(network.parameters()))

@@ -11,7 +11,7 @@ import torch
 
 from tksbench.runs.errors import LedgerError
 from tksbench.train import checkpoint
-from tksbench.train.errors import CheckpointError
+from tksbench.train.errors import CheckpointError, TrainError
 
 
 def network(seed: int = 0) -> tuple[torch.nn.Module, torch.optim.Optimizer]:
@@ -139,3 +139,10 @@ def test_pickles_are_not_read(tmp_path: Path) -> None:
     torch.save({"model": torch.zeros(1)}, path)
     with pytest.raises(CheckpointError):
         checkpoint.read_checkpoint(path, "run")
+
+
+def test_a_state_of_an_optimizer_that_is_no_tensor_is_refused() -> None:
+    model, optimizer = network()
+    optimizer.state[next(model.parameters())]["calls"] = 3
+    with pytest.raises(TrainError, match="AdamW keeps 'calls' of its state as int, and checkpoints hold tensors"):
+        checkpoint.tensors_of(model, optimizer)

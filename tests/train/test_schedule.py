@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -10,10 +12,12 @@ import pytest
 import torch
 
 from tests.train.conftest import TinySplit
-from tksbench.recipe import OptimSpec, expand, load_recipe
+from tksbench.recipe import OptimSpec, TrainSpec, expand, load_recipe
+from tksbench.train.errors import TrainError
 from tksbench.train.schedule import TestBatches, TrainBatches, cosine, epoch_order, learning_rate, steps_per_epoch
 
-PAPER = expand(load_recipe(Path(__file__).parents[2] / "recipes" / "cifar10.yaml"))[0].spec.optim
+CIFAR10 = Path(__file__).parents[2] / "recipes" / "cifar10.yaml"
+PAPER = expand(load_recipe(CIFAR10))[0].spec.optim
 
 
 def lr_at(epoch: int, spec: OptimSpec = PAPER) -> float:
@@ -110,3 +114,83 @@ def test_batches_go_on_where_they_stopped() -> None:
 def test_every_test_sample_comes_once() -> None:
     keys = [key for batch in TestBatches(TinySplit(25, 1, False), 16) for key in batch]
     assert keys == [(0, index) for index in range(25)]
+
+
+SCHEDULES = """
+import itertools
+
+calls = itertools.count()
+
+
+def halved(epoch, epochs, lr, *, every: int = 2):
+    return lr / 2 ** (epoch // every)
+
+
+def forgetful(epoch, epochs, lr):
+    return lr / (1 + next(calls))
+
+
+def rising(epoch, epochs, lr):
+    return -lr
+
+
+class Late:
+    def __init__(self, *, min_lr: float, share: float = 0.5):
+        self.min_lr, self.share = min_lr, share
+
+    def __call__(self, epoch, epochs, lr):
+        return lr if epoch < self.share * epochs else self.min_lr
+"""
+
+
+@pytest.fixture
+def scheduled(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., list[float]]:
+    """The learning rates of four epochs, the first of which warms up, by a schedule of `schedules.py`."""
+    (tmp_path / "schedules.py").write_text(SCHEDULES)
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.delitem(sys.modules, "schedules", raising=False)
+
+    def rates(schedule: str, *words: str) -> list[float]:
+        length = ["optim.epochs=4", "optim.warmup_epochs=1", "optim.lr=1.0", "optim.min_lr=0.2", "optim.warmup_lr=0.1"]
+        overrides = [*length, f"optim.schedule={schedule}", *words]
+        spec = expand(load_recipe(CIFAR10), overrides=overrides)[0].spec
+        assert isinstance(spec, TrainSpec)
+        optimizer = torch.optim.SGD([torch.nn.Parameter(torch.zeros(1))], lr=spec.optim.lr)
+        scheduler = learning_rate(optimizer, spec.optim)
+        found = []
+        for epoch in (3, 0, 1, 2):  # a resumed run begins anywhere
+            scheduler.step(epoch)
+            found.append(optimizer.param_groups[0]["lr"])
+        return [*found[1:], found[0]]
+
+    return rates
+
+
+@pytest.mark.parametrize(
+    ("schedule", "words", "expected"),
+    [
+        ("polynomial", (), [0.1, 0.8, 0.6, 0.4]),
+        ("polynomial", ("optim.schedule.power=2",), [0.1, 0.2 + 0.8 * 9 / 16, 0.4, 0.25]),
+        ("schedules:halved", (), [0.1, 1.0, 0.5, 0.5]),
+        ("schedules:halved", ("optim.schedule.every=1",), [0.1, 0.5, 0.25, 0.125]),
+        ("schedules:Late", ("optim.schedule.share=0.75",), [0.1, 1.0, 1.0, 0.2]),
+    ],
+)
+def test_a_schedule_that_is_a_component_follows_the_warm_up(
+    scheduled: Callable[..., list[float]], schedule: str, words: tuple[str, ...], expected: list[float]
+) -> None:
+    assert scheduled(schedule, *words) == pytest.approx(expected, rel=1e-12)
+
+
+@pytest.mark.parametrize(
+    ("schedule", "message"),
+    [
+        ("schedules:forgetful", "schedule 'schedules:forgetful' gives another learning rate at epoch 3 when"),
+        ("schedules:rising", "gives -1.0 at epoch 1: expected a finite number that is not negative"),
+    ],
+)
+def test_a_schedule_that_cannot_be_resumed_or_is_no_learning_rate_ends_before_training(
+    scheduled: Callable[..., list[float]], schedule: str, message: str
+) -> None:
+    with pytest.raises(TrainError, match=message):
+        scheduled(schedule)

@@ -11,6 +11,7 @@ import functools
 from typing import TYPE_CHECKING, NamedTuple
 
 from tksbench.recipe.catalogue import attributes
+from tksbench.recipe.optim import BuiltInOptim
 from tksbench.recipe.schema import ClassicSpec, TrainSpec
 
 if TYPE_CHECKING:
@@ -81,7 +82,9 @@ def estimate_disk_bytes(spec: RunSpec) -> float | None:
     network, data = known
     optim, width, classes = spec.optim, spec.model.width, data.num_classes
     parameters = network.parameters * width**2 + network.per_class * width * (classes - 10)
-    moments = 2 if optim.name != "sgd" else 1 if optim.momentum else 0
+    moments = 2  # also of one that is not known
+    if isinstance(optim, BuiltInOptim) and optim.name == "sgd":
+        moments = 1 if optim.momentum else 0
     checkpoint = _FLOAT * parameters * (1 + moments)
     logits = _FLOAT * _tested(spec, data) * spec.model.T * classes
     return _CHECKPOINTS * checkpoint + _LOGITS * logits + _STEP_BYTES * _steps(spec, data) + _REST_BYTES

@@ -6,6 +6,7 @@ from tksbench.recipe.errors import Problem, RecipeError, suggest
 from tksbench.recipe.execution import Execution
 from tksbench.recipe.expand import Recipe, expand, load_recipe
 from tksbench.recipe.identity import canonical, group_id, run_and_group_id, run_id
+from tksbench.recipe.optim import BuiltInOptim, OptimSpec
 from tksbench.recipe.run import Run
 from tksbench.recipe.schema import (
     SCALES,
@@ -15,7 +16,6 @@ from tksbench.recipe.schema import (
     EvalSpec,
     ModelSpec,
     NumericsSpec,
-    OptimSpec,
     RunSpec,
     Start,
     TrainSpec,
@@ -23,6 +23,7 @@ from tksbench.recipe.schema import (
 
 __all__ = [
     "SCALES",
+    "BuiltInOptim",
     "ClassicSpec",
     "ConvertSpec",
     "DataSpec",

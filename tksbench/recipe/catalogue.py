@@ -23,8 +23,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
 _PACKAGE = Path(__file__).parents[1]
-_FOLDERS = ("snn", "data", "systems")
-CALLED = {"data": "data set", "augment": "augmentation"}
+_FILES = ("snn/*.py", "data/*.py", "systems/*.py", "train/schedule.py")
+CALLED = {"data": "data set", "augment": "augmentation", "optim": "optimizer"}
 _OFFER = re.compile(r'^@component\("(\w+)", "(\w+)"\)$', re.MULTILINE)
 
 
@@ -38,6 +38,7 @@ class Slot(NamedTuple):
         default: The component where a recipe names none; "" for slots that have to be filled, or may be empty.
         common: Keys beside `name` that a recipe says for every component.
         alone: Whether a recipe may write its name alone, in place of keys and values.
+        flat: Names of components that have all their parameters in common, by one schema; see `flat`.
     """
 
     given: tuple[str, ...] = ()
@@ -46,6 +47,7 @@ class Slot(NamedTuple):
     common: tuple[str, ...] = ()
     alone: bool = False
     called: bool = False
+    flat: tuple[str, ...] = ()
 
     def by_position(self, made: Definition) -> int:
         """How many parameters of a function, or of a class's `__init__`, are given by position."""
@@ -55,6 +57,10 @@ class Slot(NamedTuple):
 _DATA_KEYS = (
     "source", "augment", "norm", "train_subset", "test_subset", "image_size", "framing", "split", "overflow", "repair",
     "loops",
+)  # fmt: skip
+_OPTIM_KEYS = (
+    "lr", "weight_decay", "decays", "epochs", "warmup_epochs", "warmup_lr", "min_lr", "cosine_epochs", "drop_every",
+    "batch_size", "clip_norm", "replica_batch", "drop_last", "schedule",
 )  # fmt: skip
 SLOTS = {
     "method": Slot(positional=2, called=True),  # a function: (logits, target)
@@ -72,6 +78,8 @@ SLOTS = {
     "augment": Slot(alone=True),
     "mix": Slot(alone=True),
     "encoder": Slot(),
+    "optim": Slot(("lr", "weight_decay"), positional=1, common=_OPTIM_KEYS, flat=("adamw", "adam", "sgd")),  # (groups)
+    "schedule": Slot(("min_lr",), positional=3, called=True, alone=True),  # (epoch, epochs, lr)
 }
 
 
@@ -100,6 +108,7 @@ class Component(Model):
 
 C = TypeVar("C", bound=Component)
 _BASES: dict[str, type[Component]] = {}
+_FLAT: dict[str, type[Component]] = {}
 _HASH = Field(None, description="Hash of its file, filled in when the recipe is read: new code, new runs.")
 
 
@@ -144,8 +153,8 @@ class Sourced(Outside):
 def _offers() -> dict[str, dict[str, Path]]:
     """The file of each component of this package, by slot and name."""
     found: dict[str, dict[str, Path]] = {}
-    for folder in _FOLDERS:
-        for path in sorted((_PACKAGE / folder).glob("*.py")):
+    for pattern in _FILES:
+        for path in sorted(_PACKAGE.glob(pattern)):
             for slot, name in _OFFER.findall(path.read_text(encoding="utf-8")):
                 found.setdefault(slot, {})[name] = path
     return found
@@ -153,7 +162,7 @@ def _offers() -> dict[str, dict[str, Path]]:
 
 def names(slot: str) -> list[str]:
     """What the components of this package are called that fit a slot."""
-    return sorted(_offers().get(slot, {}))
+    return sorted((*_offers().get(slot, {}), *SLOTS.get(slot, Slot()).flat))
 
 
 @functools.cache
@@ -165,6 +174,8 @@ def kind(slot: str, name: str) -> type[Component]:
     """
     if ":" in name:
         return _outside(slot)
+    if name in SLOTS[slot].flat:
+        return _FLAT[slot]
     if name not in _offers().get(slot, {}):
         raise ValueError(f"unknown {CALLED.get(slot, slot)} {name!r}; {suggest(name, names(slot))}")
     path = _offers()[slot][name]
@@ -202,6 +213,16 @@ def common(slot: str) -> Callable[[type[C]], type[C]]:
     def register(base: type[C]) -> type[C]:
         _BASES[slot] = base
         return base
+
+    return register
+
+
+def flat(slot: str) -> Callable[[type[C]], type[C]]:
+    """Makes a class the schema of all components in the `flat` of a slot: the trainer knows them by their names."""
+
+    def register(schema: type[C]) -> type[C]:
+        _FLAT[slot] = schema
+        return schema
 
     return register
 

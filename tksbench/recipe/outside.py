@@ -25,8 +25,8 @@ if TYPE_CHECKING:
 
 # Where components stand in a run; `method` has its own rules.
 _PLACES = (
-    *(("data",), ("data", "augment"), ("model",), ("model", "neuron"), ("model", "norm"), ("mix",)),
-    *(("start", "convert"), ("features",), ("classifier",)),
+    *(("data",), ("data", "augment"), ("model",), ("model", "neuron"), ("model", "norm"), ("mix",), ("optim",)),
+    *(("optim", "schedule"), ("start", "convert"), ("features",), ("classifier",)),
 )
 _NAME = re.compile(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)*:[A-Za-z_]\w*(\.[A-Za-z_]\w*)*", re.ASCII)
 

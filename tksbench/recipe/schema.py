@@ -23,6 +23,7 @@ from pydantic import (
 from tksbench.recipe import catalogue
 from tksbench.recipe.catalogue import Component, Model, attributes, common, data_kind, default, fits, takes_soft_targets
 from tksbench.recipe.errors import suggest
+from tksbench.recipe.optim import OptimSpec  # noqa: TC001  # a field's type
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -79,31 +80,6 @@ class ModelSpec(Component):
     neuron: Annotated[SerializeAsAny[Component], fits("neuron")] = Field(default_factory=lambda: default("neuron"))
     # What stands between a convolution and the neurons.
     norm: Annotated[SerializeAsAny[Component], fits("norm")] = Field(default_factory=lambda: default("norm"))
-
-
-class OptimSpec(Model):
-    """Optimizer and per-epoch schedule (TKS:train_main.py:84-136, 222-235; timm factories)."""
-
-    name: Literal["adamw", "adam", "sgd"]
-    lr: Annotated[float, Field(gt=0)]  # its peak, at the end of the warm-up; then a cosine
-    weight_decay: Annotated[float, Field(ge=0)]  # on the tensors that `decays` says
-    decays: Literal["matrices", "all"] = "matrices"  # those of two or more dimensions, as timm; or all
-    beta1: Annotated[float, Field(ge=0, lt=1)] = 0.9  # adam and adamw, as the next two
-    beta2: Annotated[float, Field(ge=0, lt=1)] = 0.999
-    eps: Annotated[float, Field(gt=0)] = 1e-8
-    amsgrad: bool = False  # adam and adamw: divide by the largest second moment so far
-    momentum: Annotated[float, Field(ge=0, lt=1)] = 0.9  # sgd only, as the next
-    nesterov: bool = True  # look ahead by the momentum, as timm's sgd
-    epochs: Annotated[int, Field(ge=1)]
-    warmup_epochs: Annotated[int, Field(ge=0)] = 5  # of `epochs`
-    warmup_lr: Annotated[float, Field(ge=0)] = 1e-6  # of the first epoch, if there is a warm-up
-    min_lr: Annotated[float, Field(ge=0)] = 1e-5  # what the cosine falls to
-    cosine_epochs: Annotated[int, Field(ge=1)] | None = None  # in which it falls, to rise again after; None: all epochs
-    drop_every: Annotated[int, Field(ge=1)] | None = None  # epochs after which it falls to a tenth; None: the cosine
-    batch_size: Annotated[int, Field(ge=1)]  # global: the same however many devices share it
-    clip_norm: Annotated[float, Field(gt=0)] | None = None  # that of a longer gradient, all weights together; None: any
-    replica_batch: Annotated[int, Field(ge=1)] | None = None  # what one batch norm sees; None: the global batch
-    drop_last: bool = True  # a last batch that is not full
 
 
 class EvalSpec(Model):
@@ -247,7 +223,7 @@ class TrainSpec(RunSpec):
     kind: ClassVar[str] = "train"
     model: Annotated[SerializeAsAny[ModelSpec], fits("model")]
     method: Annotated[SerializeAsAny[Component], fits("method")]
-    optim: OptimSpec
+    optim: Annotated[SerializeAsAny[OptimSpec], fits("optim")]
     mix: Annotated[SerializeAsAny[Component] | None, fits("mix")] = None  # of training samples with others of them
     start: Annotated[Start | None, Field(exclude_if=lambda start: start is None)] = None  # None: initial weights
 
@@ -276,6 +252,9 @@ class TrainSpec(RunSpec):
         yield from super().components()
         yield from (("model", self.model.name), ("method", self.method.name))
         yield from (("neuron", self.model.neuron.name), ("norm", self.model.norm.name))
+        yield "optim", self.optim.name
+        if self.optim.schedule:
+            yield "schedule", self.optim.schedule.name
         if self.mix:
             yield "mix", self.mix.name
         if self.start and self.start.convert:
@@ -288,14 +267,7 @@ class TrainSpec(RunSpec):
     @model_validator(mode="after")
     def _fits(self) -> TrainSpec:
         o = self.optim
-        if o.replica_batch is not None and o.batch_size % o.replica_batch:
-            raise ValueError(f"optim.batch_size {o.batch_size} is not a multiple of replica_batch {o.replica_batch}")
-        if o.min_lr > o.lr:
-            raise ValueError(f"optim.min_lr {o.min_lr} is above optim.lr {o.lr}")
-        if o.drop_every is not None and o.cosine_epochs is not None:
-            raise ValueError("optim.drop_every and optim.cosine_epochs exclude each other")
-        if o.warmup_epochs and o.warmup_epochs >= o.epochs:
-            raise ValueError(f"optim.warmup_epochs {o.warmup_epochs} must be less than optim.epochs {o.epochs}")
+        o.check()
         subset = self.data.train_subset
         if o.drop_last and subset is not None and subset < o.batch_size:
             raise ValueError(f"optim.batch_size {o.batch_size} is more than data.train_subset {subset}")

@@ -80,6 +80,8 @@ class Node:
             return self
         if new.value == (old.value if old else SLOTS[key].default):
             return self
+        if all(name.value in SLOTS[key].flat for name in (new, old or new)):  # whose parameters are the same
+            return self
         kept = {word: node for word, node in self.value.items() if word in SLOTS[key].common}
         return Node(kept, self.where)
 

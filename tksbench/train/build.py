@@ -8,9 +8,10 @@ import os
 from typing import TYPE_CHECKING, Any
 
 import torch
-from timm.optim import create_optimizer_v2  # type: ignore[attr-defined]
+from timm.optim import create_optimizer_v2, param_groups_weight_decay  # type: ignore[attr-defined]
 
 from tksbench.data.registry import info
+from tksbench.recipe import BuiltInOptim
 from tksbench.runs.environment import OWN
 from tksbench.snn.kit import Kit
 from tksbench.snn.neuron import Neuron
@@ -22,7 +23,7 @@ if TYPE_CHECKING:
 
     from torch import nn
 
-    from tksbench.recipe import Execution, ModelSpec, NumericsSpec, TrainSpec
+    from tksbench.recipe import Execution, ModelSpec, NumericsSpec, OptimSpec, TrainSpec
 
 
 def pick_device(execution: Execution) -> torch.device:
@@ -111,8 +112,14 @@ def build_model(spec: TrainSpec, num_classes: int, in_chans: int, device: torch.
 
 
 def build_optimizer(spec: TrainSpec, model: nn.Module) -> torch.optim.Optimizer:
-    """The optimizer; unless the spec says otherwise, weight decay acts on tensors of two or more dimensions only."""
+    """The optimizer; unless the spec says otherwise, weight decay acts on tensors of two or more dimensions only.
+
+    Raises:
+        TrainError: It is from outside and cannot be used.
+    """
     optim = spec.optim
+    if not isinstance(optim, BuiltInOptim):
+        return _build_component(optim, model)
     options: dict[str, Any] = {"opt": optim.name, "lr": optim.lr, "weight_decay": optim.weight_decay}
     if optim.name == "sgd":
         options |= {"momentum": optim.momentum, "nesterov": optim.nesterov}
@@ -123,6 +130,20 @@ def build_optimizer(spec: TrainSpec, model: nn.Module) -> torch.optim.Optimizer:
         if next(model.parameters()).is_cuda:  # counting its steps on the device
             options["capturable"] = True
     return create_optimizer_v2(model, filter_bias_and_bn=optim.decays == "matrices", **options)
+
+
+def _build_component(optim: OptimSpec, model: nn.Module) -> torch.optim.Optimizer:
+    """One that is a component: given groups of weights, each with its own `weight_decay`, and `lr`."""
+    if optim.decays == "matrices":
+        groups = param_groups_weight_decay(model, optim.weight_decay)
+    else:
+        weights = [parameter for parameter in model.parameters() if parameter.requires_grad]
+        groups = [{"params": weights, "weight_decay": optim.weight_decay}]
+    offered = {"lr": optim.lr, "weight_decay": optim.weight_decay}
+    made = maker("optim", optim, ("groups",), offered)(groups)
+    if not isinstance(made, torch.optim.Optimizer):
+        raise TrainError(f"optim '{optim.name}' makes a {type(made).__name__}, not a torch.optim.Optimizer")
+    return made
 
 
 def autocast(spec: NumericsSpec, device: torch.device) -> Callable[[], Any]:

@@ -17,7 +17,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 
 from tksbench.runs.files import write_bytes
-from tksbench.train.errors import CheckpointError
+from tksbench.train.errors import CheckpointError, TrainError
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -72,10 +72,17 @@ def checksums(manifest: dict[str, str]) -> dict[str, str]:
 
 
 def tensors_of(model: nn.Module, optimizer: torch.optim.Optimizer) -> dict[str, Tensor]:
-    """All tensors that a run goes on from, by name."""
+    """All tensors that a run goes on from, by name.
+
+    Raises:
+        TrainError: The optimizer's state holds something else, which a checkpoint cannot keep.
+    """
     out = {f"model/{name}": tensor for name, tensor in model.state_dict().items()}
     for index, entry in optimizer.state_dict()["state"].items():
         for key, value in entry.items():
+            if not isinstance(value, torch.Tensor):
+                what = f"{type(optimizer).__name__} keeps '{key}' of its state as {type(value).__name__}"
+                raise TrainError(f"{what}, and checkpoints hold tensors: keep it as one")
             out[f"optimizer/{index}/{key}"] = value
     return {name: tensor.detach().cpu().contiguous() for name, tensor in out.items()}
 

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 import torch
 
+from tksbench.recipe import BuiltInOptim
 from tksbench.snn.known import graph_safe
 
 if TYPE_CHECKING:
@@ -89,9 +90,9 @@ def may_be_recorded(
     spec: TrainSpec, device: torch.device, parallel: OneProcess, model: nn.Module, objective: Objective
 ) -> bool:
     """Whether a training step can be replayed as a graph."""
-    # Several processes, or several passes a step, talk to each other and to the host in between. So may a method from
-    # outside, whose Python code a graph would not run again: a counter in it would stand still.
-    alone = parallel.size == 1 and spec.optim.replica_batch is None
+    # Several processes, or several passes a step, talk to each other and to the host in between. So may a method or
+    # an optimizer from outside, whose Python code a graph would not run again: a counter in it would stand still.
+    alone = parallel.size == 1 and spec.optim.replica_batch is None and isinstance(spec.optim, BuiltInOptim)
     still = (
         objective.graph_safe
         and graph_safe(model)

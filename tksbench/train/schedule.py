@@ -3,19 +3,22 @@
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Annotated
 
 import numpy as np
 from timm.scheduler.cosine_lr import CosineLRScheduler
 from timm.scheduler.step_lr import StepLRScheduler
 
+from tksbench.component import component
+from tksbench.train.components import make
 from tksbench.train.errors import TrainError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
     import torch
     from numpy.typing import NDArray
+    from pydantic import Field
     from timm.scheduler.scheduler import Scheduler
 
     from tksbench.data.base import Key, Split
@@ -23,7 +26,13 @@ if TYPE_CHECKING:
 
 
 def learning_rate(optimizer: torch.optim.Optimizer, spec: OptimSpec) -> Scheduler:
-    """The spec's schedule: call `.step(epoch)` before each epoch, counted from 0."""
+    """The spec's schedule: call `.step(epoch)` before each epoch, counted from 0.
+
+    Raises:
+        TrainError: A schedule from outside cannot be used.
+    """
+    if spec.schedule is not None:
+        return _Given(optimizer, spec)
     if spec.drop_every is None:
         return cosine(optimizer, spec)
     return StepLRScheduler(
@@ -64,6 +73,54 @@ class _Periodic(CosineLRScheduler):
             return super()._get_lr(t)
         share = (1.0 + math.cos(math.pi * t / self.t_initial)) / 2.0
         return [self.lr_min + (peak - self.lr_min) * share for peak in self.base_values]
+
+
+class _Given(CosineLRScheduler):
+    """A schedule that is a component, after a warm-up as that of the cosine.
+
+    Each learning rate is asked for twice before training begins, in another order the second time: a run that goes on
+    asks for its own again.
+    """
+
+    def __init__(self, optimizer: torch.optim.Optimizer, spec: OptimSpec) -> None:
+        super().__init__(
+            optimizer, spec.epochs, warmup_t=spec.warmup_epochs, warmup_lr_init=spec.warmup_lr, warmup_prefix=False
+        )
+        assert spec.schedule is not None  # noqa: S101
+        what = f"schedule '{spec.schedule.name}'"
+        call = make("schedule", spec.schedule, ("epoch", "epochs", "lr"), {"min_lr": spec.min_lr})
+        epochs = range(spec.warmup_epochs, spec.epochs)
+        self._rates = {(t, peak): _rate(what, call, t, spec.epochs, peak) for t in epochs for peak in self.base_values}
+        for (t, peak), rate in reversed(self._rates.items()):
+            if _rate(what, call, t, spec.epochs, peak) != rate:
+                raise TrainError(f"{what} gives another learning rate at epoch {t} when it is called again")
+
+    def _get_lr(self, t: int) -> list[float]:
+        return super()._get_lr(t) if t < self.warmup_t else [self._rates[t, peak] for peak in self.base_values]
+
+
+def _rate(what: str, call: Callable[..., object], epoch: int, epochs: int, peak: float) -> float:
+    """What a schedule says; raises TrainError if that is no learning rate."""
+    found = call(epoch, epochs, peak)
+    if not isinstance(found, int | float) or not 0 <= found < math.inf:
+        raise TrainError(f"{what} gives {found!r} at epoch {epoch}: expected a finite number that is not negative")
+    return float(found)
+
+
+@component("schedule", "polynomial")
+def polynomial(
+    epoch: int, epochs: int, lr: float, *, min_lr: float, power: Annotated[float, Field(gt=0)] = 1.0
+) -> float:
+    """Falls from the peak at epoch 0 to `optim.min_lr` after the last epoch, by a power of the share that is left.
+
+    Args:
+        epoch: The epoch, from 0.
+        epochs: All epochs.
+        lr: The peak.
+        min_lr: What it falls to.
+        power: Of the share of the epochs that is left; 1 is a straight line.
+    """
+    return min_lr + (lr - min_lr) * math.pow(1 - epoch / epochs, power)
 
 
 def epoch_order(split: Split, seed: int, epoch: int) -> NDArray[np.int64]:

@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
+from tksbench.recipe import BuiltInOptim
 from tksbench.train.build import pick_device
 from tksbench.train.errors import Diverged, TrainError
 from tksbench.train.processes import Processes
@@ -63,7 +64,16 @@ class ZeroProcesses(Processes):
         super().__init__(world, execution, on_verdict)
 
     def engage(self, spec: TrainSpec, model: nn.Module, optimizer: Optimizer) -> nn.Module:
-        """The model in DeepSpeed's engine, which also takes the optimizer apart."""
+        """The model in DeepSpeed's engine, which also takes the optimizer apart.
+
+        Raises:
+            TrainError: DeepSpeed is missing, or the optimizer may not work weight by weight.
+        """
+        if not isinstance(spec.optim, BuiltInOptim):
+            raise TrainError(
+                f"execution.zero {self._stage} divides the weights of a layer, which optim '{spec.optim.name}' may "
+                "need whole: choose execution.zero=0"
+            )
         with _silence():
             try:
                 import deepspeed
@@ -197,7 +207,7 @@ def _config(stage: int, spec: TrainSpec) -> dict[str, Any]:
         "train_micro_batch_size_per_gpu": 1,  # must be said; only DeepSpeed's own statistics use it
         "zero_optimization": {"stage": stage},
         "gradient_clipping": spec.optim.clip_norm or 0.0,  # DeepSpeed's default is not 0
-        "zero_allow_untested_optimizer": True,  # all of the recipes' work weight by weight, so any division is right
+        "zero_allow_untested_optimizer": True,  # the built-in ones work weight by weight, so any division is right
         "steps_per_print": None,
     }
     if spec.numerics.precision == "bf16":

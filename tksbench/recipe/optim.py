@@ -49,7 +49,7 @@ class _Course(_Strength):
 
 @common("optim")
 class OptimSpec(_Course):
-    """Optimizer and per-epoch schedule (TKS:train_main.py:84-136, 222-235; timm factories)."""
+    """What every optimizer of a recipe has."""
 
     def check(self) -> None:
         """Hold its keys against each other.
@@ -74,6 +74,7 @@ class OptimSpec(_Course):
 
 @flat("optim")
 class BuiltInOptim(OptimSpec, _Moments):
-    """One of the built-in optimizers; its keys are in the order in which records have them."""
+    """Optimizer and per-epoch schedule (TKS:train_main.py:84-136, 222-235; timm factories)."""
 
+    # The bases above put its keys in the order in which records have them.
     name: Literal["adamw", "adam", "sgd"]

@@ -108,6 +108,16 @@ def test_a_run_without_its_data_is_blocked(real_recipe: str, ledger: Ledger) -> 
     assert item.reason.endswith("python -m tksbench.data prepare cifar10")
 
 
+def test_the_disk_is_searched_once_for_data_that_several_runs_lack(
+    real_recipe: str, ledger: Ledger, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked = []
+    monkeypatch.setattr("tksbench.data.registry.elsewhere", lambda name: asked.append(name) or "")
+    items = make_plan(_runs(real_recipe, seeds=2), ledger)
+    assert {item.action for item in items} == {"blocked"}
+    assert len(items) > len(asked) == len({item.run.spec.data.name for item in items})
+
+
 def test_a_run_whose_extra_is_not_installed_is_blocked(
     recipe: str, ledger: Ledger, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import defaultdict
 from dataclasses import dataclass, replace
 from fnmatch import fnmatchcase
-from functools import cache
+from functools import cache, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -153,7 +153,7 @@ def make_plan(
         trained_here: Whether runs are trained with the packages of this interpreter, so that a missing one matters.
         again: Whether runs that are done or begun are to be trained anew, if they are asked for.
     """
-    present = cache(has_real or real_is_here)
+    without = cache(partial(_without_data, has_real or real_is_here))  # the disk is looked at once for each data set
     known = recorded_costs(ledger) if known is None else known
     states = [_as_new(ledger.status(run.id)) if again and run.asked else ledger.status(run.id) for run in runs]
     items = [
@@ -161,7 +161,7 @@ def make_plan(
             run,
             status,
             known.get(run.group, Costs()),
-            present,
+            without(run.spec.data.source, run.spec.data.name),
             missing_extra(run.execution) if trained_here else None,
         )
         for run, status in zip(runs, states, strict=True)
@@ -177,16 +177,14 @@ def _as_new(status: Status) -> Status:
     return status if status.state == "new" else Status(status.id, "new", f"anew; before: {status.reason}")
 
 
-def _item(run: Run, status: Status, costs: Costs, has_real: Callable[[str], bool], lacking: str | None) -> Item:
+def _item(run: Run, status: Status, costs: Costs, without: str, lacking: str | None) -> Item:
     if status.state == "done":
         return Item(run, "skip", status.reason, 0.0, "none", status)
     if status.state == "running":
         return Item(run, "wait", status.reason, 0.0, "none", status)
     hours, source = _hours(run, status, costs)
-    if run.spec.data.source == "real" and not has_real(run.spec.data.name):
-        return Item(run, "blocked", _missing(run.spec.data.name), hours, source, status, run.spec.data.name)
-    if run.spec.data.source == "twin" and not twin_is_here(run.spec.data.name):
-        return Item(run, "blocked", _no_twin(run.spec.data.name), hours, source, status, run.spec.data.name)
+    if without:
+        return Item(run, "blocked", without, hours, source, status, run.spec.data.name)
     if lacking:
         return Item(run, "blocked", lacking, hours, source, status, missing_package(run.execution))
     return Item(run, "run", _why_run(run, status), hours, source, status)
@@ -214,6 +212,13 @@ def _why_run(run: Run, status: Status) -> str:
     if status.state == "interrupted":
         return f"{status.reason}; {after}"
     return status.reason or "new"
+
+
+def _without_data(has_real: Callable[[str], bool], source: str, name: str) -> str:
+    """Why a data set cannot be read; empty if it can."""
+    if source == "real" and not has_real(name):
+        return _missing(name)
+    return _no_twin(name) if source == "twin" and not twin_is_here(name) else ""
 
 
 def _missing(name: str) -> str:

@@ -50,7 +50,8 @@ BLOCKS = (
     ("variants", FIDELITY),
     ("verdicts", FIDELITY),
 )
-COPIES = {ROOT / "docs" / "figure3a.png": ROOT / "results" / "figures" / "figure3a.png"}  # for pages under docs/
+FIGURES = ("figure3a.png", "over_time.png")
+COPIES = {ROOT / "docs" / name: ROOT / "results" / "figures" / name for name in FIGURES}  # for pages under docs/
 SEEDS = 3  # that a verdict takes
 _VERDICTS = ("holds", "does not hold", "undecided")
 

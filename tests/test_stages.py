@@ -16,6 +16,7 @@ import torch
 
 from tksbench.data.registry import load
 from tksbench.recipe import expand, load_recipe, run_id
+from tksbench.report.publish import doubts
 from tksbench.runs import Ledger
 from tksbench.train.convert import Conversion
 from tksbench.train.errors import Interrupted
@@ -183,6 +184,15 @@ def test_a_converted_run_has_its_accuracy_over_time(records: dict[str, dict[str,
     assert [steps for steps, _ in last["top1_over_time"]] == [1, 2, 3, 4, 6, 8, 12, 16]
     assert last["top1_over_time"][-1][1] == last["top1"]
     assert converted["cost"]["snn"]["steps"] == 16
+
+
+def test_runs_of_every_kind_follow_from_their_files(
+    folder: Path, records: dict[str, dict[str, Any]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("tksbench.report.publish._unknown_code", lambda *_: None)  # the toys are in no git checkout
+    finished = [one for one in Ledger(folder / "results").run_dirs() if one.record.exists()]
+    assert len(finished) >= len(records)
+    assert [doubt for one in finished if (doubt := doubts(one))] == []
 
 
 def test_weights_that_are_gone_are_named_with_how_to_get_them_back(

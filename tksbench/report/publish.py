@@ -102,6 +102,10 @@ def _recomputed(run_dir: RunDir, record: Record) -> str | None:
             in_order = halves(correct(mean_logits(logits), labels))  # how the test set was once halved
             if np.allclose(stated.top1_halves, in_order, rtol=1e-6, atol=1e-6):
                 true["top1_halves"] = in_order
+            if stated.top1_over_time:  # the logits of a converted run are the mean over its steps, without the first
+                del true["first_step_recall"]
+                if not np.isclose(stated.top1_over_time[-1][1], true["top1"]):
+                    return f"metrics.top1_over_time does not follow from {path.name}"
             wrong = _difference(stated, true)
         except (OSError, ValueError, TksbenchError) as error:
             return f"{path.name}: {error}"

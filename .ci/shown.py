@@ -83,8 +83,8 @@ def state(
     """Four lines: the runs by scale, what they say of the paper's cells and claims, and what is left to train."""
     real = Counter[str](record.scale for record in evidence.published if record.spec.data.source == "real")
     other = Counter[str](record.spec.data.source for record in evidence.published)
-    words = (("twin", "on the twin of DVS-CIFAR10"), ("miniature", "on stand-in data"))
-    others = "".join(f"; {other[source]} more {where}" for source, where in words if other[source])
+    words = (("twin", "on a twin"), ("miniature", "on stand-in data"))
+    others = "".join(f"; {other[source]} {where}" for source, where in words if other[source])
     cells = [cell for table in tables for cell in table.cells if not cell.row.ref]
     verdicts = Counter[str](cell.verdict for cell in cells if cell.verdict in JUDGED)
     wanted = {cell.row.run: first for cell in cells if cell.row.run and (first := full(protocols, cell.row.run))}
@@ -129,7 +129,8 @@ def verdicts(results: Sequence[ClaimResult], paper: Paper) -> str:
 
 
 def _place(result: ClaimResult) -> str:
-    return f"`{result.scale}`" + f", n = {result.best.n}" * bool(result.best)
+    twin = ", twin" * (result.source == "twin")  # its claims name the real set
+    return f"`{result.scale}`{twin}" + f", n = {result.best.n}" * bool(result.best)
 
 
 def full(protocols: Mapping[str, Sequence[Candidate]], run: str) -> Candidate | None:

@@ -145,7 +145,7 @@ class Late:
 
 @pytest.fixture
 def scheduled(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., list[float]]:
-    """The learning rates of four epochs, the first of which warms up, by a schedule of `schedules.py`."""
+    """The learning rates of four epochs, the first of which warms up, by one of `SCHEDULES`."""
     (tmp_path / "schedules.py").write_text(SCHEDULES)
     monkeypatch.syspath_prepend(tmp_path)
     monkeypatch.delitem(sys.modules, "schedules", raising=False)

@@ -152,6 +152,14 @@ def test_an_augmentation_and_a_mix_of_ones_own_are_trained_and_recorded(tmp_path
     assert {name for name in plain["files"] if name.endswith(".py")} == {"data.augment.py"}
 
 
+def refused(recipe: Path, word: str) -> str:
+    """The one thing that is wrong with a recipe under an override."""
+    with pytest.raises(RecipeError) as caught:
+        expand(load_recipe(recipe), overrides=[word])
+    (problem,) = caught.value.problems
+    return str(problem)
+
+
 @pytest.mark.parametrize(
     ("word", "message"),
     [
@@ -168,10 +176,7 @@ def test_what_does_not_fit_an_augmentation_or_a_mix_is_refused(
 ) -> None:
     write_how_to("add-an-augmentation.md", tmp_path)
     monkeypatch.syspath_prepend(tmp_path)
-    with pytest.raises(RecipeError) as caught:
-        expand(load_recipe(tmp_path / "others.yaml"), overrides=[word])
-    (problem,) = caught.value.problems
-    assert message in str(problem)
+    assert message in refused(tmp_path / "others.yaml", word)
 
 
 @pytest.mark.parametrize(
@@ -193,10 +198,7 @@ def test_what_does_not_fit_an_optimizer_or_a_schedule_is_refused(
 ) -> None:
     write_how_to("add-an-optimizer.md", tmp_path)
     monkeypatch.syspath_prepend(tmp_path)
-    with pytest.raises(RecipeError) as caught:
-        expand(load_recipe(tmp_path / "lion.yaml"), overrides=[word])
-    (problem,) = caught.value.problems
-    assert message in str(problem)
+    assert message in refused(tmp_path / "lion.yaml", word)
 
 
 def test_an_unknown_optimizer_or_schedule_is_refused_at_its_line(tmp_path: Path) -> None:

@@ -159,6 +159,25 @@ def test_many_classes_are_drawn_without_a_legend(tmp_path: Path) -> None:
         assert write_figure(figure, tmp_path) == ["figure5.pdf", "figure5.png", "figure5.csv"]
 
 
+def test_titles_of_neighbours_do_not_meet() -> None:
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure as Canvas
+
+    from tksbench.report.figure_tsne import draw
+
+    points = tuple((float(number), float(number % 7)) for number in range(100))
+    there = [
+        Cloud("DVS-CIFAR10, twin from CIFAR-10", method, "mini", 42, 50.0, points, tuple(n % 10 for n in range(100)))
+        for method in ("Baseline", "TKS")
+    ]
+    canvas = Canvas(layout="constrained")
+    drawn = FigureCanvasAgg(canvas)
+    draw(canvas, Scatter("figure5", "t-SNE", tuple(there)))
+    drawn.draw()
+    left, right = (axes.title.get_window_extent(drawn.get_renderer()) for axes in canvas.axes)
+    assert left.x0 >= 0 and left.x1 < right.x0
+
+
 def test_a_data_set_without_points_takes_no_row_and_is_named() -> None:
     from matplotlib.figure import Figure as Canvas
 
@@ -169,7 +188,7 @@ def test_a_data_set_without_points_takes_no_row_and_is_named() -> None:
     absent = tuple(Cloud("B", method, "", note="no records yet") for method in ("Baseline", "TKS"))
     canvas = Canvas()
     draw(canvas, Scatter("figure5", "t-SNE", (there, *absent)))
-    assert [axes.get_title() for axes in canvas.axes] == ["A, TKS (scale smoke)"]
+    assert [axes.get_title() for axes in canvas.axes] == ["A\nTKS (scale smoke)"]
     assert canvas.get_supxlabel() == "B: no records yet"
 
 

@@ -197,7 +197,8 @@ def draw(canvas: Canvas, figure: Scatter) -> None:
 
 
 def _draw(axes: Axes, panel: Cloud, classes: Sequence[int]) -> None:
-    axes.set_title(panel.title + (f" (scale {panel.scale})" if panel.scale else ""))
+    # Two lines: on one, a long name runs into the panel beside it.
+    axes.set_title(f"{panel.dataset}\n{panel.method}" + (f" (scale {panel.scale})" if panel.scale else ""))
     axes.set(xticks=[], yticks=[])
     axes.spines[:].set(visible=True, color="0.8")
     if panel.note:

@@ -11,11 +11,12 @@ from tests.records import make, record_parts
 from tksbench.recipe import Run, expand, load_recipe
 from tksbench.report.cells import group_records
 from tksbench.report.evidence import Evidence
-from tksbench.report.figure_data import build_figure, rows
-from tksbench.report.figures import write_figure
+from tksbench.report.figure_data import Figure, Panel, Series, build_figure, rows
+from tksbench.report.figures import draw_panels, write_figure
 from tksbench.report.groups import candidates
 from tksbench.report.latency import build_latency
 from tksbench.report.listing import markdown
+from tksbench.report.page.figures import lay_out
 from tksbench.report.paper_file import load_paper
 from tksbench.runs.record import make_record
 
@@ -88,4 +89,57 @@ def test_the_figure_has_a_curve_for_each_conversion_and_one_level_for_their_ann(
     ]
     level = [row for row in rows(figure) if row["series"] == "optimal_conversion/ann (ANN)"]
     assert [(row["x"], row["mean"]) for row in level] == [(1, 75.0), (128, 75.0)]
+    assert [one.latency for one in panel.series] == [6, None, None]
     assert write_figure(figure, tmp_path) == ["over_time.pdf", "over_time.png", "over_time.csv"]
+
+
+@pytest.fixture(scope="module")
+def crowded() -> Figure:
+    """Ten curves, two of them of the same values, and the levels of two ANNs."""
+    steps = (1, 2, 4, 8, 16, 32, 64, 128, 256)
+    curves = [
+        Series(f"a_system/run{number}", steps, tuple(min(45.0, 10.0 + max(number, 1) * x) for x in steps),
+               (None,) * 9, (1,) * 9, latency=32 if number == 5 else None)
+        for number in range(10)
+    ]  # fmt: skip
+    levels = [
+        Series(f"ann/{top1} (ANN)", (1, 256), (top1,) * 2, (None,) * 2, (1,) * 2, level=True) for top1 in (45, 46)
+    ]
+    panel = Panel("CIFAR10", "mini", (*curves, *levels), samples=1000)
+    return Figure("over_time", "Accuracy over time", "time steps", "line", (panel,), log=True)
+
+
+def test_curves_of_a_crowded_figure_are_all_different_and_none_runs_below_the_legend(crowded: Figure) -> None:
+    from matplotlib.figure import Figure as Canvas
+
+    canvas = Canvas(layout="constrained")
+    draw_panels(canvas, crowded)
+    canvas.draw_without_rendering()
+    (axes,) = canvas.axes
+    curves = [line for line in axes.get_lines() if line.get_marker() != "None"]
+    assert len({line.get_color() for line in curves}) == len(curves) == 10
+    in_grey = {(line.get_marker(), line.get_linestyle(), line.get_markerfacecolor() == "none") for line in curves}
+    assert len(in_grey) == 10
+    assert len({line.get_linestyle() for line in axes.get_lines() if line not in curves}) == 2
+    legend = axes.get_legend()
+    assert legend is not None
+    assert len(legend.get_texts()) == 12
+    below = legend.get_window_extent()
+    assert below.y1 < axes.xaxis.label.get_window_extent().y0
+    assert below.y0 >= 0
+    assert 0 <= below.x0 < below.x1 <= canvas.bbox.width
+    assert "one seed" in axes.get_xlabel()
+    assert "32: from there on within 1 point of its ANN" in axes.get_xlabel()
+    assert [text.get_text() for text in axes.texts] == ["32"]
+
+
+def test_on_the_page_they_are_different_too_and_steps_grow_by_factors(crowded: Figure) -> None:
+    (drawing,) = lay_out(crowded).panels
+    assert drawing.chart is not None
+    assert len({stroke.style for stroke in drawing.chart.strokes}) == 12
+    assert "a_system/run5 from 32 steps on" in drawing.note
+    first, second, *_ = (dot.x for dot in drawing.chart.strokes[0].dots)
+    last = drawing.chart.strokes[0].dots[-1].x
+    assert last - first == pytest.approx(8 * (second - first), abs=1)
+    words = dict(drawing.chart.rows)["ann/46 (ANN)"]
+    assert words == ("46.00 (n=1)",) * 9

@@ -37,7 +37,9 @@ _CLASSES = {
 class Series:
     """One method in one panel: a value for each x, mean and standard deviation (None for one seed) over seeds.
 
-    `protocol` tells two curves of one method apart; "" where there is one way to test.
+    `protocol` tells two curves of one method apart; "" where there is one way to test. Of a `level` the first and the
+    last x are given alone: it is one value for all x. `latency` is the x from which on a converted network is near its
+    analog one, of all seeds.
     """
 
     label: str
@@ -46,6 +48,8 @@ class Series:
     sd: tuple[float | None, ...]
     n: tuple[int, ...]
     protocol: str = ""
+    level: bool = False
+    latency: int | None = None
 
 
 @dataclass(frozen=True)
@@ -225,7 +229,11 @@ def _curves(dataset: str, run: str, of: Sequence[Pair]) -> list[Series]:
     columns = [[dict(pair.over_time)[steps] for pair in of] for steps in grid]
     level = [pair.analog.metrics.last.top1 for pair in of]
     analog = f"{_short(of[0].analog.name, dataset)} (ANN)"
-    return [_summed(_short(run, dataset), grid, columns), _summed(analog, [grid[0], grid[-1]], [level, level])]
+    ann = _summed(analog, [grid[0], grid[-1]], [level, level])
+    reached = [pair.latency for pair in of]
+    latency = None if None in reached else max(one for one in reached if one is not None)
+    curve = _summed(_short(run, dataset), grid, columns)
+    return [replace(curve, latency=latency), replace(ann, level=True)]
 
 
 def _summed(label: str, grid: Sequence[int], columns: Sequence[Sequence[float]]) -> Series:

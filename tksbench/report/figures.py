@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from tksbench.report import figure_data, figure_tsne
 from tksbench.report.figure_data import FIGURES, REBINNED, Figure, build_figure
 from tksbench.report.groups import ReportError
+from tksbench.report.latency import WITHIN
 from tksbench.runs import write_bytes
 
 if TYPE_CHECKING:
@@ -35,6 +36,24 @@ _STYLES: dict[str, dict[str, Any]] = {
     "TET": {"color": "#CC79A7", "marker": "D", "linestyle": ":"},
     "TKS": {"color": "#0072B2", "marker": "o", "linestyle": "-"},
 }
+# Of other series: the rest of that palette, then Tol's (Introduction to colour schemes, 2021) for whom 7 are too few.
+_COLOURS = [
+    "#0072B2",
+    "#D55E00",
+    "#009E73",
+    "#CC79A7",
+    "#E69F00",
+    "#56B4E9",
+    "#000000",
+    "#882255",
+    "#999933",
+    "#332288",
+]
+_MARKERS = "osD^voXDPp"
+_DASHES = ("-", "--", "-.", ":")
+_LEVELS = ("--", ":", "-.", "-")
+_CROWDED = 4  # series: with more of them the legend stands below the axes, where no curve runs
+_LEGEND_POINTS, _LEGEND_ROW_INCHES = 7.5, 0.17
 _PANEL_INCHES = (4.6, 3.6)
 _PNG_DPI = 160
 _MADE_FROM = re.compile(rb"csv ([0-9a-f]{64}) local ((?:[0-9a-f]{2})*)\.")
@@ -147,7 +166,8 @@ def describe(figure: Figure | Scatter) -> Iterator[str]:
 def draw_panels(canvas: Canvas, figure: Figure) -> None:
     """Draw lines or bars, the panels side by side; a data set with nothing to draw is named below them."""
     drawn = [panel for panel in figure.panels if panel.series or panel.marks]
-    canvas.set_size_inches(_PANEL_INCHES[0] * max(1, len(drawn)), _PANEL_INCHES[1])
+    rows = max((math.ceil(len(panel.series) / 2) for panel in drawn if _crowded(panel, figure)), default=0)
+    canvas.set_size_inches(_PANEL_INCHES[0] * max(1, len(drawn)), _PANEL_INCHES[1] + rows * _LEGEND_ROW_INCHES)
     all_axes = canvas.subplots(1, max(1, len(drawn)), squeeze=False)[0]
     absent = ", ".join(panel.title for panel in figure.panels if panel not in drawn)
     if not drawn:
@@ -161,13 +181,21 @@ def draw_panels(canvas: Canvas, figure: Figure) -> None:
 
 def _draw(axes: Axes, panel: Panel, figure: Figure) -> None:
     axes.set_title(panel.title + (f" (scale {panel.scale})" if panel.scale else ""))
-    axes.set_xlabel("\n".join(filter(None, (figure.x_label, _sampling(panel, figure.kind)))))
+    crowded = _crowded(panel, figure)
+    sampling = "; ".join(filter(None, (_sampling(panel, figure.kind), _seeds(panel) if crowded else "")))
+    axes.set_xlabel("\n".join(filter(None, (figure.x_label, sampling, _latencies(axes, panel)))))
     axes.set_ylabel("top-1 accuracy (%)" if figure.kind == "line" else "accuracy at the first step (%)")
     axes.grid(axis="y", color="0.9")
     axes.set_axisbelow(True)
+    levels = [series for series in panel.series if series.level]
+    curves = [series for series in panel.series if not series.level]
     for index, series in enumerate(panel.series):
-        if figure.kind == "line":
-            _line(axes, series, _STYLES.get(series.label) or _style(index))
+        label = series.label if crowded and _seeds(panel) else _legend(series)
+        if series.level:
+            dashes = _LEVELS[levels.index(series) % len(_LEVELS)]
+            axes.plot(series.x, series.mean, label=label, color="0.35", linewidth=1.2, linestyle=dashes)
+        elif figure.kind == "line":
+            _line(axes, series, label, _STYLES.get(series.label) or _style(curves.index(series)))
         else:
             _bars(axes, series, index, len(panel.series))
     if any(series.protocol == REBINNED for series in panel.series):
@@ -178,7 +206,18 @@ def _draw(axes: Axes, panel: Panel, figure: Figure) -> None:
         axes.set_yticks(range(0, 101, 20))
     for label in panel.missing if panel.series else ():
         _absent(axes, label, figure.kind)
-    if panel.series:
+    if crowded:
+        lines = 2 + axes.get_xlabel().count("\n")  # numbers and words of the x axis, which the legend is to stand below
+        points = 12 + 1.25 * lines * float(axes.xaxis.label.get_fontsize())
+        axes.legend(
+            frameon=False,
+            fontsize=_LEGEND_POINTS,
+            ncols=2,
+            loc="upper center",
+            bbox_to_anchor=(0.5, 0),
+            borderaxespad=points / _LEGEND_POINTS,
+        )
+    elif panel.series:
         bars = figure.kind == "bar"
         axes.legend(frameon=False, fontsize=8, loc="upper center" if bars else "best", ncols=2 if bars else 1)
     else:
@@ -206,20 +245,49 @@ def _marks(axes: Axes, panel: Panel) -> None:
         )
 
 
+def _crowded(panel: Panel, figure: Figure) -> bool:
+    return figure.kind == "line" and sum(series.protocol != REBINNED for series in panel.series) > _CROWDED
+
+
+def _latencies(axes: Axes, panel: Panel) -> str:
+    """Print above curves from which step on they are near their level; returns what the numbers mean, if any are."""
+    tops: dict[int, float] = {}
+    for one in panel.series:
+        if one.latency is not None:
+            mean = one.mean[one.x.index(one.latency)]
+            tops[one.latency] = max(mean, tops.get(one.latency, mean))
+    for steps, mean in tops.items():
+        axes.annotate(f"{steps:,}", (steps, mean), (0, 5), textcoords="offset points", ha="center", fontsize=7)
+    listed = ", ".join(f"{steps:,}" for steps in sorted(tops))
+    return f"{listed}: from there on within {WITHIN:g} point of its ANN" if tops else ""
+
+
+def _seeds(panel: Panel) -> str:
+    """How many seeds each value is of, if all are of as many."""
+    counts = {n for series in panel.series for n in series.n}
+    return {1: "one seed"}.get(most := max(counts), f"n = {most} seeds, mean ± sd") if len(counts) == 1 else ""
+
+
 def _style(index: int) -> dict[str, Any]:
-    """Of the so-and-so-many-th series that is none of the paper's methods."""
+    """Of the so-and-so-many-th curve that is none of the paper's methods.
+
+    Every second one has rings for markers, which leave the dots of a curve visible that has the same values.
+    """
+    ring = index % 2 == 1
     return {
-        "color": ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")[index % 7],
-        "marker": "osD^vP*"[index % 7],
-        "linestyle": ("-", "--", "-.", ":")[index % 4],
+        "color": _COLOURS[index % len(_COLOURS)],
+        "marker": _MARKERS[index % len(_MARKERS)],
+        "linestyle": _DASHES[index % len(_DASHES)],
+        "markersize": 6.5 if ring else 4,
+        "markerfacecolor": "none" if ring else None,
     }
 
 
-def _line(axes: Axes, series: Series, style: dict[str, Any]) -> None:
+def _line(axes: Axes, series: Series, label: str, style: dict[str, Any]) -> None:
     if series.protocol == REBINNED:  # one line of the legend stands for all of them; the spread is in the CSV
         axes.plot(series.x, series.mean, linewidth=_THIN, **style | {"marker": ""})
         return
-    axes.plot(series.x, series.mean, label=_legend(series), markersize=4, **style)
+    axes.plot(series.x, series.mean, label=label, **{"markersize": 4} | style)
     if any(series.sd):
         below, above = _spread(series)
         low = [mean - sd for mean, sd in zip(series.mean, below, strict=True)]

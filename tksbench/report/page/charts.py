@@ -31,6 +31,15 @@ class Axis(NamedTuple):
         return round(self.start + share * (self.end - self.start), 1)
 
 
+class LogAxis(Axis):
+    """The same with equal factors equally far apart."""
+
+    def at(self, value: float) -> float:
+        """Pixel of a value, to a tenth."""
+        share = math.log(value / self.low) / math.log(self.high / self.low)
+        return round(self.start + share * (self.end - self.start), 1)
+
+
 class Tick(NamedTuple):
     """A labelled place on an axis."""
 
@@ -160,6 +169,7 @@ def draw(
     size: tuple[int, int] = (460, 270),
     ticks: Sequence[str] = (),
     unit: str = " %",
+    log: bool = False,
 ) -> Chart:
     """Lay out series of points.
 
@@ -170,6 +180,7 @@ def draw(
         size: Width and height of the view box.
         ticks: Names of x = 1, 2, ...; numbers if empty.
         unit: After each value.
+        log: Whether equal factors of x are equally far apart.
     """
     points = [point for line in lines for point in line.points]
     width, height = size
@@ -182,9 +193,13 @@ def draw(
     step = y_values[1] - y_values[0]
     y_axis = Axis(min(low, y_values[0]), max(high, y_values[-1]), height - _BOTTOM, _TOP)
     margin = 0.5 if ticks else 0.0 if len(places) > 1 else 1.0
-    x_axis = Axis(places[0] - margin, places[-1] + margin, _LEFT + 4, width - _RIGHT - 4)
+    kind = LogAxis if log else Axis
+    x_axis = kind(places[0] - margin, places[-1] + margin, _LEFT + 4, width - _RIGHT - 4)
     if ticks:
         x_ticks = [Tick(x_axis.at(x), ticks[int(x) - 1] if int(x) <= len(ticks) else f"{x:g}") for x in places]
+    elif log:
+        powers = [2**exponent for exponent in range(int(places[-1]).bit_length())]
+        x_ticks = [Tick(x_axis.at(x), f"{x:,}") for x in powers[:: 1 + len(powers) // 9]]
     else:
         shown = places if len(places) <= 12 else [x for x in nice_ticks(places[0], places[-1], 6) if x == int(x)]
         x_ticks = [Tick(x_axis.at(x), f"{x:g}") for x in shown if places[0] <= x <= places[-1]]

@@ -6,6 +6,7 @@ import re
 from typing import TYPE_CHECKING, NamedTuple
 
 from tksbench.report.figure_data import REBINNED
+from tksbench.report.latency import WITHIN
 from tksbench.report.page.charts import Chart, Line, Point, draw
 
 if TYPE_CHECKING:
@@ -13,6 +14,8 @@ if TYPE_CHECKING:
     from tksbench.report.figure_data import Panel, Series
 
 _STYLES = {"Baseline": "baseline", "LS": "ls", "TET": "tet", "TKS": "tks"}
+_SHAPES = ("circle", "square", "triangle", "diamond")  # of other series, with a colour and dashes of the style sheet
+_COLOURS, _DASHES, _LEVELS = 7, 3, 3
 
 
 class Drawing(NamedTuple):
@@ -39,7 +42,7 @@ def lay_out(figure: FigureData) -> Figure:
 
 
 def _panel(figure: FigureData, panel: Panel) -> Drawing:
-    lines = [_line(one, panel, figure.kind) for one in panel.series]
+    lines = [_line(one, panel, figure.kind, style) for one, style in zip(panel.series, _styles(panel), strict=True)]
     for label in dict.fromkeys(mark.label for mark in panel.marks):
         stated = [
             Point(mark.x, mark.y, words="about " * mark.approximate + f"{mark.y:g}")
@@ -52,16 +55,42 @@ def _panel(figure: FigureData, panel: Panel) -> Drawing:
     if not panel.series:
         return Drawing(panel.title, "no records yet", draw(panel.title, figure.x_label, lines) if lines else None)
     missing = f"; no records of {', '.join(panel.missing)}" if panel.missing else ""
-    note = f"scale {panel.scale}, each value on {panel.samples:,} test samples{missing}"
-    return Drawing(panel.title, note, draw(f"{figure.title}, {panel.title}", figure.x_label, lines, ticks=panel.ticks))
+    note = f"scale {panel.scale}, each value on {panel.samples:,} test samples{missing}{_latencies(panel)}"
+    title = f"{figure.title}, {panel.title}"
+    return Drawing(panel.title, note, draw(title, figure.x_label, lines, ticks=panel.ticks, log=figure.log))
 
 
-def _line(one: Series, panel: Panel, kind: str) -> Line:
+def _latencies(panel: Panel) -> str:
+    near = [f"{one.label} from {one.latency:,} steps on" for one in panel.series if one.latency is not None]
+    return f"; within {WITHIN:g} point of its ANN: {', '.join(near)}" if near else ""
+
+
+def _styles(panel: Panel) -> list[str]:
+    """Classes of each series: shape of the marker, colour and dashes; no two of the first 84 have all of them alike."""
+    found, curves, levels = [], 0, 0
+    for one in panel.series:
+        if one.level:
+            found.append(f"level dashes{levels % _LEVELS}")
+            levels += 1
+        elif one.label in _STYLES:
+            found.append(_STYLES[one.label] + " second" * (one.protocol == REBINNED))
+        else:
+            shape = _SHAPES[curves % len(_SHAPES)]
+            ring = " ring" * (curves % 2)  # a curve of the same values below stays visible
+            found.append(f"{shape} colour{curves % _COLOURS} dashes{curves % _DASHES}{ring}")
+            curves += 1
+    return found
+
+
+def _line(one: Series, panel: Panel, kind: str, style: str) -> Line:
+    values = zip(one.x, one.mean, one.sd, one.n, strict=True)
+    if one.level:  # also between its ends, for who points there
+        places = sorted({x for other in panel.series for x in other.x if one.x[0] <= x <= one.x[-1]})
+        values = ((x, one.mean[0], one.sd[0], one.n[0]) for x in places)  # type: ignore[assignment]
     points = [
         Point(x, mean, sd, f"{mean:.2f}" + (f" ± {sd:.2f}" if sd is not None else "") + f" (n={n})")
-        for x, mean, sd, n in zip(one.x, one.mean, one.sd, one.n, strict=True)
+        for x, mean, sd, n in values
     ]
     both = len({other.protocol for other in panel.series}) > 1
     label = f"{one.label}, {one.protocol}" if both else one.label
-    style = _STYLES.get(one.label, "other") + " second" * (one.protocol == REBINNED)
-    return Line(label, style, points, joined=kind == "line")
+    return Line(label, style, points, joined=kind == "line", dotted=not one.level)

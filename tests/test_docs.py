@@ -123,7 +123,8 @@ def test_a_command_that_is_shown_works(page: str, command: str, checkout: Path) 
         subprocess.run([*words[:-2], "--pack", words[-1]], cwd=checkout, env=environment(outside), check=True)
     if "--pack" in words:
         (checkout / words[-1]).unlink(missing_ok=True)
-    done = subprocess.run(words, cwd=checkout, env=environment(outside), capture_output=True, text=True, timeout=120)
+    where = ROOT if "--check" in words else checkout  # which has an entry more than its tables, unless they are rebuilt
+    done = subprocess.run(words, cwd=where, env=environment(outside), capture_output=True, text=True, timeout=120)
     assert done.returncode in right, done.stdout + done.stderr
     assert "Traceback" not in done.stderr
 

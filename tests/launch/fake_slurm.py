@@ -1,7 +1,7 @@
 """Slurm's commands for a site of several clusters, each a link to this file: its queues are files in $FAKE_SLURM.
 
 sbatch puts a job of one element on the last cluster that it is given; with FAKE_SLURM_RUN it also runs the script
-there and then. Nothing is imported that takes time.
+there and then, and FAKE_SLURM_GREETING is what it prints around the job's number. Nothing is imported that takes time.
 """
 
 import os
@@ -45,7 +45,8 @@ def sbatch() -> None:
     with open(f"{HOME}/queue.{cluster}", "a") as file:  # noqa: PTH123
         for index in [] if ended else range(size):
             file.write(f"{number}|{index}|PENDING|Priority|{option('job-name', head)}\n")
-    print(number if cluster == HERE and not option("clusters", head) else f"{number};{cluster}")  # noqa: T201
+    answer = str(number) if cluster == HERE and not option("clusters", head) else f"{number};{cluster}"
+    print(os.environ.get("FAKE_SLURM_GREETING", "%s").replace("%s", answer))  # noqa: T201
 
 
 def squeue() -> None:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from tksbench.cli import run_command
+from tksbench.launch import rehearsal
 from tksbench.launch.__main__ import main
 from tksbench.launch.plan import collect_runs
 from tksbench.recipe import RecipeError
@@ -58,11 +59,17 @@ def test_an_override_that_no_run_takes_is_refused(recipe: str, command: str) -> 
         main([recipe, command, "features.R=2"])
 
 
-def test_a_plan_names_the_runs_that_an_override_does_not_change(
-    recipe: str, capsys: pytest.CaptureFixture[str]
+@pytest.mark.parametrize("command", ["--plan", "--status", "--cancel", "--rehearse"])
+def test_the_runs_that_an_override_does_not_change_are_named(
+    recipe: str, command: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    main([recipe, "--plan", "method.alpha=0.5"])
-    assert "note: method.alpha=0.5 changes nothing of cifar10/spiking_resnet19/baseline" in capsys.readouterr().out
+    monkeypatch.setattr(rehearsal, "command", lambda *words: 0)
+    main([recipe, command, "method.alpha=0.5"])
+    note = "note: method.alpha=0.5 changes nothing of cifar10/spiking_resnet19/baseline\n"
+    assert note in capsys.readouterr().out
+    if command in ("--plan", "--status"):
+        main([recipe, command, "method.alpha=0.5", "--json"])
+        assert len(json.loads(capsys.readouterr().out)) == 2
 
 
 def test_a_plan_for_people_fits_80_columns(recipe: str, capsys: pytest.CaptureFixture[str]) -> None:
@@ -124,6 +131,16 @@ def test_status_without_a_recipe_lists_the_results_folder(
     out = capsys.readouterr().out
     assert run.name in out
     assert "1 run: 1 done" in out
+
+
+def test_status_without_a_recipe_takes_patterns(
+    recipe: str, finish: Callable[[Run], None], capsys: pytest.CaptureFixture[str], ledger: Ledger
+) -> None:
+    finish(collect_runs([recipe], "paper")[0])
+    assert main(["--status", "--only", "*/tks"]) == 0
+    assert capsys.readouterr().out.endswith("1 run: 1 done\n")
+    assert run_command(main, ["--status", "--only", "*/other"]) == 2
+    assert capsys.readouterr().err == f"tksbench: error: --only '*/other' matches no run at {ledger.root}\n"
 
 
 def test_a_long_reason_is_readable_in_the_status_at_80_columns(

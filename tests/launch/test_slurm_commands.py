@@ -74,6 +74,22 @@ def test_a_run_on_a_named_cluster_is_submitted_once_and_found_there(
     assert site.queue("gpu") == []
 
 
+def test_a_greeting_of_the_sites_own_sbatch_is_no_job_number(
+    recipe: str, site: Site, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = [recipe, "--only", NAMED, "--slurm", profile(tmp_path, "")]
+    monkeypatch.setenv("FAKE_SLURM_GREETING", "Welcome; 7 queues\n%s\n(no limits)")
+    main(words)
+    assert "job 100: 1 run" in capsys.readouterr().out
+    main([recipe, "--only", NAMED, "--cancel"])
+    assert site.calls("scancel") == ["scancel 100_0"]
+    monkeypatch.setenv("FAKE_SLURM_GREETING", "Submitted batch job %s")
+    assert run_command(main, words) == 2
+    assert "sbatch printed Submitted batch job 101 in place of a job's number" in capsys.readouterr().err
+    main(words)  # the job is there all the same
+    assert len(site.calls("sbatch")) == 2
+
+
 @pytest.mark.parametrize("options", ["clusters: gpu", "clusters: 'gpu,big'"])
 def test_a_launcher_killed_after_sbatch_is_followed_by_one_that_looks_on_every_named_cluster(
     recipe: str, ledger: Ledger, site: Site, tmp_path: Path, options: str
@@ -108,6 +124,7 @@ def test_an_array_is_no_larger_than_the_named_cluster_allows(recipe: str, site: 
         ("cluster-constraint: big", "would be where the launcher does not look"),
         ("clust: gpu", "for sbatch the same as cluster-constraint"),
         ("test-only: true", "would submit nothing"),
+        ("quiet: true", "would not print the job's number"),
         ("wait: true", "would wait for the end of every run"),
         ("export: NONE", "set variables in setup"),
         ("wrap: hostname", "the launcher sets it"),
@@ -154,6 +171,8 @@ def test_gpus_that_are_no_number_and_no_typed_number_are_refused(tmp_path: Path,
         ),
         ("['load() { return 4; }', load, touch REACHED]", "ended with status 4"),
         ("['if true; then', exit 3, fi, touch REACHED]", "setup: 'exit 3' ended with status 3"),
+        ("['cd /no/such && export A=1', touch REACHED]", "setup: 'cd /no/such && export A=1' ended with status 1"),
+        ("['exit 0', touch REACHED]", "setup: 'exit 0' ended with status 0"),
     ],
 )
 def test_a_line_of_the_setup_that_fails_ends_the_job_and_the_status_says_which(

@@ -12,7 +12,7 @@ from tksbench.recipe import Run, expand, load_recipe
 from tksbench.report.cells import group_records
 from tksbench.report.evidence import Evidence
 from tksbench.report.figure_data import Figure, Panel, Series, build_figure, rows
-from tksbench.report.figures import draw_panels, write_figure
+from tksbench.report.figures import describe, draw_panels, write_figure
 from tksbench.report.groups import candidates
 from tksbench.report.latency import build_latency
 from tksbench.report.listing import markdown
@@ -143,3 +143,13 @@ def test_on_the_page_they_are_different_too_and_steps_grow_by_factors(crowded: F
     assert last - first == pytest.approx(8 * (second - first), abs=1)
     words = dict(drawing.chart.rows)["ann/46 (ANN)"]
     assert words == ("46.00 (n=1)",) * 9
+
+
+def test_without_records_the_figure_names_the_data_sets_that_it_would_show(
+    protocols: dict[str, list[Candidate]], tmp_path: Path
+) -> None:
+    paper = load_paper(ROOT / "results")
+    figure = build_figure("over_time", paper, protocols, {})
+    assert list(describe(figure)) == ["CIFAR10: no records yet"]
+    assert write_figure(figure, tmp_path)
+    assert list(describe(build_figure("over_time", paper, {}, {}))) == ["no recipe has runs for this figure"]

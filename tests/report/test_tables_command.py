@@ -393,13 +393,22 @@ def test_publish_never_overwrites(world: World, capsys: pytest.CaptureFixture[st
         ),
         (lambda folder: (folder / "record.json").write_text("{"), "not a record"),
         (lambda folder: _claim(folder, commit=None, dirty=None), "names no commit, as it was trained outside a git"),
+        (
+            lambda folder: _claim(folder, commit="amended"),
+            "its commit is on no branch, so that nobody else can get it: git",
+        ),
         (lambda folder: _claim(folder, diff="x\n[cut: 30,000 bytes in all]\n"), "more uncommitted changes than"),
         (lambda folder: _claim(folder, dirty=False, diff="", code="1" * 16), "code-1111111111111111.json, which names"),
     ],
 )
 def test_publish_refuses_what_its_files_do_not_bear_out(
-    world: World, capsys: pytest.CaptureFixture[str], spoil: object, message: str
+    world: World,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+    spoil: object,
+    message: str,
 ) -> None:
+    monkeypatch.setattr("tksbench.report.publish.on_a_branch", {"amended": False}.get)
     record = world.finish(world.run("mini"))
     good = world.finish(world.run("mini", method="baseline"))
     spoil(world.ledger.run_dir(record.id).path)  # type: ignore[operator]

@@ -206,3 +206,13 @@ def test_what_has_changed_since_a_commit_is_named(package: Path, monkeypatch: py
     finally:
         for cached in (code.changed_since, code._changed_here):
             cached.cache_clear()
+
+
+def test_a_commit_that_was_amended_is_on_no_branch(package: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(code, "PACKAGE", package)
+    commits = []
+    for words in (("-m", "second"), ("-m", "amended", "--amend")):
+        (package / "snn.py").write_text(f"a = {len(commits) + 2}\n")
+        git(package.parent, "commit", "-q", "-a", *words)
+        commits.append(git(package.parent, "rev-parse", "HEAD").strip())
+    assert [code.on_a_branch(commit) for commit in (*commits, "f" * 40)] == [False, True, None]

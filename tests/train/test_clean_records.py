@@ -1,4 +1,4 @@
-"""A record that calls itself clean can be made again from its commit alone: five ways to cheat, none of which pass.
+"""A record that calls itself clean can be made again from its commit alone: ways to cheat, none of which pass.
 
 The package of these tests is a checkout of two files: what is read of it is real, what trains is the one under test.
 """
@@ -193,6 +193,28 @@ def test_another_package_version_in_a_part_of_the_run(
     assert record.provenance.dirty
     assert "# from epoch 0, step 0: torch 1.0" in record.provenance.diff
     assert record.attempts[0].setup == {"versions": {"torch": "1.0"}}
+
+
+def test_an_installed_package_that_was_edited_under_its_version(
+    make_run: MakeRun, train: Callable[..., int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    _, run_dir = make_run("results", *SHORT)
+    edited = "torch/nn/functional.py of torch, edited since it was installed"
+    monkeypatch.setattr(origin, "edited_packages", lambda: {edited: "0123456789abcdef"})
+    assert train(run_dir) == job.DONE
+    proof = finished(run_dir).provenance
+    assert proof.dirty
+    assert f"# from outside the checkout: {edited} (sha256 0123456789abcdef)" in proof.diff
+
+
+def test_code_that_was_edited_and_taken_back_faster_than_python_notices(
+    make_run: MakeRun, train: Callable[..., int], monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    _, run_dir = make_run("results", *SHORT)
+    monkeypatch.setattr(origin, "stale_bytecode", lambda sources: ["losses.pyc"])
+    assert train(run_dir) == job.BAD_INPUT
+    assert "remove it: rm losses.pyc" in caplog.text
+    assert not run_dir.path.exists()
 
 
 def test_attempts_whose_steps_are_lost_leave_a_record_clean(

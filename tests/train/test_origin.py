@@ -126,6 +126,17 @@ def test_packages_of_a_clusters_modules_are_installed_and_others_have_one_digest
     assert list(origin._by_package(strays)) == ["mine"]
 
 
+def test_what_an_interpreter_begins_with_counts_although_it_was_loaded_before(
+    package: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("sitecustomize", "statistics", "harness_of_this_test"):
+        module = types.ModuleType(name)
+        module.__file__ = str(tmp_path / f"{name}.py")
+        Path(module.__file__).touch()
+        monkeypatch.setitem(sys.modules, name, module)
+    assert sorted(Witness(package).strays()) == ["sitecustomize", "statistics"]
+
+
 def test_all_processes_have_the_leading_ones_code() -> None:
     class Second(OneProcess):
         rank = 1

@@ -60,7 +60,7 @@ def main(argv: list[str] | None = None) -> int:
         runs = collect_runs(options.recipes, scale, options.seeds, options.overrides, options.only)
     data_root()  # of a folder that does not exist this prints one message, and not every job one
     if options.rehearse:
-        return _rehearse(runs, profile, options.json)
+        return _rehearse(runs, profile, options)
     plan = _make_plan(runs, ledger, profile, options)
     if options.plan:
         return _show(plan, ledger, profile, options.json)
@@ -140,7 +140,9 @@ def _cancel(ledger: Ledger, options: argparse.Namespace) -> int:
     from tksbench.launch.cluster import cancel_jobs
 
     with working("reading recipes"):
-        listed = _naming(options).known(ledger)
+        naming = _naming(options)
+        listed, asked = naming.known(ledger), naming.asked() if options.overrides else []
+    _note_partly_taken(options, asked)
     return cancel_jobs(_console(), ledger, listed())
 
 
@@ -155,16 +157,25 @@ def _profile(path: str | None) -> SlurmProfile | None:
     return load_profile(path or DEFAULT_PROFILE)
 
 
-def _rehearse(runs: Sequence[Run], profile: SlurmProfile | None, as_json: bool) -> int:
+def _rehearse(runs: Sequence[Run], profile: SlurmProfile | None, options: argparse.Namespace) -> int:
     from tksbench.devices import find_gpus
     from tksbench.launch.plan import real_is_here
     from tksbench.launch.rehearsal import command
 
+    _note_partly_taken(options, runs)
     gpus: list[str] = []
     if any(run.execution.device != "cpu" for run in runs):
         with working("looking for GPUs"):
             gpus = find_gpus()
-    return command(_console(), runs, gpus, real_is_here, profile, as_json)
+    return command(_console(), runs, gpus, real_is_here, profile, options.json)
+
+
+def _note_partly_taken(options: argparse.Namespace, runs: Sequence[Run]) -> None:
+    """Print which of these runs an override does not change; nothing beside JSON."""
+    from tksbench.recipe.overrides import partly_taken
+
+    for note in partly_taken(options.overrides, runs) if not options.json else ():
+        print_line(_console(), f"note: {note}")
 
 
 def _submit(items: Sequence[Item], ledger: Ledger, profile: SlurmProfile, options: argparse.Namespace) -> int:
@@ -228,6 +239,7 @@ def _status(ledger: Ledger, options: argparse.Namespace) -> int:
     with working("reading recipes"):
         naming = _naming(options)
         known, asked = naming.known(ledger), naming.asked()
+    _note_partly_taken(options, asked)
 
     def runs() -> list[Run]:
         return list({run.id: run for run in [*(asked if options.scale else []), *known()]}.values())

@@ -103,13 +103,13 @@ class ArrayExecutor(submitit.SlurmExecutor):
         A shell would go on behind a module that does not exist, and the run train with whatever is there instead.
         The set-up that fails ends the job, which is not started again; one that Slurm has killed did not fail.
         """
-        reason = "setup: '$BASH_COMMAND' ended with status $code on $(hostname)"
+        reason = "setup: '${failed:-$BASH_COMMAND}' ended with status $code on $(hostname)"
         said = f'echo "$(date -u +%FT%T+00:00) tksbench: {REFUSED}{reason}"'
         trap = [
-            f"unready() {{ local code=$?; (( code > 128 )) || {said}; exit $code; }}",
+            f"unready() {{ local code=$?; (( code > 128 )) || {said}; exit $(( code ? code : 1 )); }}",
             "trap unready EXIT",
             "set -e",
-            *profile.setup,
+            *(part for line in profile.setup for part in _checked(line)),
             "set +e",
             "trap - EXIT",
         ]
@@ -156,3 +156,19 @@ class ArrayExecutor(submitit.SlurmExecutor):
         job = scheduler.submit(path)
         self._submission.submitted(*job)
         return submitit.SlurmJob(self.folder, job.number, tasks=range(self._num_tasks()))
+
+
+def _checked(line: str) -> list[str]:
+    """A line of the set-up, and a look at how it ended where a shell would go on: behind commands joined by `&&`.
+
+    One that begins with a test asks whether to do something; that it does not is no failure.
+
+    >>> _checked("module load cuda")
+    ['module load cuda']
+    >>> len(_checked("module load cuda && source env/bin/activate")), len(_checked("[ -f env.sh ] && source env.sh"))
+    (2, 1)
+    """
+    asks, goes_on = ("[", "((", "test ", "command -v "), ("&&", "||", "|", "\\", "{", "(", "then", "do", "else")
+    if "&&" not in line or line.lstrip().startswith(asks) or line.rstrip().endswith(goes_on):
+        return [line]
+    return [line, f"code=$?; (( code == 0 )) || {{ failed={shlex.quote(line)}; exit $code; }}"]

@@ -127,8 +127,8 @@ def matching(runs: Sequence[Run], only: Sequence[str], where: str) -> list[Run]:
     matches = {pattern: [run.id for run in runs if fnmatchcase(run.name, pattern)] for pattern in only}
     for pattern, found in matches.items():
         if not found:
-            hint = suggest(pattern, {run.name for run in runs})
-            raise LaunchError(f"--only '{pattern}' matches no run at {where}; {hint}")
+            hint = f"; {suggest(pattern, {run.name for run in runs})}" if runs else ""
+            raise LaunchError(f"--only '{pattern}' matches no run at {where}{hint}")
     wanted = {key for found in matches.values() for key in found}
     return [run for run in runs if not only or run.id in wanted]
 

@@ -53,6 +53,7 @@ _REFUSED = {
     ),
     **dict.fromkeys(("export", "export-file"), "jobs get the launcher's environment; set variables in setup"),
     **dict.fromkeys(("test-only", "help", "usage", "version"), "sbatch would submit nothing"),
+    "quiet": "sbatch would not print the job's number",
     "wait": "sbatch would wait for the end of every run; --status --watch does so",
 }
 

@@ -27,7 +27,7 @@ _PASSING_S = 8
 
 
 class NoAnswer(LaunchError):
-    """A Slurm command that hangs."""
+    """A Slurm command that hangs, or does not print what it should."""
 
 
 class JobId(NamedTuple):
@@ -79,10 +79,17 @@ def submit(script: Path) -> JobId:
 
     Raises:
         LaunchError: If Slurm refuses it.
-        NoAnswer: If Slurm does not answer: the job may or may not be there.
+        NoAnswer: If Slurm does not answer, or not with a job's number: the job may or may not be there.
     """
-    number, _, there = call("sbatch", "--parsable", str(script)).strip().partition(";")  # "123;gpu" of named clusters
-    return JobId(number, there or None)
+    printed = call("sbatch", "--parsable", str(script))  # a site's own sbatch may print a greeting, too
+    found = re.findall(r"^(\d+)(?:;(\S+))?$", printed, re.MULTILINE)  # "123;gpu" of named clusters
+    if not found:
+        last = printed.strip().rpartition("\n")[2][:200] or "nothing"
+        raise NoAnswer(
+            f"sbatch printed {last} in place of a job's number; the same command finds the job, if there is one"
+        )
+    number, cluster = found[-1]
+    return JobId(number, cluster or None)
 
 
 def my_tasks(wanted: Mapping[str, Collection[str | None]]) -> list[Task]:

@@ -44,11 +44,13 @@ class Naming:
     def asked(self) -> list[Run]:
         """The runs that a launch with these words would train on this machine's data, at each scale meant.
 
+        Without a recipe there are none.
+
         Raises:
             RecipeError: Anything wrong in a recipe or an override.
             LaunchError: A pattern of `only` matches nothing.
         """
-        return self._collect(AtHand(cache(real_is_here), cache(twin_is_here)))
+        return self._collect(AtHand(cache(real_is_here), cache(twin_is_here))) if self.recipes else []
 
     def known(self, ledger: Ledger) -> KnownRuns:
         """Those in a results folder: of any seed, and of any data, for there may have been other data then.
@@ -60,7 +62,9 @@ class Naming:
             LaunchError: As `asked`.
         """
         if not self.recipes:
-            return KnownRuns(ledger, self.only)
+            known = KnownRuns(ledger, self.only)
+            matching(known(), self.only, str(ledger.root))
+            return known
         named = [run for data in EVERY_DATA for run in self._collect(data)]
         ids, groups = {run.id for run in named}, {(run.group, run.scale) for run in named}
         any_seed = self.seeds is None

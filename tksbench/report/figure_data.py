@@ -210,9 +210,9 @@ def _over_time(name: str, paper: Paper, protocols: Protocols, by_group: Groups) 
         ):  # several are of one ANN, whose level is drawn once
             longest[one.label] = one
         series = tuple(longest[label] for label in dict.fromkeys(one.label for one in curves))
-        if series:
-            samples = next(records[0].test.n for records in found.values())
-            panels.append(Panel(printed_name(dataset, paper, source), scale, series, samples=samples))
+        checked = smoke_checked(wanted, protocols, by_group)
+        shown = (printed_name(dataset, paper, source), scale if series else "", series)
+        panels.append(Panel(*shown, samples=_samples(found) if series else 0, smoke_check=checked))
     title = paper.figures[name]["title"]
     return Figure(name, title, f"{_STEP_AXIS} of the converted network", "line", tuple(panels), log=True)
 

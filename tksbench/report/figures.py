@@ -58,6 +58,7 @@ _PANEL_INCHES = (4.6, 3.6)
 _PNG_DPI = 160
 _MADE_FROM = re.compile(rb"csv ([0-9a-f]{64}) local ((?:[0-9a-f]{2})*)\.")
 _THIN = 0.8  # points: the second protocol
+_UNASKED = "no recipe has runs for this figure"
 _COLUMNS = ("panel", "source", "series", "protocol", "scale", "x", "mean", "sd", "n")
 _SCATTER_COLUMNS = ("panel", "scale", "seed", "x", "y", "label")
 
@@ -151,6 +152,8 @@ def to_csv(figure: Figure | Scatter) -> bytes:
 
 def describe(figure: Figure | Scatter) -> Iterator[str]:
     """A line a panel: what it shows and what it lacks."""
+    if not figure.panels:
+        yield _UNASKED
     for panel in figure.panels:
         note = getattr(panel, "note", "")
         if not panel.scale:
@@ -172,7 +175,8 @@ def draw_panels(canvas: Canvas, figure: Figure) -> None:
     absent = ", ".join(panel.title for panel in figure.panels if panel not in drawn)
     if not drawn:
         all_axes[0].set_axis_off()
-        all_axes[0].text(0.5, 0.5, f"no records yet: {absent}", transform=all_axes[0].transAxes, ha="center")
+        words = f"no records yet: {absent}" if absent else _UNASKED
+        all_axes[0].text(0.5, 0.5, words, transform=all_axes[0].transAxes, ha="center")
     elif absent:
         canvas.supxlabel(f"no records yet: {absent}", fontsize=8, color="0.4")
     for axes, panel in zip(all_axes, drawn, strict=False):

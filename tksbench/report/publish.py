@@ -11,6 +11,7 @@ from tksbench.metrics import correct, halves, mean_logits, summarize
 from tksbench.report.evidence import inconsistency
 from tksbench.runs import sha256_file, write_bytes
 from tksbench.runs.arrays import read_array
+from tksbench.runs.code import on_a_branch
 from tksbench.runs.comparison import clean_claim
 from tksbench.runs.provenance import CUT
 from tksbench.runs.record import load_record
@@ -87,6 +88,9 @@ def _unknown_code(run_dir: RunDir, record: Record) -> str | None:
     proof = record.provenance
     if proof.commit is None:
         return "names no commit, as it was trained outside a git checkout: train it in a clone (--again)"
+    if on_a_branch(proof.commit) is False:  # as after git commit --amend, or a rebase
+        keep = f"git branch NAME {proof.commit[:12]}"
+        return f"its commit is on no branch, so that nobody else can get it: {keep}, or train it anew (--again)"
     if CUT in proof.diff:
         return "has more uncommitted changes than a record holds: commit them, and train it anew (--again)"
     return clean_claim(record, run_dir)

@@ -169,6 +169,14 @@ def _blobs(commit: str) -> dict[str, str] | None:
     return {path: about.split()[2] for about, path in rows}
 
 
+@cache
+def on_a_branch(commit: str) -> bool | None:
+    """Whether a branch or tag, of this checkout or a remote, has a commit; None if this checkout lacks the commit."""
+    where = ("refs/heads", "refs/remotes", "refs/tags")
+    found = _git(PACKAGE.parent, "for-each-ref", "--count=1", "--contains", commit, *where)
+    return None if found is None else bool(found)
+
+
 def edited_files(patch: str) -> tuple[str, ...]:
     r"""Paths of the files that a patch changes, in its order.
 

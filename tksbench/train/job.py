@@ -257,6 +257,7 @@ class Job:
             set_up_cpu(self.run.execution)
         made = resolve_name(_PROCEDURES[spec.kind])
         procedure: Procedure = made(self.run, self.dir, data, device, self.stop, guard, self.parallel)
+        WITNESS.check_compiled()
         procedure.resume()
         if self.parallel.lead:
             _keep_components(self.run, self.dir)

@@ -7,11 +7,9 @@ when it ends: whoever edits while a long run trains changes nothing of it, excep
 from __future__ import annotations
 
 import hashlib
-import os
 import site
 import sys
 import sysconfig
-from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -20,6 +18,7 @@ from tksbench.runs.files import write_bytes, write_json
 from tksbench.runs.processor import PORTABLE
 from tksbench.runs.provenance import software
 from tksbench.train.errors import TrainError
+from tksbench.train.loaded import edited_packages, real_file, stale_bytecode
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -32,6 +31,8 @@ if TYPE_CHECKING:
     from tksbench.train.parallel import OneProcess
 
 _WORKERS_LOAD = ("tksbench/data/", "tksbench/train/loading.py")  # data workers that are not forked import it anew
+# What an interpreter loads before any code of ours: from elsewhere than Python's own folders it is somebody's.
+_EARLY = sys.stdlib_module_names | {"sitecustomize", "usercustomize"}
 _MAIN = ("__main__", "__mp_main__")  # what was started, and what that is called in a forked trainer
 WORKERS_START = "fork" if sys.platform == "linux" else None
 """How data workers are started, however the trainer was: None is Python's own way.
@@ -75,13 +76,31 @@ class Witness:
         self._loaded |= loaded
         return sorted(self._late)
 
+    def check_compiled(self) -> None:
+        """Make sure that this process has loaded the package's files as they are, and no older form of them.
+
+        Raises:
+            TrainError: Python has kept what it compiled of a file that has other content now.
+        """
+        top = self._package.parent
+        stale = stale_bytecode(str(top / path) for path in _loaded(self._package))
+        if stale:
+            raise TrainError(
+                f"Python has loaded an older form of code that was edited; remove it: rm {' '.join(stale)}"
+            )
+
     def strays(self) -> dict[str, Path]:
-        """Python files from elsewhere than the package and the installed packages that were loaded since, by module."""
+        """Python files from elsewhere than the package and the installed packages, by module.
+
+        Of what was loaded before, only those that an interpreter begins with: they may change all that follows.
+        """
         installed = (f"{self._package}/", *_installed())
         found = {}
         for name, module in list(sys.modules.items()):
             file = getattr(module, "__file__", None)
-            if name in self._modules or name in _MAIN or not isinstance(file, str) or not file.endswith(".py"):
+            if (name in self._modules and name.partition(".")[0] not in _EARLY) or name in _MAIN:
+                continue
+            if not isinstance(file, str) or not file.endswith(".py"):
                 continue
             if "site-packages" in file or "dist-packages" in file or file.startswith(installed):
                 continue  # wherever PYTHONPATH and modules of a cluster have them
@@ -127,7 +146,7 @@ def attempt_origin(
         "nodes": parallel.nodes,
         "environment": dict(variables),
         "machine": describe_machine(device, variables),
-        "outside": _by_package({name: path for name, path in strays.items() if path not in known}),
+        "outside": _by_package({name: path for name, path in strays.items() if path not in known}) | edited_packages(),
     }
     if portable and not variables and parallel.size == 1:
         setup["machine"]["bits"] = PORTABLE
@@ -192,21 +211,9 @@ def _loaded(package: Path) -> Iterator[str]:
     for name, module in list(sys.modules.items()):
         file = getattr(module, "__file__", None)
         if name.partition(".")[0] == package.name and isinstance(file, str):
-            path = Path(_real(file))
+            path = Path(real_file(file))
             if path.is_relative_to(package):
                 yield str(path.relative_to(package.parent))
-
-
-def _real(file: str) -> str:
-    """A module's file with its links followed; folders are looked at once, since there are thousands of modules."""
-    folder, name = os.path.split(file)
-    path = os.path.join(_real_folder(folder), name)  # noqa: PTH118 - strings, for speed
-    return os.path.realpath(path) if os.path.islink(path) else path  # noqa: PTH114
-
-
-@cache
-def _real_folder(folder: str) -> str:
-    return os.path.realpath(folder)
 
 
 def _by_package(modules: Mapping[str, Path]) -> dict[str, str]:

@@ -60,6 +60,7 @@ TOOLS: dict[str, tuple[Callable[[], bool], str]] = {
 
 TOGETHER = {  # files whose tests one process has, as they take turns on the test cluster or share a trained network
     "slurm": ("launch/test_devcluster.py", "launch/test_slurm.py", "launch/test_slurm_training.py"),
+    "triton": ("snn/test_triton.py",),
     "digits": (
         "systems/test_optimal_conversion.py",
         "systems/test_converted_by_spikes.py",

@@ -168,7 +168,14 @@ def test_what_is_known_to_differ_is_named(
     [
         ({}, "are to be expected (of this run they depend on the processor)"),
         ({"machine": {"kind": "Zilog family 80"}}, "are not to be expected: the record is of other processor"),
-        ({"machine": {"kind": "Zilog 80", "bits": PORTABLE}}, f"are to be expected (of this run they are {PORTABLE})"),
+        (
+            {"machine": {"kind": "Zilog 80", "bits": PORTABLE, "instructions": "AVX2"}},
+            f"are to be expected (of this run they are {PORTABLE})",
+        ),
+        (
+            {"machine": {"kind": "Zilog 80", "bits": PORTABLE, "instructions": "AVX512"}},
+            "are not to be expected: the record is of other processor",
+        ),
         ({"machine": {}}, "are not to be expected: the record is of earlier code"),
         ({"code": "f" * 16, "commit": "beef00beef00"}, " if the changes of the code leave its arithmetic as it was"),
         ({"processes": 2, "versions": {"numpy": "1.0"}}, "expected: the record is of other packages, processes"),

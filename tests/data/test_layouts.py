@@ -24,7 +24,8 @@ if TYPE_CHECKING:
 
     from tksbench.data.base import Data
 
-LEFT_BEHIND = ("._{name}", ".DS_Store", "Thumbs.db", "desktop.ini", ".{name}.icloud")
+LEFT_BEHIND = ("._{name}", ".DS_Store", "Thumbs.db", "desktop.ini", ".{name}.icloud", "{name}:Zone.Identifier")
+LEFT_FOLDERS = ("__MACOSX", "$RECYCLE.BIN", "System Volume Information", "@eaDir", "#recycle", "lost+found")
 COPIES = ("{stem} (1){suffix}", "{stem} copy{suffix}", "{stem} - Copy{suffix}", "{stem} copy 2{suffix}")
 EVENTS = {"dvs_cifar10": make_dvs_cifar10, "ncaltech101": make_ncaltech101, "nmnist": make_nmnist}
 
@@ -167,7 +168,9 @@ def test_what_systems_leave_among_recordings_is_no_recording(event_root: Path, t
     for left in LEFT_BEHIND:
         for place in (some.parent, folder):
             (place / left.format(name=some.name)).write_bytes(b"\0\5\26\7")
-    shutil.copytree(some.parent, folder / "__MACOSX" / some.parent.name)
+    for left in LEFT_FOLDERS:
+        shutil.copytree(some.parent, folder / left / some.parent.name)
+        shutil.copy(some, folder / left / some.name)
     assert reader(name).find_listing("natural", folder, complete=False) == expected
 
 

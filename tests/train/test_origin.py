@@ -12,6 +12,7 @@ import torch
 
 from tests.runs.checkout import git, make_package
 from tksbench.runs.code import Code
+from tksbench.runs.processor import PORTABLE, is_portable
 from tksbench.snn import native
 from tksbench.train import origin
 from tksbench.train.errors import TrainError
@@ -135,6 +136,17 @@ def test_what_an_interpreter_begins_with_counts_although_it_was_loaded_before(
         Path(module.__file__).touch()
         monkeypatch.setitem(sys.modules, name, module)
     assert sorted(Witness(package).strays()) == ["sitecustomize", "statistics"]
+
+
+@pytest.mark.parametrize(("instructions", "bits"), [("AVX2", PORTABLE), ("AVX512", None)])
+def test_bits_are_those_of_every_processor_only_where_torchs_own_kernels_are(
+    package: Path, monkeypatch: pytest.MonkeyPatch, instructions: str, bits: str | None
+) -> None:
+    described = {"processor": "Z80", "instructions": instructions}
+    monkeypatch.setattr("tksbench.train.machine.describe_machine", lambda *words: dict(described))
+    row, _ = attempt_origin(Witness(package), Path("r.yaml"), torch.device("cpu"), ALONE, {}, portable=True)
+    assert row["setup"]["machine"].get("bits") == bits
+    assert is_portable(row["setup"]["machine"]) == bool(bits)
 
 
 def test_all_processes_have_the_leading_ones_code() -> None:

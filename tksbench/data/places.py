@@ -16,7 +16,9 @@ if TYPE_CHECKING:
 
     from tksbench.data.dataset import DatasetInfo
 
-_LEFT_BEHIND = {"__macosx", "thumbs.db", "desktop.ini"}  # by macOS and Windows; hidden files are, too
+# By macOS, Windows, and the file servers of Synology and of ext file systems; hidden files are, too.
+_LEFT_BEHIND = {"__macosx", "thumbs.db", "desktop.ini", "$recycle.bin", "system volume information"}
+_LEFT_BEHIND |= {"@eadir", "#recycle", "#snapshot", "lost+found"}
 # What browsers, macOS and Windows call a second file of the same name: stem, mark, suffixes.
 _COPY = re.compile(r"(.+?)(?: \(\d+\)|(?: -)? (?:copy|kopie|copi[ae])(?: \(?\d+\)?)?)((?:\.\w+)*)", re.IGNORECASE)
 _SECOND = re.compile(r" (\d+|\(\d+\)|copy)$", re.IGNORECASE)  # of a folder
@@ -36,7 +38,7 @@ _ELSEWHERE = {
 def is_left_behind(name: str) -> bool:
     """Whether a file or folder is no data but what a system leaves beside data.
 
-    >>> [is_left_behind(name) for name in ("._image_0001.bin", "__MACOSX", "Thumbs.db", "image_0001.bin")]
+    >>> [is_left_behind(name) for name in ("._image_0001.bin", "__MACOSX", "@eaDir", "image_0001.bin")]
     [True, True, True, False]
     """
     return name.startswith(".") or name.lower() in _LEFT_BEHIND

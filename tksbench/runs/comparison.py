@@ -18,7 +18,7 @@ from tksbench.runs.code import (
 )
 from tksbench.runs.errors import LedgerError
 from tksbench.runs.files import read_json
-from tksbench.runs.processor import PORTABLE, cpu_name, describe_cpu
+from tksbench.runs.processor import PORTABLE, cpu_name, describe_cpu, is_portable
 from tksbench.runs.provenance import versions
 
 if TYPE_CHECKING:
@@ -83,7 +83,7 @@ def of_former_arithmetic(record: Record) -> bool:
 def bits_expected(record: Record) -> str:
     """Whether a record's run has equal bits if it is trained here, as far as that is known: one line."""
     proof = record.provenance
-    portable = proof.machine.get("bits") == PORTABLE
+    portable = is_portable(proof.machine)
     if of_former_arithmetic(record):
         return (
             "equal bits are not to be expected: the record is of earlier code, whose sums were in an order that the "

@@ -37,6 +37,16 @@ _ONEDNN = (
 
 PORTABLE = "the same on every x86-64 processor with AVX2"
 """What a record's `machine` has as `bits` where no processor decides about them; else it has no such key."""
+INSTRUCTIONS = "AVX2"
+"""What torch's own kernels then use, as torch calls it."""
+
+
+def is_portable(machine: Mapping[str, str]) -> bool:
+    """Whether no processor decides about a run's bits, by what its record has as `machine`.
+
+    Records of runs that the launcher has trained may claim it although torch's own kernels were not those of AVX2.
+    """
+    return machine.get("bits") == PORTABLE and machine.get("instructions") == INSTRUCTIONS
 
 
 def cpu_name() -> str:

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from tksbench.runs.code import PACKAGE, can_change_results, digest_of, read_code, source_files
 from tksbench.runs.files import write_bytes, write_json
-from tksbench.runs.processor import PORTABLE
+from tksbench.runs.processor import INSTRUCTIONS, PORTABLE
 from tksbench.runs.provenance import software
 from tksbench.train.errors import TrainError
 from tksbench.train.loaded import edited_packages, real_file, stale_bytecode
@@ -148,7 +148,7 @@ def attempt_origin(
         "machine": describe_machine(device, variables),
         "outside": _by_package({name: path for name, path in strays.items() if path not in known}) | edited_packages(),
     }
-    if portable and not variables and parallel.size == 1:
+    if portable and not variables and parallel.size == 1 and setup["machine"].get("instructions") == INSTRUCTIONS:
         setup["machine"]["bits"] = PORTABLE
     if len(parallel.processors) > 1:
         setup["machine"]["processors"] = "; ".join(parallel.processors)

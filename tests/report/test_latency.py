@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import io
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
+from rich.console import Console
 
 from tests.records import make, record_parts
 from tksbench.recipe import Run, expand, load_recipe
@@ -15,7 +18,7 @@ from tksbench.report.figure_data import Figure, Panel, Series, build_figure, row
 from tksbench.report.figures import describe, draw_panels, write_figure
 from tksbench.report.groups import candidates
 from tksbench.report.latency import build_latency
-from tksbench.report.listing import markdown
+from tksbench.report.listing import markdown, show
 from tksbench.report.page.figures import lay_out
 from tksbench.report.paper_file import load_paper
 from tksbench.runs.record import make_record
@@ -66,6 +69,34 @@ def test_latency_is_where_the_accuracy_comes_within_a_point_of_the_ann_for_good(
         ("optimal_conversion/cifar10/without_shift", "paper", "1", "128", "75.00", "50.00", "−25.00", "–"),
     )
     assert "without" in markdown(table)
+
+
+def test_on_80_columns_names_are_broken_and_no_number_is_cut(
+    protocols: dict[str, list[Candidate]], evidence: Evidence
+) -> None:
+    printed, table = io.StringIO(), build_latency(protocols, evidence)
+    long = (
+        "a_system/cifar10/with_a_long_name",
+        "mini, twin data",
+        "2",
+        "2,048",
+        "75.00",
+        "50.00",
+        "−25.00",
+        "512–1,024",
+    )
+    show(replace(table, rows=(*table.rows, long)), Console(file=printed, width=80))
+    lines = printed.getvalue().splitlines()
+    assert max(map(len, lines)) <= 80
+    assert any(line.split()[-4:] == ["75.00", "50.00", "−25.00", "512–1,024"] for line in lines)
+    assert "no records yet" not in printed.getvalue()
+
+
+def test_without_records_that_is_said(protocols: dict[str, list[Candidate]]) -> None:
+    printed, paper = io.StringIO(), load_paper(ROOT / "results")
+    show(build_latency(protocols, Evidence()), Console(file=printed, width=80))
+    assert "no records yet" in printed.getvalue()
+    assert list(describe(build_figure("over_time", paper, protocols, {}))) == ["no records yet"]
 
 
 def test_a_converted_run_without_the_record_of_its_ann_is_left_out(

@@ -8,9 +8,11 @@ from typing import TYPE_CHECKING, Literal
 from tksbench.report.markup import escape_latex, escape_markdown, standalone
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from rich.console import Console
 
-_WIDE, _FIRST_WIDTH = 100, 34
+_WIDE, _NAME_WIDTH = 100, 24
 
 
 @dataclass(frozen=True)
@@ -78,17 +80,29 @@ def show(table: Listing, console: Console) -> None:
     from rich.text import Text
 
     shown = [header for header in table.headers if console.width >= _WIDE or header not in table.left_out]
+    texts = [column for column in zip(table.headers, *table.rows, strict=True) if column[0] in shown]
     grid = Table(box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0), pad_edge=False)
-    for header in shown:
-        first = header == table.headers[0]
+    for header, width in zip(shown, _widths(texts, console.width), strict=True):
         justify: Literal["left", "right"] = "left" if header in table.headers[:2] else "right"
-        grid.add_column(
-            header.replace(" ", "\n"), justify=justify, overflow="fold", min_width=_FIRST_WIDTH if first else None
-        )
+        grid.add_column(header.replace(" ", "\n"), justify=justify, overflow="fold", width=width)
     for row in table.rows:
         grid.add_row(*(Text(cell) for header, cell in zip(table.headers, row, strict=True) if header in shown))
     console.print(Text(table.title, style="bold"))
-    console.print(grid)
+    console.print(grid if table.rows else "\nno records yet\n")
     for note in table.notes:
         console.print(Text(note, style="dim"))
     console.print()
+
+
+def _widths(columns: Sequence[Sequence[str]], room: int) -> list[int]:
+    """Characters of each column, its header first: words are broken before names are, and no number is cut."""
+    words = [[word for text in column for word in text.split()] for column in columns]
+    found = [max(map(len, column)) for column in words]
+    whole = [max(len(text) for text in (*column[0].split(), *column[1:])) for column in columns]
+    found[0] = min(found[0], _NAME_WIDTH)
+    left = room - sum(found) - 2 * len(found)
+    found[0] = max(1, found[0] + min(left, 0))
+    for number in (*range(2, len(found)), 0, 1):
+        more = max(0, min(left, whole[number] - found[number]))
+        found[number], left = found[number] + more, left - more
+    return found

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 from collections.abc import Callable
@@ -14,12 +15,15 @@ from typing import Any
 import pytest
 import torch
 
+from tksbench.data.base import Split
 from tksbench.data.registry import load
 from tksbench.recipe import expand, load_recipe, run_id
 from tksbench.report.publish import doubts
 from tksbench.runs import Ledger
 from tksbench.train.convert import Conversion
-from tksbench.train.errors import Interrupted
+from tksbench.train.errors import Interrupted, TrainError
+from tksbench.train.loop import Trainer
+from tksbench.train.start import start_tensors
 
 ROOT = Path(__file__).parents[1]
 
@@ -210,6 +214,58 @@ def test_weights_that_are_gone_are_named_with_how_to_get_them_back(
     )
     again = plan(folder, "stages.yaml", "T=5", "--only", "toy/converted")
     assert {name: item["action"] for name, item in again.items()} == {"toy/relu": "skip", "toy/converted": "run"}
+
+
+def test_a_fine_tuning_with_weights_of_its_own_needs_those_of_its_start_no_more(
+    folder: Path, records: dict[str, dict[str, Any]]
+) -> None:
+    words = ("stages.yaml", "optim.epochs=2", "--only", "toy/tuned")
+    identity = plan(folder, *words)["toy/tuned"]["id"]
+    ledger, begun = Ledger(folder / "results"), Ledger(folder / "results").run_dir(identity)
+    ann, moved = ledger.run_dir(records["toy/relu"]["id"]).checkpoints, folder / "elsewhere"
+    tuned = ledger.run_dir(records["toy/tuned"]["id"]).checkpoints
+    ann.rename(moved)
+    try:
+        assert plan(folder, *words)["toy/tuned"]["action"] == "blocked"
+        shutil.copytree(tuned, begun.checkpoints)
+        assert plan(folder, *words)["toy/tuned"]["action"] == "run"
+    finally:
+        moved.rename(ann)
+        shutil.rmtree(begun.path, ignore_errors=True)
+
+
+class Unread(Split):
+    """A half of which no sample may be read."""
+
+    def __init__(self, other: Split) -> None:
+        self.labels = other.labels
+
+    def __getitems__(self, keys: Any) -> Any:
+        raise AssertionError("a sample was read")
+
+
+def test_a_conversion_waits_for_its_start_and_is_made_before_a_test_image_is_read(
+    folder: Path, tmp_path: Path, records: dict[str, dict[str, Any]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(folder)
+    monkeypatch.syspath_prepend(folder)
+    monkeypatch.setenv("TKSBENCH_DATA", str(folder))
+    ledger, runs = Ledger(tmp_path), {run.name: run for run in expand(load_recipe("stages.yaml"))}
+    run, tuned = runs["toy/converted"], runs["toy/tuned"]
+    with pytest.raises(TrainError, match=rf"toy/relu seed 42 \({run.parent_id}\), .* is not done: train it first"):
+        start_tensors(run, ledger)
+    shutil.copytree(
+        folder / "results" / "runs" / records["toy/relu"]["id"], tmp_path / "runs" / records["toy/relu"]["id"]
+    )
+    data = load(run.spec.data, run.spec.steps, run.spec.seed)
+    data = replace(data, test=Unread(data.test))
+    conversion = Conversion(run, ledger.prepare(run), data, torch.device("cpu"))
+    with pytest.raises(AssertionError, match="a sample was read"):
+        conversion.fit()
+    assert conversion.weights == records["toy/converted"]["weights_sha256"]
+    trainer = Trainer(tuned, ledger.prepare(tuned), data, torch.device("cpu"))
+    trainer.resume()
+    assert trainer.model.get_buffer("neuron.threshold").item() != 1.0
 
 
 def test_a_conversion_that_was_broken_off_goes_on_where_it_was(

@@ -123,6 +123,25 @@ def test_one_pass_gives_what_passes_of_each_length_give() -> None:
     torch.testing.assert_close(found, whole[[0, 3, BLOCK - 1, BLOCK, steps - 1]], rtol=1e-5, atol=1e-5)
 
 
+def test_a_layer_never_holds_more_steps_at_once_however_many_there_are() -> None:
+    network = build(kit=Kit(neuron=lambda: IntegrateAndFire(0.05)), encoder=Poisson()).eval()
+    seen = []
+    for module in network.modules():
+        if isinstance(module, Neuron | Poisson):
+            module.register_forward_hook(lambda _module, _inputs, out: seen.append(out.untyped_storage().nbytes()))
+    most = []
+    for steps in (BLOCK, 5 * BLOCK):
+        assert outputs_at(network, images(), [1, steps]).shape == (2, 2, 10)
+        most.append(max(seen))
+    assert most[0] == most[1]
+
+
+def test_images_of_another_size_are_refused() -> None:
+    for name in ("biasfree_resnet20", "biasfree_vgg11"):
+        with pytest.raises(SnnError, match="the input is 20x20; this network was built for img_size 16x16"):
+            build(name)(images(side=20))
+
+
 def test_neurons_that_cannot_go_on_are_refused() -> None:
     with pytest.raises(SnnError, match="ReLU: these neurons begin anew at each call"):
         outputs_at(build(), images(), [2])

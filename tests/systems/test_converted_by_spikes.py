@@ -16,7 +16,7 @@ from tksbench.snn.encoder import Poisson
 from tksbench.snn.errors import SnnError
 from tksbench.snn.integrate import IntegrateAndFire, ScaledIntegrateAndFire
 from tksbench.snn.kit import Kit
-from tksbench.snn.overtime import outputs_at
+from tksbench.snn.overtime import continued, outputs_at
 from tksbench.systems._conversion import balance, upper
 from tksbench.systems.diet_snn import Diet, DietConversion
 from tksbench.systems.hybrid_training import STDB, HybridConversion
@@ -36,6 +36,11 @@ def toy(neuron: Callable[[], Any]) -> Toy:
 
 def spikes(network: Toy) -> tuple[str, str]:
     """Those of the first and of the second layer, step by step."""
+    return run(network)[0]
+
+
+def run(network: Toy) -> tuple[tuple[str, str], list[list[float]]]:
+    """Spikes of both layers, step by step, and their last membranes."""
     seen: dict[str, str] = {}
 
     def see(name: str, out: torch.Tensor) -> None:
@@ -43,24 +48,36 @@ def spikes(network: Toy) -> tuple[str, str]:
 
     for name in ("neuron1", "readout"):
         network.get_submodule(name).register_forward_hook(lambda _module, _inputs, out, name=name: see(name, out))
-    with torch.no_grad():
+    with torch.no_grad(), continued(network):
         network.present(IMAGE, 8)
-    return seen["neuron1"], seen["readout"]
+        layers = (network.get_submodule(name) for name in seen)
+        left = [layer.membrane().flatten().tolist() for layer in layers]  # type: ignore[operator]
+    return (seen["neuron1"], seen["readout"]), left
 
 
 @pytest.mark.parametrize(
-    ("neuron", "second", "expected"),
+    ("neuron", "second", "expected", "left"),
     [
-        (FIRE, 0.625, ("000 000 000 010 010 000 010 000", "00 00 00 00 00 01 00 01")),
-        (INTEGRATE, 1.0, ("000 000 010 010 000 010 000 111", "00 00 00 01 00 00 00 01")),
+        (
+            FIRE,
+            0.625,
+            ("000 000 000 010 010 000 010 000", "00 00 00 00 00 01 00 01"),
+            [[1.25, 2.25, 1.25], [-0.75, 0.625]],
+        ),
+        (
+            INTEGRATE,
+            1.0,
+            ("000 000 010 010 000 010 000 111", "00 00 00 01 00 00 00 01"),
+            [[0.125, 1.125, 0.125], [0.25, 0.625]],
+        ),
     ],
 )
 def test_thresholds_are_the_largest_inputs_that_spikes_bring(
-    neuron: Callable[[], Any], second: float, expected: tuple[str, str]
+    neuron: Callable[[], Any], second: float, expected: tuple[str, str], left: list[list[float]]
 ) -> None:
     network = toy(neuron)
     assert balance(network, ["neuron1", "readout"], IMAGE, 8) == {"neuron1": 1.125, "readout": second}
-    assert spikes(network) == expected
+    assert run(network) == (expected, left)
 
 
 def test_thresholds_do_not_depend_on_how_many_images_fit(digits: Digits, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -32,6 +32,8 @@ def as_string(spikes: torch.Tensor) -> str:
         (Diet(threshold=1.0), 0.5, "001010", None),
         (STDB(threshold=0.5), 0.75, "01111111", 2.5),
         (Diet(threshold=0.5), 0.75, "11111111", 2.0),
+        (STDB(), 0.625, "00101", 1.125),
+        (Diet(threshold=1.0), 0.625, "0101", 0.5),
     ],
 )
 def test_spike_trains(neuron: SoftReset, current: float, spikes: str, membrane: float | None) -> None:
@@ -50,7 +52,15 @@ def test_linear_surrogate() -> None:
 
 @pytest.mark.parametrize(
     ("since", "value"),
-    [(0, 0.3), (1, 0.297014950), (5, 0.285368827), (10, 0.271451225), (50, 0.181959198), (250, 0.024625500)],
+    [
+        (0, 0.3),
+        (1, 0.297014950),
+        (5, 0.285368827),
+        (10, 0.271451225),
+        (50, 0.181959198),
+        (100, 0.110363832),
+        (250, 0.024625500),
+    ],
 )
 def test_stdb_as_the_text_has_it(since: int, value: float) -> None:
     assert stdb(torch.tensor(float(since), dtype=torch.float64), 0.3, 0.01).item() == pytest.approx(value, abs=1e-9)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
+from tksbench.recipe import TrainSpec
 from tksbench.runs.provenance import rerun_command
 
 if TYPE_CHECKING:
@@ -76,7 +77,8 @@ def _started(item: Item, known: dict[str, Item], ledger: Ledger) -> Item:
         return replace(item, reason=f"{item.reason}; {starts}, which {when}")
     if status.state == "done":
         folder = ledger.run_dir(str(run.parent_id))
-        if folder.has_weights:
+        begun = isinstance(run.spec, TrainSpec) and ledger.run_dir(run.id).has_weights  # it has weights of its own
+        if folder.has_weights or begun:
             return replace(item, reason=f"{item.reason}; {starts}")
         anew = f", or train it anew: {rerun_command(run.parent)} --again" if run.parent else ""
         reason = f"{starts}, which is done, but its weights are not here: bring back {folder.checkpoints}/{anew}"

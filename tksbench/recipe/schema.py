@@ -326,6 +326,9 @@ class ConvertSpec(RunSpec):
     def _converts(self) -> ConvertSpec:
         if self.start.convert is None:
             raise ValueError("start.convert is missing: what is done to the parent's network")
+        trained, here = self.start.run.data.name, self.data.name
+        if trained != here:
+            raise ValueError(f"start.run is trained on {trained}, and this run is of {here}: take a network of {here}")
         return self
 
 

@@ -62,7 +62,9 @@ class Layer(nn.Module):
 class BiasFreeNetwork(SpikingNetwork):
     """What both families share: an encoder of static images, a membrane as readout, and how weights begin."""
 
-    def __init__(self, num_classes: int, T: int, in_chans: int, width: float, encoder: Encoder | None) -> None:
+    def __init__(
+        self, num_classes: int, T: int, in_chans: int, width: float, encoder: Encoder | None, img_size: int
+    ) -> None:
         """Check and store the options; `SpikingNetwork` explains those not listed here.
 
         Args:
@@ -71,12 +73,13 @@ class BiasFreeNetwork(SpikingNetwork):
             in_chans: Channels of the input.
             width: Factor on the channels.
             encoder: What makes spikes of static images; None gives the network the image itself at every step.
+            img_size: Height and width of the images, on which a linear layer depends.
 
         Raises:
             SnnError: If an option is out of range.
         """
         super().__init__(num_classes, T, in_chans, width)
-        self.encoder = encoder
+        self.encoder, self.img_size = encoder, img_size
         self.readout: Neuron | None = None  # logits are a membrane's increments; a conversion may let it spike
 
     def _read_out(self, logits: Tensor, steps: int) -> Tensor:
@@ -150,7 +153,7 @@ class BiasFreeResNet(BiasFreeNetwork):
         Raises:
             SnnError: If an option is out of range.
         """
-        super().__init__(num_classes, T, in_chans, width, encoder)
+        super().__init__(num_classes, T, in_chans, width, encoder, img_size)
         self.pool = 3 if imagenet else 2
         side = img_size // self.pool
         if side < 1:
@@ -217,7 +220,7 @@ class BiasFreeVGG(BiasFreeNetwork):
         Raises:
             SnnError: If an option is out of range.
         """
-        super().__init__(num_classes, T, in_chans, width, encoder)
+        super().__init__(num_classes, T, in_chans, width, encoder, img_size)
         plan = VGG_LAYERS[form]
         pools = plan.count(0)
         if img_size >> pools < 1:

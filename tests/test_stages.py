@@ -34,6 +34,7 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
+from tksbench.snn.encoder import Poisson
 from tksbench.snn.layers import SpikingNetwork
 from tksbench.snn.neuron import Neuron
 
@@ -67,8 +68,8 @@ class Spikes(Neuron):
 class Largest:
     """Sets the threshold to the largest output on training images, times a factor."""
 
-    def __init__(self, random_state, *, factor: float = 1.0):
-        self.factor = factor
+    def __init__(self, random_state, *, factor: float = 1.0, coded: bool = False):
+        self.factor, self.coded = factor, coded
 
     def __call__(self, network, images, T):
         top = 0.0
@@ -78,6 +79,8 @@ class Largest:
         if not hasattr(network.neuron, "threshold"):
             network.neuron = Spikes()
         network.neuron.threshold.fill_(self.factor * top)
+        if self.coded:
+            network.encoder = Poisson()
         network.T = T
         return network
 
@@ -266,6 +269,22 @@ def test_a_conversion_waits_for_its_start_and_is_made_before_a_test_image_is_rea
     trainer = Trainer(tuned, ledger.prepare(tuned), data, torch.device("cpu"))
     trainer.resume()
     assert trainer.model.get_buffer("neuron.threshold").item() != 1.0
+
+
+def test_training_has_the_encoder_of_its_model_whatever_the_conversion_balances_with(
+    folder: Path, records: dict[str, dict[str, Any]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A network that goes on from a checkpoint has no other."""
+    monkeypatch.chdir(folder)
+    monkeypatch.syspath_prepend(folder)
+    monkeypatch.setenv("TKSBENCH_DATA", str(folder))
+    runs = expand(load_recipe("stages.yaml"), overrides=["start.convert.coded=true"])
+    run = next(one for one in runs if one.name == "toy/tuned")
+    run_dir = Ledger(folder / "results").prepare(run)
+    trainer = Trainer(run, run_dir, load(run.spec.data, run.spec.steps, run.spec.seed), torch.device("cpu"))
+    trainer.resume()
+    shutil.rmtree(run_dir.path)
+    assert trainer.model.encoder is None
 
 
 def test_a_conversion_that_was_broken_off_goes_on_where_it_was(

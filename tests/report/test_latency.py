@@ -93,7 +93,7 @@ def test_on_80_columns_names_are_broken_and_no_number_is_cut(
 
 
 def test_without_records_that_is_said(protocols: dict[str, list[Candidate]]) -> None:
-    printed, paper = io.StringIO(), load_paper(ROOT / "results")
+    printed = io.StringIO()
     show(build_latency(protocols, Evidence()), Console(file=printed, width=80))
     assert "no records yet" in printed.getvalue()
 

@@ -134,13 +134,22 @@ def begin_from_parent(trainer: Trainer) -> None:
     if start.convert is None:
         return
     images = TrainingImages(trainer.data.train, spec.seed, spec.evaluation.batch_size, trainer.device)
-    before = {name: id(one) for name, one in network.named_parameters()}
+    before, encoder = _parts(network), getattr(network, "encoder", None)
     result = converted(network, start.convert, images, spec.model.T, spec.seed)
-    if result is not network or before != {name: id(one) for name, one in network.named_parameters()}:
+    if hasattr(network, "encoder"):
+        # A conversion may have an encoder of its own to balance with. Training has the model's, which takes part in its
+        # progress, and which alone an attempt has that goes on from a checkpoint.
+        network.encoder = encoder  # type: ignore[assignment]
+    if result is not network or _parts(network) != before:
         raise TrainError(
             f"convert '{start.convert.name}' has replaced what is to be trained: give model.neuron neurons whose "
             "thresholds it can set, or convert in a run of its own"
         )
+
+
+def _parts(network: nn.Module) -> dict[str, int]:
+    """Which modules and parameters a network is made of."""
+    return {name: id(one) for name, one in (*network.named_modules(), *network.named_parameters())}
 
 
 def ledger_of(run_dir: RunDir) -> Ledger:

@@ -13,10 +13,7 @@ import copy
 import io
 import logging
 import os
-import shutil
-import sys
 from contextlib import contextmanager, redirect_stdout
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -57,7 +54,7 @@ class ZeroProcesses(Processes):
         self.even_passes = self._stage >= 2  # gradients are reduced at each backward pass, not at a step's last one
         self._on_cpu = pick_device(execution).type == "cpu"
         if self._on_cpu:
-            _prepare_cpu(self._stage)
+            os.environ["DS_ACCELERATOR"] = "cpu"
         self._engine: Any = None
         self._whole: nn.Module | None = None  # the model, while it holds all weights at stage 3
         self._parameters: list[nn.Parameter] = []  # those that are trained, in the optimizer's order
@@ -85,8 +82,11 @@ class ZeroProcesses(Processes):
         for parameter in trained.parameters():  # DeepSpeed sends weights byte by byte, in their standard order
             parameter.data = parameter.data.clone(memory_format=torch.contiguous_format)
         self._parameters = [parameter for group in optimizer.param_groups for parameter in group["params"]]
-        log.info("starting DeepSpeed%s", "; its first start compiles for a minute" if self._on_cpu else "")
+        log.info("starting DeepSpeed")
         with _silence():
+            # On a CPU it would compile a library for a minute, or wait for ever on the lock of a killed compilation.
+            # That library sums activations of models that are divided for inference, which is not done here.
+            deepspeed.ops.__compatible_ops__["deepspeed_shm_comm"] = False
             config = _config(self._stage, spec)
             self._engine = deepspeed.initialize(model=trained, optimizer=optimizer, config=config)[0]
         assert all(a is b for a, b in zip(model.buffers(), trained.buffers(), strict=True))  # noqa: S101
@@ -214,20 +214,3 @@ def _config(stage: int, spec: TrainSpec) -> dict[str, Any]:
         # DeepSpeed switches off the loop's autocast unless given it. No module's gradients are sent as bfloat16.
         config["torch_autocast"] = {"enabled": True, "dtype": "bfloat16", "lower_precision_safe_modules": []}
     return config
-
-
-def _prepare_cpu(stage: int) -> None:
-    """On a CPU, DeepSpeed compiles a small library when it begins.
-
-    Raises:
-        TrainError: If there is nothing to compile it with.
-    """
-    os.environ["DS_ACCELERATOR"] = "cpu"
-    if not shutil.which("ninja"):  # DeepSpeed brings it, and an environment that is not activated is not on the PATH
-        os.environ["PATH"] = f"{os.environ.get('PATH', os.defpath)}{os.pathsep}{Path(sys.executable).parent}"
-    for program, package in (("ninja", "ninja-build"), (os.environ.get("CXX", "c++"), "g++")):
-        if not shutil.which(program):
-            raise TrainError(
-                f"execution.zero {stage} on a CPU needs {program} on the PATH, because DeepSpeed compiles a library: "
-                f"install {package}, or choose execution.zero=0"
-            )

@@ -193,6 +193,16 @@ def test_the_number_of_threads_does_not_change_a_bit() -> None:
 
 
 @needs_library
+@pytest.mark.parametrize("side", [8, 7])
+def test_the_batch_does_not_change_the_bits_of_an_image(side: int) -> None:
+    x, weight, upstream = make(300, 16, 32, (side, side))
+    output, of_x, _ = results(eventconv.convolve, x, weight, upstream)
+    for image in (0, 150, 299):
+        alone = results(eventconv.convolve, x[image : image + 1], weight, upstream[image : image + 1])
+        assert torch.equal(alone[0][0], output[image]) and torch.equal(alone[1][0], of_x[image])
+
+
+@needs_library
 def test_contiguous_weights_give_the_same_bits() -> None:
     x, weight, upstream = make(2, 32, 48, (9, 8))
     found = results(eventconv.convolve, x, weight.contiguous(), upstream.contiguous())

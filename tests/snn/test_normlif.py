@@ -11,7 +11,7 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from torch import Tensor, nn
 
-from tksbench.snn import native, neuron, normlif
+from tksbench.snn import compiler, native, neuron, normlif
 from tksbench.snn.neuron import LIF
 from tksbench.snn.normlif import norm_lif
 
@@ -129,6 +129,21 @@ def test_the_number_of_threads_does_not_change_a_bit(kind: str) -> None:
         torch.set_num_threads(before)
     for other in found[1:]:
         assert {key: torch.equal(found[0][key], other[key]) for key in other} == dict.fromkeys(other, True)
+
+
+@needs_compiler
+@pytest.mark.skipif(not torch.cpu._is_avx2_supported(), reason="a processor without AVX2")
+@pytest.mark.parametrize("kind", ["alone", "shortcut", "repeated"])
+@pytest.mark.parametrize("channels", [16, 20])
+def test_the_width_of_vectors_does_not_change_a_bit(kind: str, channels: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    layer = make(1, 3, 4, channels, (9, 9), shortcut=kind == "shortcut", repeated=kind == "repeated")
+    found = run(layer)
+    monkeypatch.setattr(compiler, "_loaded", {})  # what the other tests have loaded is still what is in use
+    narrow, why = compiler.load("lif", (*native._FLAGS, "-march=x86-64-v3"), "neuron")
+    assert narrow is not None, why
+    monkeypatch.setattr(native, "library", lambda: native._typed(narrow))
+    other = run(layer)
+    assert {key: torch.equal(found[key], other[key]) for key in other} == dict.fromkeys(other, True)
 
 
 @needs_compiler

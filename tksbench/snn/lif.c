@@ -7,6 +7,9 @@
  * the two agree to the bit.
  */
 
+#ifdef __AVX__
+#include <immintrin.h>
+#endif
 #include <math.h>
 #include <stdint.h>
 #include <stdlib.h>
@@ -120,24 +123,59 @@ typedef struct {
 
 static long pixels_a_block(long channels) { return channels < BLOCK ? BLOCK / channels : 1; }
 
-/* Membranes before the reset of `count` neurons from `start` on at step t, and v after it. */
-static inline void membranes_of(const Layer *layer, long t, long start, long count, float *restrict v,
-                                float *restrict u) {
-    const float *x = layer->x + t * layer->jump + start, *scale = layer->scale, *shift = layer->shift;
-    const float rate = layer->rate, threshold = layer->threshold;
-    if (layer->shortcut) {
-        const float *shortcut = layer->shortcut + t * layer->neurons + start;
-#pragma omp simd
-        for (long i = 0; i < count; i++) {
-            u[i] = charge(affine(x[i], scale[i], shift[i]) + shortcut[i], v[i], rate);
-            v[i] = u[i] > threshold ? 0.0f : u[i];
-        }
-    } else {
-#pragma omp simd
-        for (long i = 0; i < count; i++) {
-            u[i] = charge(affine(x[i], scale[i], shift[i]), v[i], rate);
-            v[i] = u[i] > threshold ? 0.0f : u[i];
-        }
+/* The neurons of one vector go through all time steps before the next ones: what they hold stays in registers. */
+#if defined __AVX512F__
+#define LANES 16
+#elif defined __AVX__
+#define LANES 8
+#else
+#define LANES 4
+#endif
+#define INLINE static inline __attribute__((always_inline))
+typedef float Vector __attribute__((vector_size(4 * LANES)));
+typedef int32_t Mask __attribute__((vector_size(4 * LANES)));
+
+/* The first `many` of a vector, the others 0; in one piece where `many` is LANES, which the compiler then knows. */
+INLINE Vector load(const float *from, long many) {
+    Vector v = {0};
+    memcpy(&v, from, sizeof(float) * (size_t)many);
+    return v;
+}
+
+INLINE void store(float *to, Vector v, long many) { memcpy(to, &v, sizeof(float) * (size_t)many); }
+
+INLINE Vector all(float x) { return x - (Vector){0}; }
+
+/* v, and 0 where the mask says so. */
+INLINE Vector but_where(Mask mask, Vector v) { return (Vector)(~mask & (Mask)v); }
+
+/* `affine` of each. */
+INLINE Vector affine_of(Vector x, Vector scale, Vector shift) {
+#if defined __AVX512F__
+    return (Vector)_mm512_fmadd_ps((__m512)x, (__m512)scale, (__m512)shift);
+#elif defined __FMA__ && defined __AVX__
+    return (Vector)_mm256_fmadd_ps((__m256)x, (__m256)scale, (__m256)shift);
+#else
+    for (int i = 0; i < LANES; i++) x[i] = affine(x[i], scale[i], shift[i]);
+    return x;
+#endif
+}
+
+/* `charge` of the neurons at step t, from the `i`th of the block on that begins at `start`. */
+INLINE Vector charged(const Layer *layer, long t, long start, long i, long many, Vector scale, Vector shift, Vector v) {
+    Vector current = affine_of(load(layer->x + t * layer->jump + start + i, many), scale, shift);
+    if (layer->shortcut) current += load(layer->shortcut + t * layer->neurons + start + i, many);
+    return v + layer->rate * (current - v);
+}
+
+INLINE void fire(const Layer *layer, long start, long i, long many, float *spikes) {
+    const Vector scale = load(layer->scale + i, many), shift = load(layer->shift + i, many), one = all(1.0f);
+    Vector v = {0};
+    for (long t = 0; t < layer->steps; t++) {
+        const Vector u = charged(layer, t, start, i, many, scale, shift, v);
+        const Mask fired = u > layer->threshold;
+        store(spikes + t * layer->neurons + start + i, (Vector)(fired & (Mask)one), many);
+        v = but_where(fired, u);
     }
 }
 
@@ -158,30 +196,15 @@ int norm_lif_forward(const float *x, long jump, const float *shortcut, const flo
     float *both = repeated(scale, shift, channels, block);
     if (!both) return 1;
     const Layer layer = {x, shortcut, jump, steps, neurons, block, both, both + block, rate, threshold};
-    int failed = 0;
-#pragma omp parallel if (steps * neurons > 1 << 15)
-    {
-        float *v = malloc(sizeof(float) * 2 * block), *u = v + block;
-        if (!v) {
-#pragma omp atomic write
-            failed = 1;
-        }
-#pragma omp for schedule(static)
-        for (long start = 0; start < neurons; start += block) {
-            if (!v) continue;
-            const long count = neurons - start < block ? neurons - start : block;
-            memset(v, 0, sizeof(float) * count);
-            for (long t = 0; t < steps; t++) {
-                float *out = spikes + t * neurons + start;
-                membranes_of(&layer, t, start, count, v, u);
-#pragma omp simd
-                for (long i = 0; i < count; i++) out[i] = u[i] > threshold ? 1.0f : 0.0f;
-            }
-        }
-        free(v);
+#pragma omp parallel for schedule(static) if (steps * neurons > 1 << 15)
+    for (long start = 0; start < neurons; start += block) {
+        const long count = neurons - start < block ? neurons - start : block;
+        long i = 0;
+        for (; i + LANES <= count; i += LANES) fire(&layer, start, i, LANES, spikes);
+        if (i < count) fire(&layer, start, i, count - i, spikes);
     }
     free(both);
-    return failed;
+    return 0;
 }
 
 /* Blocks whose sums are added up by themselves, in float32, and then all in float64: their number does not depend on how
@@ -192,7 +215,11 @@ static long spans_of(long count, long block) { return (count + SPAN * block - 1)
 
 /* Adds the sums of a span, [2, block], to its part [2, channels]. */
 static void keep_part(const float *sums, long block, long channels, double *part) {
-    for (long i = 0; i < 2 * block; i++) part[i / block * channels + i % block % channels] += sums[i];
+    for (long i = 0; i < block; i += channels)
+        for (long c = 0; c < channels; c++) {
+            part[c] += sums[i + c];
+            part[channels + c] += sums[block + i + c];
+        }
 }
 
 static void add_parts(const double *parts, long spans, long channels, double *totals) {
@@ -265,6 +292,47 @@ int norm_statistics(const float *x, float *mean, float *variance, long rows, lon
     return failed;
 }
 
+/* What a surrogate gradient is made of, and what the sums over a block need. */
+typedef struct {
+    const float *upstream, *middle;
+    float *result;
+    float peak, slope;
+} Backward;
+
+/* `through_time` of the neurons of one vector; `membranes` holds a vector a step. */
+INLINE void back_through(const Layer *layer, const Backward *by, long start, long i, long many, float *membranes,
+                         float *sums) {
+    const Vector scale = load(layer->scale + i, many), shift = load(layer->shift + i, many);
+    const float threshold = layer->threshold;
+    Vector v = {0}, later = {0}, middle = {0}, sum = {0}, product = {0};
+    for (long t = 0; t < layer->steps; t++) {
+        const Vector u = charged(layer, t, start, i, many, scale, shift, v);
+        store(membranes + t * LANES, u, LANES);
+        v = but_where(u > threshold, u);
+    }
+    if (by->middle) {
+        middle = load(by->middle + i, many);
+        sum = load(sums + i, many);
+        product = load(sums + layer->block + i, many);
+    }
+    for (long t = layer->steps - 1; t >= 0; t--) {
+        const long place = t * layer->neurons + start + i;
+        const Vector u = load(membranes + t * LANES, LANES), x = u - threshold;
+        const Vector s = by->peak - by->slope * (Vector)((Mask)x & INT32_MAX);
+        const Vector direct = but_where(s < 0.0f, s) * load(by->upstream + place, many);
+        later = direct + (1.0f - layer->rate) * but_where(u > threshold, later);
+        store(by->result + place, later, many);
+        if (by->middle) {
+            sum += later;
+            product += later * (load(layer->x + place, many) - middle);
+        }
+    }
+    if (by->middle) {
+        store(sums + i, sum, many);
+        store(sums + layer->block + i, product, many);
+    }
+}
+
 /* Fills `result` with the gradient of the current, from that of the spikes; returns as norm_lif_forward. If `totals` is
  * given (with x at each step, jump = neurons), fills it with the sums over all steps and pixels of the gradient and of
  * its product with x - mean, [2, channels]. */
@@ -278,40 +346,28 @@ int norm_lif_backward(const float *x, long jump, const float *shortcut, const fl
     double *parts = totals ? calloc((size_t)(spans * 2 * channels), sizeof(double)) : NULL;
     int failed = !both || (totals && !(middle && parts));
     const Layer layer = {x, shortcut, jump, steps, neurons, block, both, both + block, rate, threshold};
+    const Backward by = {upstream, middle, result, peak, slope};
 #pragma omp parallel if (steps * neurons > 1 << 15)
     {
-        float *v = malloc(sizeof(float) * (steps + 3) * block), *sums = v + block, *membranes = v + 3 * block;
-        if (!v) {
+        float *membranes = malloc(sizeof(float) * (size_t)(steps * LANES + 2 * block)), *sums = membranes + steps * LANES;
+        if (!membranes) {
 #pragma omp atomic write
             failed = 1;
         }
 #pragma omp for schedule(static)
         for (long span = 0; span < spans; span++) {
             if (failed) continue;
-            memset(sums, 0, sizeof(float) * 2 * block);
+            memset(sums, 0, sizeof(float) * 2 * (size_t)block);
             const long last = (span + 1) * SPAN * block < neurons ? (span + 1) * SPAN * block : neurons;
             for (long start = span * SPAN * block; start < last; start += block) {
                 const long count = neurons - start < block ? neurons - start : block;
-                memset(v, 0, sizeof(float) * count);
-                for (long t = 0; t < steps; t++) membranes_of(&layer, t, start, count, v, membranes + t * block);
-                memset(v, 0, sizeof(float) * count);
-                for (long t = steps - 1; t >= 0; t--) {
-                    const long place = t * neurons + start;
-                    through_time(membranes + t * block, upstream + place, result + place, v, count, rate, threshold,
-                                 peak, slope);
-                    if (totals) {
-                        const float *of = result + place, *in = x + place;
-#pragma omp simd
-                        for (long i = 0; i < count; i++) {
-                            sums[i] += of[i];
-                            sums[block + i] += of[i] * (in[i] - middle[i]);
-                        }
-                    }
-                }
+                long i = 0;
+                for (; i + LANES <= count; i += LANES) back_through(&layer, &by, start, i, LANES, membranes, sums);
+                if (i < count) back_through(&layer, &by, start, i, count - i, membranes, sums);
             }
             if (totals) keep_part(sums, block, channels, parts + span * 2 * channels);
         }
-        free(v);
+        free(membranes);
     }
     if (totals && !failed) add_parts(parts, spans, channels, totals);
     free(both);

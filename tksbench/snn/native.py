@@ -136,7 +136,7 @@ def norm_backward(
 
 
 def norm_gradient(
-    grad: Tensor, x: Tensor, sums: Tensor, mean: Tensor, invstd: Tensor, weight: Tensor
+    grad: Tensor, x: Tensor, sums: Tensor, mean: Tensor, invstd: Tensor, weight: Tensor, *, in_place: bool = False
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Gradients by `x`, weight and bias of a batch norm over `x` in training.
 
@@ -147,8 +147,10 @@ def norm_gradient(
         mean: Of `x`, [C].
         invstd: 1 / sqrt(variance + eps), [C].
         weight: Of the batch norm, [C].
+        in_place: Whether the gradient by `x` may take the place of `grad`, which nobody else has.
     """
-    by_x, by_weight, by_bias = torch.empty_like(grad), torch.empty_like(weight), torch.empty_like(weight)
+    by_x = grad if in_place else torch.empty_like(grad)
+    by_weight, by_bias = torch.empty_like(weight), torch.empty_like(weight)
     tensors = (x, grad, sums, mean, invstd, weight, by_x, by_weight, by_bias)
     channels = x.shape[1]
     _check(_functions().norm_backward(*(tensor.data_ptr() for tensor in tensors), x.numel() // channels, channels))

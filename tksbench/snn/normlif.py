@@ -283,7 +283,8 @@ class _NormLIF(torch.autograd.Function):
             own = split_time(current, ctx.steps).sum(0).contiguous(memory_format=torch.channels_last)
         if alone:
             sums = native.totals(own, x, mean) if sums is None else sums
-            by_x, by_weight, by_bias = native.norm_gradient(own, x, sums, mean, invstd, weight)
+            spare = repeated or not ctx.needs_input_grad[1]
+            by_x, by_weight, by_bias = native.norm_gradient(own, x, sums, mean, invstd, weight, in_place=spare)
         else:
             by_x, by_weight, by_bias = ctx.gradient(own, x, mean, invstd)
         return by_x, current if ctx.needs_input_grad[1] else None, by_weight, by_bias, *[None] * 6

@@ -30,6 +30,8 @@
 #define VECTORS (PANEL / LANES)
 #define GROUP 64         /* tiles that share a pass over the transformed weights */
 #define CHUNK (5L << 20) /* bytes of the transforms of a chunk */
+#define SMALL (1L << 19) /* the same, of each thread, where all weights stay in its own cache as well */
+#define FEW (1L << 20)   /* bytes of the transforms of so few weights */
 #define ALIGNMENT 64
 
 typedef float vector __attribute__((vector_size(4 * LANES), aligned(4), may_alias));
@@ -93,30 +95,41 @@ static Images cut(long count, long height, long width, long channels) {
 
 static long tiles_of(const Images *images) { return images->count * images->down * images->across; }
 
-/* Offsets of the pixels of a square of `size` from (top, left) on, -1 for those outside the image. */
-static void pixels_of(const Images *images, long tile, int size, int before, long *offsets) {
+/* A square of `size` pixels of an image, and which of its rows and columns lie within. */
+typedef struct {
+    long at; /* where its first pixel is, or would be */
+    int top, bottom, left, right;
+} Square;
+
+static Square square_of(const Images *images, long tile, int size, int before) {
     const long image = tile / (images->down * images->across), place = tile % (images->down * images->across);
-    const long top = place / images->across * 4 - before, left = place % images->across * 4 - before;
-    for (int i = 0; i < size; i++)
-        for (int j = 0; j < size; j++) {
-            const long y = top + i, x = left + j;
-            const int inside = y >= 0 && y < images->height && x >= 0 && x < images->width;
-            offsets[i * size + j] =
-                inside ? ((image * images->height + y) * images->width + x) * images->channels : -1;
-        }
+    const long y = place / images->across * 4 - before, x = place % images->across * 4 - before;
+    const long below = images->height - y, beyond = images->width - x;
+    return (Square){((image * images->height + y) * images->width + x) * images->channels, y < 0 ? 1 : 0,
+                    below < size ? (int)below : size, x < 0 ? 1 : 0, beyond < size ? (int)beyond : size};
+}
+
+static int is_whole(Square square, int size) {
+    return !square.top && !square.left && square.bottom == size && square.right == size;
 }
 
 /* B^T d B of a tile, all channels, to row `row` of [36, channels / 16, rows, 16]. */
 static void transform_input(const Images *images, const float *x, long tile, float *out, long rows, long row) {
-    long offsets[36];
-    pixels_of(images, tile, 6, 1, offsets);
-    const long plane = plane_of(rows, images->channels);
+    const Square square = square_of(images, tile, 6, 1);
+    const int whole = is_whole(square, 6);
+    const long plane = plane_of(rows, images->channels), line = images->width * images->channels;
     for (long c = 0; c < images->channels; c += LANES) {
         vector d[36], half[36];
-        /* What the tile to the right has more, which no processor guesses. */
-        for (int i = 0; i < 36; i++)
-            if (i % 6 > 1 && offsets[i] >= 0) __builtin_prefetch(x + offsets[i] + 4 * images->channels + c);
-        for (int i = 0; i < 36; i++) d[i] = offsets[i] < 0 ? (vector){0} : *(const vector *)(x + offsets[i] + c);
+        if (whole) {
+#pragma GCC unroll 36
+            for (int i = 0; i < 36; i++)
+                d[i] = *(const vector *)(x + square.at + i / 6 * line + i % 6 * images->channels + c);
+        } else {
+            for (int i = 0; i < 36; i++) d[i] = (vector){0};
+            for (int i = square.top; i < square.bottom; i++)
+                for (int j = square.left; j < square.right; j++)
+                    d[6 * i + j] = *(const vector *)(x + square.at + i * line + j * images->channels + c);
+        }
         for (int i = 0; i < 6; i++) input_1d(d + i, half + i, 6, 6);
         float *to = out + (c / PANEL * rows + row) * PANEL + c % PANEL;
         for (int i = 0; i < 6; i++) {
@@ -129,18 +142,17 @@ static void transform_input(const Images *images, const float *x, long tile, flo
 
 /* A^T m A of one tile and panel, m [36, GROUP, 16] at a row, to the image's channels from `channel` on. */
 static void transform_output(const Images *images, const float *m, long tile, long channel, float *y) {
-    const long plane = plane_of(GROUP, PANEL);
-    long offsets[16];
-    pixels_of(images, tile, 4, 0, offsets);
+    const Square square = square_of(images, tile, 4, 0);
+    const long plane = plane_of(GROUP, PANEL), line = images->width * images->channels;
     for (int c = 0; c < PANEL; c += LANES) {
         vector d[36], half[24];
         for (int i = 0; i < 36; i++) d[i] = *(const vector *)(m + i * plane + c);
         for (int i = 0; i < 6; i++) output_1d(d + i, half + i, 6, 6);
-        for (int i = 0; i < 4; i++) {
+        float *to = y + square.at + channel + c;
+        for (int i = 0; i < square.bottom; i++, to += line) {
             vector r[4];
             output_1d(half + 6 * i, r, 1, 1);
-            for (int j = 0; j < 4; j++)
-                if (offsets[4 * i + j] >= 0) *(vector *)(y + offsets[4 * i + j] + channel + c) = r[j];
+            for (int j = 0; j < square.right; j++) *(vector *)(to + j * images->channels) = r[j];
         }
     }
 }
@@ -206,13 +218,23 @@ static inline __attribute__((always_inline)) void product(const float *a, long p
         for (int j = 0; j < VECTORS; j++) *(vector *)(out + i * PANEL + j * LANES) = sum[i][j];
 }
 
+/* The products of all places of a group of tiles and a panel. */
+static void multiply(const float *inputs, long plane, long channels, long jump, const float *weights, long group,
+                     float *out) {
+    for (long place = 0; place < PLACES; place++)
+        for (long row = 0; row < group; row += ROWS)
+            product(inputs + place * plane + row * PANEL, channels / PANEL, jump,
+                    weights + place * plane_of(channels, PANEL), out + place * plane_of(GROUP, PANEL) + row * PANEL);
+}
+
 static long least(long a, long b) { return a < b ? a : b; }
 
 static long rounded_up(long count, long to) { return (count + to - 1) / to * to; }
 
-/* Tiles of a chunk, a multiple of ROWS: of about equal chunks, as many as CHUNK bytes of their transforms demand. */
-static long chunk_of(long tiles, long channels) {
-    const long most = CHUNK / (long)(sizeof(float) * PLACES * channels);
+/* Tiles of a chunk, a multiple of ROWS: of about equal chunks, as many as their bytes demand. */
+static long chunk_of(long tiles, long channels, long features, long threads) {
+    const long each = sizeof(float) * PLACES * channels;
+    const long most = (each * features > FEW ? CHUNK : SMALL * threads) / each;
     const long chunks = (tiles + most - 1) / most;
     return rounded_up((tiles + chunks - 1) / chunks, ROWS);
 }
@@ -223,8 +245,8 @@ typedef struct {
     long tiles, chunk, stride, plane, once, of_inputs, of_kept, of_thread;
 } Plan;
 
-static Plan plan(const Images *from, long features) {
-    const long channels = from->channels, tiles = tiles_of(from), chunk = chunk_of(tiles, channels);
+static Plan plan(const Images *from, long features, long threads) {
+    const long channels = from->channels, tiles = tiles_of(from), chunk = chunk_of(tiles, channels, features, threads);
     const long stride = chunk + 1, plane = plane_of(stride, channels), weights = PLACES * plane_of(channels, PANEL);
     const int once = chunk >= tiles; /* then each panel of weights is used only once */
     return (Plan){tiles, chunk, stride, plane, once, PLACES * plane, once ? 0 : weights * (features / PANEL),
@@ -234,7 +256,7 @@ static Plan plan(const Images *from, long features) {
 /* Floats of scratch memory of a pass by so many threads. */
 long winograd_scratch(long count, long height, long width, long channels, long features, long threads) {
     const Images from = cut(count, height, width, channels);
-    const Plan p = plan(&from, features);
+    const Plan p = plan(&from, features, threads);
     return p.of_inputs + p.of_kept + threads * p.of_thread;
 }
 
@@ -243,7 +265,7 @@ void winograd_forward(const float *x, const float *weights, long out, long in, l
                       long count, long height, long width, long channels, long features, float *scratch, int threads) {
     const Images from = cut(count, height, width, channels), to = cut(count, height, width, features);
     const Weights kernel = {weights, out, in, down, across};
-    const Plan p = plan(&from, features);
+    const Plan p = plan(&from, features, threads);
     const long of_panel = PLACES * plane_of(channels, PANEL);
     float *inputs = scratch, *kept = inputs + p.of_inputs, *private = kept + p.of_kept;
 #pragma omp parallel num_threads(threads)
@@ -267,11 +289,7 @@ void winograd_forward(const float *x, const float *weights, long out, long in, l
                     owned = panel;
                     const float *used = p.once ? own : kept + panel * of_panel;
                     const long group = least(GROUP, rows - first);
-                    for (long place = 0; place < PLACES; place++)
-                        for (long row = 0; row < group; row += ROWS)
-                            product(inputs + place * p.plane + (first + row) * PANEL, channels / PANEL,
-                                    p.stride * PANEL, used + place * plane_of(channels, PANEL),
-                                    products + place * plane_of(GROUP, PANEL) + row * PANEL);
+                    multiply(inputs + first * PANEL, p.plane, channels, p.stride * PANEL, used, group, products);
                     for (long row = 0; row < group; row++)
                         transform_output(&to, products + row * PANEL, start + first + row, panel * PANEL, y);
                 }

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import shutil
 import subprocess
@@ -57,6 +58,8 @@ def test_one_file_and_one_recipe_entry_give_a_row_in_table_1(tmp_path: Path, mon
     _, _, checks = printed["-m tksbench.tables table1"].partition("Smoke checks on stand-in data")
     assert re.search(r"cifar10/spiking_resnet19/late\.per_step +smoke +1 +\d+\.\d\d", checks)
     record = json.loads(next(Path("results/runs").glob("*/record.json")).read_text())
+    # The launcher, too, holds torch to the kernels that all processors have.
+    assert record["provenance"]["machine"]["instructions"] == os.environ.get("ATEN_CPU_CAPABILITY", "avx2").upper()
     kept = Path("results/runs") / record["id"] / "method.py"
     assert kept.read_text() == source
     assert kept.name in record["files"]

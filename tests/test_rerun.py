@@ -174,7 +174,7 @@ def test_what_is_known_to_differ_is_named(
         ),
         (
             {"machine": {"kind": "Zilog 80", "bits": PORTABLE, "instructions": "AVX512"}},
-            "are not to be expected: the record is of other processor",
+            "are not to be expected: the record is of other processor, variables",
         ),
         ({"machine": {}}, "are not to be expected: the record is of earlier code"),
         ({"code": "f" * 16, "commit": "beef00beef00"}, " if the changes of the code leave its arithmetic as it was"),
@@ -217,6 +217,20 @@ def test_a_records_variables_are_taken_over_unless_they_are_set_here(
     assert (os.environ["ONEDNN_MAX_CPU_ISA"], os.environ["ATEN_CPU_CAPABILITY"]) == ("AVX2", "default")
     monkeypatch.delenv("ATEN_CPU_CAPABILITY")
     assert capsys.readouterr().out == "note: ATEN_CPU_CAPABILITY=default is set, as it was for the record\n"
+
+
+@pytest.mark.parametrize("has", [True, False])
+def test_instructions_that_torch_took_by_itself_are_taken_again_where_the_processor_has_them(
+    has: bool, record: Record, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.delenv("ATEN_CPU_CAPABILITY", raising=False)
+    monkeypatch.setattr("tksbench.runs.processor.has_avx512", lambda: has)
+    rerun._take_over(other(record, environment={}, machine={"instructions": "AVX2"}))
+    assert "ATEN_CPU_CAPABILITY" not in os.environ  # what trainers choose anyway
+    rerun._take_over(other(record, environment={}, machine={"instructions": "AVX512"}))
+    assert os.environ.get("ATEN_CPU_CAPABILITY") == ("avx512" if has else None)
+    monkeypatch.delenv("ATEN_CPU_CAPABILITY", raising=False)
+    assert capsys.readouterr().out.startswith("note: ATEN_CPU_CAPABILITY=avx512 is set") == has
 
 
 @pytest.mark.parametrize(

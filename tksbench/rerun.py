@@ -132,9 +132,15 @@ def _parent_of(run: Run, name: str | None) -> Run | None:
 
 
 def _take_over(record: Record) -> None:
-    """Take over the variables of the environment that the record was made in, but for those that are set here."""
-    for name, value in record.provenance.environment.items():
-        if name not in os.environ:
+    """Take over the variables of the environment that the record was made in, but for those that are set here.
+
+    Torch's kernels for AVX-512 are not asked for where the processor has none.
+    """
+    from tksbench.runs.comparison import variables_of
+    from tksbench.runs.processor import has_avx512
+
+    for name, value in variables_of(record).items():
+        if name not in os.environ and (value != "avx512" or has_avx512()):
             os.environ[name] = value
             sys.stdout.write(f"note: {name}={value} is set, as it was for the record\n")
 

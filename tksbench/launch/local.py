@@ -136,6 +136,7 @@ class LocalExecutor:
         """
         os.environ.setdefault(*_SPIN)
         overriding = environment.remove_overriding()  # before the process that trainers are forked from imports torch
+        environment.pin()
         if overriding:
             self._view.event("note", environment.not_heeded(overriding))
         self._queue.extend(item.run for item in items if item.action == "run")

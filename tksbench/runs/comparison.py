@@ -80,6 +80,20 @@ def of_former_arithmetic(record: Record) -> bool:
     return record.cost.gpu_hours == 0 and not record.provenance.machine
 
 
+def variables_of(record: Record) -> dict[str, str]:
+    """The variables under which a record's run computed.
+
+    What torch's own kernels took stands among them although nobody set it: before the launcher held them to AVX2, runs
+    on a CPU took what the processor has.
+    """
+    proof = record.provenance
+    found, taken = dict(proof.environment), proof.machine.get("instructions", "").lower()
+    for name, value in environment.PINNED.items():
+        if taken and taken != value and record.cost.gpu_hours == 0:
+            found.setdefault(name, taken)
+    return found
+
+
 def bits_expected(record: Record) -> str:
     """Whether a record's run has equal bits if it is trained here, as far as that is known: one line."""
     proof = record.provenance
@@ -112,7 +126,7 @@ def _found(record: Record) -> Iterator[tuple[str, str]]:
         yield "processor", f"the record is of {record.cost.device}, this is {cpu_name()}"
     yield from (("processor", line) for line in _pairs(proof.machine, describe_cpu(), ("kind", "flags")))
     if proof.machine:
-        yield from (("variables", line) for line in _pairs(proof.environment, environment.changing(os.environ)))
+        yield from (("variables", line) for line in _pairs(variables_of(record), environment.changing(os.environ)))
     if proof.dirty:
         yield "code", "the record is not of its commit alone: python -m tksbench.tables --why says of what else"
     yield from (("code", line) for line in _code(record))

@@ -162,6 +162,15 @@ def remove_overriding(environ: MutableMapping[str, str] | None = None) -> dict[s
     return {name: environ.pop(name) for name in overriding(environ)}
 
 
+def pin() -> None:
+    """Choose the instructions of torch's own kernels, unless somebody else has: before torch is imported.
+
+    It holds for this process and those that it starts.
+    """
+    for name, value in PINNED.items():
+        os.environ.setdefault(name, value)
+
+
 def changing(environ: Mapping[str, str] | None = None) -> dict[str, str]:
     """The variables that stay and can change the bits of a result, by name."""
     environ = os.environ if environ is None else environ
@@ -177,8 +186,7 @@ def settle() -> dict[str, str]:
     late = "torch" in sys.modules
     removed = remove_overriding()
     if not late:
-        for name, value in PINNED.items():
-            os.environ.setdefault(name, value)
+        pin()
     if late:
         _had_effect.update({name: value[:_LONGEST] for name, value in removed.items()})
     return dict(sorted({**changing(), **_had_effect}.items()))

@@ -44,7 +44,7 @@ INSTRUCTIONS = "AVX2"
 def is_portable(machine: Mapping[str, str]) -> bool:
     """Whether no processor decides about a run's bits, by what its record has as `machine`.
 
-    Records of runs that the launcher has trained may claim it although torch's own kernels were not those of AVX2.
+    Earlier records of runs that the launcher has trained claim it although torch's own kernels were not those of AVX2.
     """
     return machine.get("bits") == PORTABLE and machine.get("instructions") == INSTRUCTIONS
 
@@ -62,6 +62,11 @@ def describe_cpu() -> dict[str, str]:
     described = {"processor": cpu_name(), "kind": " ".join(filter(None, kind))}
     described["flags"] = " ".join(flag for flag in _FLAGS if flag in flags)
     return {key: value for key, value in described.items() if value}
+
+
+def has_avx512() -> bool:
+    """Whether the processor has what libraries mean by AVX-512."""
+    return set(_fields().get("flags", "").split()).issuperset(_AVX512)
 
 
 def onednn_isa(environ: Mapping[str, str]) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 import re
 from pathlib import Path
@@ -12,8 +13,13 @@ if TYPE_CHECKING:
 
     from rich.console import Console
     from rich.table import Table
+    from rich.text import Text
 
 WIDE = 110  # columns from which on a reason gets one of its own
+STYLES = {  # of what is done with a run, and of how it stands
+    **{"done": "green", "skip": "green", "failed": "bold red", "refused": "bold red", "interrupted": "yellow"},
+    **{"blocked": "yellow", "run": "bold cyan", "running": "cyan", "note": "cyan", "wait": "magenta", "new": "dim"},
+}
 
 
 def print_line(console: Console, text: str) -> None:
@@ -107,6 +113,50 @@ def make_table(
         folded = name in fold
         made.add_column(name, justify="right" if name in right else "left", no_wrap=not folded, overflow="fold")
     return made
+
+
+def print_table(console: Console, table: Table) -> None:
+    """Print a table of `make_table` that may have hundreds of rows, as rich does, but measure each cell once.
+
+    Args:
+        console: Where to.
+        table: Its cells are text. Where another column than one would have to be folded, or its name, rich prints it.
+    """
+    from rich.text import Text
+
+    columns = [
+        [Text(str(column.header), column.header_style or "dim"), *(_cell(str(cell)) for cell in column.cells)]
+        for column in table.columns
+    ]
+    widths = [max(line.cell_len for cell in column for line in cell.split()) for column in columns]
+    over = sum(widths) + len(widths) - console.width
+    folded = [number for number, column in enumerate(table.columns) if not column.no_wrap]
+    if over > 0 and folded:
+        widths[folded[0]] -= over
+    if over > 0 and (len(folded) != 1 or widths[folded[0]] < columns[folded[0]][0].cell_len):
+        console.print(table)
+        return
+    page = Text()
+    for row in zip(*columns, strict=True):
+        cells = [
+            cell.wrap(console, width, overflow="fold") if "\n" in cell.plain or cell.cell_len > width else [cell]
+            for cell, width in zip(row, widths, strict=True)
+        ]
+        for lines in itertools.zip_longest(*cells, fillvalue=Text()):
+            for line, width, column in zip(lines, widths, table.columns, strict=True):
+                space = " " * (width - line.cell_len)
+                page.append(space) if column.justify == "right" else None
+                page.append_text(line)
+                page.append(" " if column.justify == "right" else space + " ")
+            page.append("\n")
+    console.print(page, soft_wrap=True, end="")
+
+
+def _cell(text: str) -> Text:
+    """Markup as text; most cells have none, and to look for it takes the longest."""
+    from rich.text import Text
+
+    return Text.from_markup(text) if "[" in text else Text(text)
 
 
 def plain(text: str) -> str:

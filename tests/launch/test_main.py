@@ -9,12 +9,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
+import yaml
 
 from tksbench.cli import run_command
 from tksbench.launch import rehearsal
 from tksbench.launch.__main__ import main
 from tksbench.launch.plan import collect_runs
-from tksbench.recipe import RecipeError
+from tksbench.recipe import RecipeError, yamltree
 from tksbench.runs import attempt_ended
 
 if TYPE_CHECKING:
@@ -197,7 +198,8 @@ def test_a_plan_of_the_papers_recipes_imports_no_torch() -> None:
     recipes = [str(ROOT / "recipes" / f"{name}.yaml") for name in ("cifar10", "cifar100", "imagenet")]
     code = (
         "import sys; from tksbench.launch.__main__ import main; main(sys.argv[1:]);"
-        "print([m for m in ('torch', 'numpy', 'pandas', 'timm') if m in sys.modules], file=sys.stderr)"
+        "slow = ('torch', 'numpy', 'pandas', 'timm', 'submitit', 'rich.progress', 'tksbench.runs.record');"
+        "print([name for name in slow if name in sys.modules], file=sys.stderr)"
     )
     before = resource.getrusage(resource.RUSAGE_CHILDREN).ru_utime
     command = [sys.executable, "-c", code, *recipes, "--plan"]
@@ -205,6 +207,16 @@ def test_a_plan_of_the_papers_recipes_imports_no_torch() -> None:
     print(f"plan: {resource.getrusage(resource.RUSAGE_CHILDREN).ru_utime - before:.2f} s of CPU time")  # noqa: T201
     assert done.stderr.strip() == "[]"
     assert "imagenet/sew_resnet50/tks" in done.stdout
+
+
+def test_a_plan_of_many_recipes_parses_each_file_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    parsed, compose = list[str](), yaml.compose
+    monkeypatch.setattr(yaml, "compose", lambda text, **rest: parsed.append(text) or compose(text, **rest))
+    yamltree.parse.cache_clear()
+    recipes = [str(path) for path in sorted((ROOT / "recipes").rglob("*.yaml"))]
+    first = collect_runs(recipes, "paper")
+    assert len(parsed) == len(set(parsed)) >= len(recipes)
+    assert [run.id for run in collect_runs(recipes, "paper")] == [run.id for run in first]
 
 
 def test_a_reader_that_leaves_early_sees_no_traceback() -> None:

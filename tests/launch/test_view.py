@@ -9,7 +9,7 @@ from rich.console import Console
 from tksbench.launch.plan import collect_runs
 from tksbench.launch.view import Active, LiveView, PlainView, live_table, make_view
 from tksbench.runs import Status
-from tksbench.text import duration
+from tksbench.text import duration, make_table, print_table
 
 if TYPE_CHECKING:
     from tksbench.recipe import Run
@@ -85,3 +85,19 @@ def test_what_has_to_be_done_first_has_a_moving_bar_on_a_terminal() -> None:
 
 def test_a_pipe_gets_plain_lines() -> None:
     assert isinstance(make_view(Console(file=io.StringIO())), PlainView)
+
+
+@pytest.mark.parametrize("fold", [(), ("run",), ("reason",)])
+@pytest.mark.parametrize("width", [30, 60, 80, 140])
+def test_a_long_table_is_printed_as_rich_prints_it(width: int, fold: tuple[str, ...]) -> None:
+    table = make_table(("action", "run"), ("seed", "GPU-h"), ("reason",), fold)
+    table.add_row("[bold cyan]run[/]", "cifar10/spiking_resnet19/tks\n[dim]failed before; resume[/]", "42", "0.5", "")
+    table.add_row(
+        "[green]skip[/]", "a/b", "4242", "", r"data \[here]: 日本語 and further words, which are to be folded"
+    )
+    both = []
+    for show in (Console.print, print_table):
+        console = Console(file=io.StringIO(), width=width, highlight=False)
+        show(console, table)
+        both.append(console.file.getvalue())
+    assert both[0] == both[1]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import gc
 import json
 import shlex
 import sys
@@ -42,6 +43,9 @@ def main(argv: list[str] | None = None) -> int:
     Raises:
         TksbenchError: For anything that the user can put right; nothing has been written then.
     """
+    gc.set_threshold(
+        1_000_000
+    )  # most of what a plan makes lives to its end: to look for garbage takes a tenth of the time
     words = sys.argv[1:] if argv is None else argv
     options = parse(words)
     from tksbench.runs import Ledger

@@ -6,8 +6,7 @@ from collections import Counter
 from typing import TYPE_CHECKING
 
 from tksbench.launch.schedule import GPU_WATTS
-from tksbench.launch.view import STYLES
-from tksbench.text import WIDE, count, counted, duration, make_table, plain, print_line, size
+from tksbench.text import STYLES, WIDE, count, counted, duration, make_table, plain, print_line, print_table, size
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
@@ -62,7 +61,7 @@ def print_plan(
         name = f"{item.run.name}\n[dim]{reason}[/]" if own and not wide else item.run.name
         action = f"[{STYLES[item.action]}]{item.action}[/]"
         table.add_row(action, name, str(item.run.seed), *values, *([reason] if wide else []))
-    console.print(table)
+    print_table(console, table)
     for reason in dict.fromkeys(item.reason for item in items if item.action == "blocked"):
         print_line(console, reason)
     actions = Counter[str](item.action for item in items)

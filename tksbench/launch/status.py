@@ -14,8 +14,8 @@ from rich.text import Text
 
 from tksbench.exits import DONE, FAILED, INTERRUPTED
 from tksbench.launch.cluster import Queue, ask_queue
-from tksbench.launch.view import STYLES, Active, live_table
-from tksbench.text import WIDE, count, counted, duration, make_table, number, plain, print_line
+from tksbench.launch.view import Active, live_table
+from tksbench.text import STYLES, WIDE, count, counted, duration, make_table, number, plain, print_line, print_table
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -64,7 +64,7 @@ def print_status(console: Console, rows: Sequence[tuple[Run, Status]], absent: S
         name = f"{run.name}\n[dim]{reason}[/]" if reason and status.state != "done" and not wide else run.name
         state = f"[{STYLES[status.state]}]{status.state}[/]"
         table.add_row(state, name, run.scale, str(run.seed), *values, *([reason] if wide else []))
-    console.print(table)
+    print_table(console, table)
     print_line(console, f"{count(len(rows))}: {counted(Counter(status.state for _, status in rows)) or 'none here'}")
     if absent:
         scales = Counter(f"at scale {run.scale}" for run in absent)

@@ -12,7 +12,7 @@ from rich.live import Live
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.text import Text
 
-from tksbench.text import counted, duration, make_table, number, print_line
+from tksbench.text import STYLES, counted, duration, make_table, number, print_line
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -28,10 +28,6 @@ _BAR_S = 0.1  # the same, of a bar that moves
 _LINE_S = 10.0  # seconds between two plain lines about the same run
 
 UNREAD = (OSError, SystemExit)  # from telling a reader who has left (`| head`): rich makes SystemExit of a broken pipe
-STYLES = {  # of what is done with a run, and of how it stands
-    **{"done": "green", "skip": "green", "failed": "bold red", "refused": "bold red", "interrupted": "yellow"},
-    **{"blocked": "yellow", "run": "bold cyan", "running": "cyan", "note": "cyan", "wait": "magenta", "new": "dim"},
-}
 
 
 @dataclass(frozen=True)

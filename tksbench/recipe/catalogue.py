@@ -186,10 +186,20 @@ def kind(slot: str, name: str) -> type[Component]:
         made = Signature(about(defined), {})
     if made is None or any(type_ is None for type_, _ in made.fields.values()):
         raise ValueError(f"{slot} {name!r}: {path} does not say in plain words what it takes")
+    if not made.fields:
+        return _bare(slot)
     fields: dict[str, Any] = {"name": (Literal[name], ...)}
     fields |= {key: (_typed(type_), default) for key, (type_, default) in made.fields.items()}
     found = cast("Any", create_model(name, __base__=_base(slot), __doc__=made.about, **fields))
     found.slot, found.own = slot, tuple(made.fields)
+    return found  # type: ignore[no-any-return]
+
+
+@functools.cache
+def _bare(slot: str) -> type[Component]:
+    """Any without parameters of its own: pydantic takes a millisecond for each schema, which many share so."""
+    found = cast("Any", create_model("Bare", __base__=_base(slot), __doc__="One without parameters."))
+    found.slot = slot
     return found  # type: ignore[no-any-return]
 
 
@@ -240,13 +250,9 @@ def _typed(type_: Any) -> Any:
 
 def _offered(tree: ast.Module, slot: str, name: str) -> ast.FunctionDef | ast.ClassDef:
     """The definition below `@component(slot, name)`."""
+    made = (node for node in tree.body if isinstance(node, ast.FunctionDef | ast.ClassDef) and node.decorator_list)
     wanted = f"component({slot!r}, {name!r})"
-    return next(
-        node
-        for node in tree.body
-        if isinstance(node, ast.FunctionDef | ast.ClassDef)
-        and any(ast.unparse(decorator) == wanted for decorator in node.decorator_list)
-    )
+    return next(node for node in made if wanted in map(ast.unparse, node.decorator_list))
 
 
 def load(slot: str, plain: Any) -> Any:

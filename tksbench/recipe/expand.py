@@ -11,7 +11,7 @@ from tksbench.recipe.at_hand import AtHand
 from tksbench.recipe.catalogue import Outside
 from tksbench.recipe.entry import MAX_RUNS, execution_of, name_of, points, validated
 from tksbench.recipe.errors import Problem, RecipeError, suggest
-from tksbench.recipe.identity import group_id, run_id
+from tksbench.recipe.identity import run_and_group_id
 from tksbench.recipe.method import unused_arguments, with_method
 from tksbench.recipe.outside import with_components
 from tksbench.recipe.overrides import override, place, taken
@@ -185,9 +185,10 @@ def _run(draft: _Draft, recipe: Recipe, scale: str, seed: int, overrides: Sequen
     spec = draft.spec.with_seed(seed)
     parent = _run(draft.parent, recipe, scale, seed, overrides) if draft.parent else None
     inherited = parent.overrides if parent else ()  # without these there would be another parent, so another run
+    key, group = run_and_group_id(spec)
     return Run(
-        id=run_id(spec),
-        group=group_id(spec),
+        id=key,
+        group=group,
         name=draft.name,
         recipe=draft.recipe.path,
         scale=scale,

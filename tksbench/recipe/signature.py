@@ -125,8 +125,10 @@ def _kind(annotation: ast.expr | None, names: dict[str, ast.expr]) -> Any:
         return None
     if isinstance(annotation, ast.Constant) and isinstance(annotation.value, str):
         return _kind(ast.parse(annotation.value, mode="eval").body, names)
+    if isinstance(annotation, ast.Name) and annotation.id in _WORDS:
+        return _WORDS[annotation.id]
     known = dict(_WORDS)
-    if ast.unparse(annotation).startswith("Annotated[") and isinstance(annotation, ast.Subscript):
+    if isinstance(annotation, ast.Subscript) and ast.unparse(annotation.value) == "Annotated":
         *_, last = annotation.slice.elts if isinstance(annotation.slice, ast.Tuple) else [annotation.slice]
         if isinstance(last, ast.Constant) and isinstance(last.value, str):
             return Holds(last.value)

@@ -7,6 +7,7 @@ recipe can run no code.
 
 from __future__ import annotations
 
+import functools
 import re
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -150,8 +151,9 @@ def _check_depth(text: str, source: str) -> None:
             raise RecipeError([Problem(f"{source}:{line}", f"nested deeper than {MAX_DEPTH}")])
 
 
+@functools.lru_cache(maxsize=64)  # recipes that runs are taken from, or start from, are named by several others
 def parse(text: str, source: str) -> Node:
-    """Read YAML text into a tree.
+    """Read YAML text into a tree, which is not changed by whoever gets it.
 
     Args:
         text: The document.

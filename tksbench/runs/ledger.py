@@ -105,11 +105,11 @@ class Ledger:
             run: The run's id.
             problems: Gets a message for each file that should be its record and is none.
         """
-        from tksbench.runs.record import load_record
-
         for path, published in ((self.published(run), True), (self.run_dir(run).record, False)):
             if not path.exists():
                 continue
+            from tksbench.runs.record import load_record
+
             try:
                 return _head_of(load_record(path), published)
             except RecordError as error:

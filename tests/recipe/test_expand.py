@@ -541,6 +541,7 @@ def test_schema_defaults_are_what_they_were() -> None:
         "numerics": {"precision": "fp32", "neuron": "auto", "deterministic": True},
         "optim": {
             "decays": "matrices",
+            "linear_lr": None,
             "amsgrad": False,
             "nesterov": True,
             "cosine_epochs": None,

@@ -10,14 +10,14 @@ from torch import Tensor
 
 from tksbench.snn.errors import SnnError
 from tksbench.snn.kit import Kit, identity
-from tksbench.systems.tssl_bp import PSPMSE, TSSLCIFARNet, TSSLNeuron, synapse
+from tksbench.systems.tssl_bp import PSPMSE, TSSLCIFARNet, TSSLNeuron, TSSLNeuron2020, synapse
 
 KIT = Kit(TSSLNeuron, identity)
 
 
-def toy(tau_s: float) -> tuple[float, list[float], float, float]:
+def toy(tau_s: float, kind: type[TSSLNeuron] = TSSLNeuron) -> tuple[float, list[float], float, float]:
     """Loss, dL/dx of the second neuron and dL/dw of both, of weights 1.5 and 2.5 and an image of value 1."""
-    neuron, loss = TSSLNeuron(tau_s=tau_s), PSPMSE(tau_s=tau_s)
+    neuron, loss = kind(tau_s=tau_s), PSPMSE(tau_s=tau_s)
     first, second = (torch.tensor(w, dtype=torch.float64, requires_grad=True) for w in (1.5, 2.5))
     image = synapse(torch.ones(5, 1, 1, dtype=torch.float64), tau_s)
     current = second * neuron(first * image)
@@ -57,18 +57,50 @@ def test_golden_gradients_with_a_faster_synapse() -> None:
 
 
 @pytest.mark.parametrize(
-    ("u", "golden"),
-    [(0.5, 0.3505185827), (0.9, 1.175018561), (1.0, 1.25), (1.2, 0.9830596662), (3.0, 0.0016761884)],
+    ("tau_s", "golden"),
+    [
+        (3.0, (0.0334383308777456, 0.23635095728829247, 0.11640625120277612)),
+        (2.0, (0.087890625, 0.5996212988400489, 0.290234375)),
+    ],
 )
-def test_a_silent_neuron_has_the_derivative_of_a_sigmoid(u: float, golden: float) -> None:
-    # One step: with tau_s 1 and an upstream gradient of 1 the sum is 1; a slow synapse keeps a spike's trace low, too.
-    neuron = TSSLNeuron(tau_s=1.0) if u <= 1 else TSSLNeuron(tau_s=1.0, threshold=1.0)
-    current = torch.tensor([[u]], dtype=torch.float64, requires_grad=True)
-    trace = neuron(current)
-    trace.sum().backward()
+def test_golden_gradients_of_the_rule_of_2020(tau_s: float, golden: tuple[float, ...]) -> None:
+    value, _, first, second = toy(tau_s, TSSLNeuron2020)
+    assert (value, first, second) == pytest.approx(golden, rel=1e-12)
+
+
+def test_the_effect_of_a_reset_fades_until_the_next_spike_and_ends_with_it() -> None:
+    # Spikes at 0, 2 and 3; a gradient at 2 alone reaches step 0 by 0.8 u_0 / 5, and with tau_s 1 no other way.
+    current = torch.tensor([1.5, 0.5, 1.2, 1.1], dtype=torch.float64).view(4, 1).requires_grad_()
+    traces = TSSLNeuron2020(tau_s=1.0)(current)
+    assert traces.flatten().tolist() == [1, 0, 1, 1]
+    traces[2].sum().backward()
     assert current.grad is not None
-    # A neuron that has fired is not silent: its own rule holds, 1 / Du.
-    assert current.grad.item() == pytest.approx(golden if u <= 1 else 1 / u, rel=1e-9)
+    assert current.grad.flatten().tolist() == pytest.approx([0.8 * 1.5 / 5 / 1.5, 0, 1 / (1.2 - 0.5 / 5), 0])
+
+
+GOLDEN_F = {0.5: 0.3505185827, 0.9: 1.175018561, 1.0: 1.25, 1.2: 0.9830596662, 3.0: 0.0016761884}
+
+
+@pytest.mark.parametrize("u", [0.5, 0.9, 1.0])
+def test_a_silent_neuron_has_the_derivative_of_a_sigmoid(u: float) -> None:
+    # One step: with tau_s 1 and an upstream gradient of 1 the sum is 1.
+    current = torch.tensor([[u, 1.2]], dtype=torch.float64, requires_grad=True)
+    TSSLNeuron(tau_s=1.0)(current).sum().backward()
+    assert current.grad is not None
+    # The other neuron has fired, so that it is not silent: its own rule holds, 1 / Du.
+    assert current.grad.flatten().tolist() == pytest.approx([GOLDEN_F[u], 1 / 1.2], rel=1e-9)
+
+
+@pytest.mark.parametrize(("others", "silent"), [(19, True), (18, False)])
+def test_in_2020_a_layer_was_silent_as_a_whole(others: int, silent: bool) -> None:
+    u = torch.tensor([1.2, 3.0, 0.9, 1.0, *[0.5] * (others - 3)], dtype=torch.float64)
+    current = u.view(1, -1).requires_grad_()
+    spikes = TSSLNeuron2020(tau_s=1.0)(current)
+    assert (spikes.mean() <= 0.1) == silent  # two neurons of 20, or of 19
+    spikes.sum().backward()
+    assert current.grad is not None
+    golden = [GOLDEN_F[value] if silent else float(value > 1) / value for value in u.tolist()]
+    assert current.grad.flatten().tolist() == pytest.approx(golden, rel=1e-7)
 
 
 def test_the_change_of_a_membrane_that_hardly_rose_counts_eight_times_at_most() -> None:

@@ -16,6 +16,7 @@ from tksbench.train.errors import TrainError
 from tksbench.train.graph import may_be_recorded
 from tksbench.train.objective import build_objective
 from tksbench.train.parallel import ALONE
+from tksbench.train.schedule import learning_rate
 from tksbench.train.zero import ZeroProcesses
 
 RECIPES = Path(__file__).parents[2] / "recipes"
@@ -115,6 +116,21 @@ def test_an_optimizer_from_outside_gets_groups_of_weights_and_its_parameters(
     assert isinstance(optimizer, torch.optim.RMSprop)
     assert {(group["lr"], group["alpha"]) for group in optimizer.param_groups} == {(0.25, 0.5)}
     assert {p.dim(): group["weight_decay"] for group in optimizer.param_groups for p in group["params"]} == expected
+
+
+@pytest.mark.parametrize("name", ["sgd", "torch.optim.rmsprop:RMSprop"])
+def test_fully_connected_layers_may_have_a_learning_rate_of_their_own_that_falls_with_the_others(name: str) -> None:
+    words = ("optim.lr=0.1", "optim.linear_lr=0.01", "optim.weight_decay=0.3", "optim.min_lr=0", "optim.drop_every=35")
+    spec = spec_with(f"optim.name={name}", *words, "optim.warmup_epochs=0")
+    network = nn.Sequential(nn.Conv2d(2, 2, 3), nn.BatchNorm2d(2), nn.Linear(2, 2), nn.Linear(2, 2))
+    optimizer = build_optimizer(spec, network)
+    learning_rate(optimizer, spec.optim).step(35)
+    found = {id(p): (group["lr"], group["weight_decay"]) for group in optimizer.param_groups for p in group["params"]}
+    assert len(found) == len(list(network.parameters()))
+    for module, rate in zip(network, (0.01, 0.01, 0.001, 0.001), strict=True):
+        for p in module.parameters():
+            assert found[id(p)] == (pytest.approx(rate), 0.3 if p.dim() > 1 else 0.0)
+    assert optimizer.param_groups[0]["lr"] == pytest.approx(0.01)  # what is logged
 
 
 def test_what_is_no_optimizer_is_refused() -> None:

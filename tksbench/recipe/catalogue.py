@@ -59,8 +59,8 @@ _DATA_KEYS = (
     "loops",
 )  # fmt: skip
 _OPTIM_KEYS = (
-    "lr", "weight_decay", "decays", "epochs", "warmup_epochs", "warmup_lr", "min_lr", "cosine_epochs", "drop_every",
-    "batch_size", "clip_norm", "replica_batch", "drop_last", "schedule",
+    "lr", "weight_decay", "decays", "linear_lr", "epochs", "warmup_epochs", "warmup_lr", "min_lr", "cosine_epochs",
+    "drop_every", "batch_size", "clip_norm", "replica_batch", "drop_last", "schedule",
 )  # fmt: skip
 SLOTS = {
     "method": Slot(positional=2, called=True),  # a function: (logits, target)

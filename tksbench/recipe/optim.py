@@ -15,6 +15,7 @@ class _Strength(Component):
     lr: Annotated[float, Field(gt=0)]  # its peak, at the end of the warm-up; then a cosine, or the schedule
     weight_decay: Annotated[float, Field(ge=0)]  # on the tensors that `decays` says
     decays: Literal["matrices", "all"] = "matrices"  # those of two or more dimensions, as timm; or all
+    linear_lr: Annotated[float, Field(gt=0)] | None = None  # the peak of fully connected layers; None: lr
 
 
 class _Moments(_Strength):
@@ -63,6 +64,8 @@ class OptimSpec(_Course):
             )
         if self.min_lr > self.lr:
             raise ValueError(f"optim.min_lr {self.min_lr} is above optim.lr {self.lr}")
+        if self.linear_lr is not None and self.min_lr > self.linear_lr:
+            raise ValueError(f"optim.min_lr {self.min_lr} is above optim.linear_lr {self.linear_lr}")
         if self.drop_every is not None and self.cosine_epochs is not None:
             raise ValueError("optim.drop_every and optim.cosine_epochs exclude each other")
         for key in ("drop_every", "cosine_epochs"):

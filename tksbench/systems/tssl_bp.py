@@ -13,8 +13,13 @@ from the last step down and c = 0 at first:
     c   = g_t s_t + c (1 - s_t) (1 - 1 / tau_m)
     dL/dx_t = g_t, or f(u_t) S_t where a_t < 1 / (4 tau_s)        sigmoid's derivative, width 0.2, for silent neurons
 
-That is the last form of the public code (stonezwr/TSSL-BP). The rule was rewritten there at least five times; the form
-of the time of the paper decides by a layer's mean rate, 0.1, when to fall back.
+That is the last form of the public code (stonezwr/TSSL-BP), the neuron `tssl_bp`; what looks like a second division of
+k by tau_s there is taken back by a factor. The rule was rewritten at least five times. In the form of October 2020, of
+the time of the printed number and here the neuron `tssl_bp_2020`, a reset changes the gradient of the trace itself:
+with p the next spike after one at t, and c_t = 0 where there is none,
+
+    c_t = s_t u_t (1 - 1 / tau_m)^(p - t - 1) e_p / tau_m;  S_t = sum_j k_j (e_{t+j} + c_{t+j})
+    dL/dx_t = s_t clip(1 / Du_t, -10, 10) S_t, or f(u_t) S_t for the whole layer if it fires at a rate of at most 0.1
 
 The network is CIFARNet: no biases, no norms, pools that sum and amplify, the image filtered by the synapse before its
 first convolution. Its loss is `psp_mse`. Its norms are `identity`.
@@ -42,6 +47,10 @@ if TYPE_CHECKING:
 
 STEEPEST = 8.0
 """Bound of 1 / Du, and of the sigmoid's argument."""
+STEEPEST_2020 = 10.0
+"""Bound of 1 / Du in the form of 2020; the sigmoid's argument has the same one."""
+SILENT_RATE = 0.1
+"""Mean rate of a layer, over samples and steps, up to which the form of 2020 falls back."""
 WIDTH = 0.2
 """Of the sigmoid that stands in where a neuron is silent."""
 POOL_GAIN = 4.4
@@ -64,8 +73,8 @@ def synapse(series: Tensor, tau_s: float) -> Tensor:
     return torch.stack(out)
 
 
-class _TSSL(torch.autograd.Function):
-    """All time steps: current to trace, and the rule of the module's docstring back."""
+class _Traces(torch.autograd.Function):
+    """All time steps: current to trace."""
 
     @staticmethod
     def forward(ctx: Any, current: Tensor, tau_m: float, tau_s: float, threshold: float) -> Tensor:
@@ -82,6 +91,16 @@ class _TSSL(torch.autograd.Function):
         ctx.constants = tau_m, tau_s, threshold
         return traces
 
+
+def _fallback(membranes: Tensor, threshold: float) -> Tensor:
+    """The derivative of a sigmoid of width 0.2 around the threshold."""
+    e = ((threshold - membranes) / WIDTH).clamp(-STEEPEST, STEEPEST).exp()
+    return e / ((1.0 + e).square() * WIDTH)
+
+
+class _TSSL(_Traces):
+    """Back, the last form of the module's docstring."""
+
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None, None, None]:
@@ -90,8 +109,7 @@ class _TSSL(torch.autograd.Function):
         kept = 1.0 - 1.0 / tau_m
         # Where a neuron has fired its membrane has risen, so that the change is above 0.
         shift = spikes * torch.where(spikes > 0, changes, 1.0).reciprocal().clamp(max=STEEPEST)
-        e = ((threshold - membranes) / WIDTH).clamp(-STEEPEST, STEEPEST).exp()
-        fallback = e / ((1.0 + e).square() * WIDTH)
+        fallback = _fallback(membranes, threshold)
         silent = traces < 1.0 / (4.0 * tau_s)
         result, sums, carried = torch.empty_like(grad), torch.zeros_like(grad[0]), torch.zeros_like(grad[0])
         for t in range(len(grad) - 1, -1, -1):
@@ -103,12 +121,34 @@ class _TSSL(torch.autograd.Function):
         return result, None, None, None
 
 
+class _TSSL2020(_Traces):
+    """Back, the form of 2020 of the module's docstring."""
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None, None, None]:
+        changes, membranes, spikes, _ = ctx.saved_tensors
+        tau_m, tau_s, threshold = ctx.constants
+        shift = torch.where(spikes > 0, changes, 1.0).reciprocal().clamp(-STEEPEST_2020, STEEPEST_2020) * spikes
+        silent = spikes.mean() <= SILENT_RATE
+        factor = torch.where(silent, _fallback(membranes, threshold), shift)
+        # `later` is (1 - 1 / tau_m)^(p - t - 1) e_p of the next spike p after t.
+        result, sums, later = torch.empty_like(grad), torch.zeros_like(grad[0]), torch.zeros_like(grad[0])
+        for t in range(len(grad) - 1, -1, -1):
+            s, e = spikes[t], grad[t]
+            sums = (e + s * membranes[t] * later / tau_m) / tau_s + (1.0 - 1.0 / tau_s) * sums
+            later = torch.where(s > 0, e, (1.0 - 1.0 / tau_m) * later)
+            result[t] = factor[t] * sums
+        return result, None, None, None
+
+
 @component("neuron", "tssl_bp")
 class TSSLNeuron(Neuron):
     """Leaky integrate-and-fire neurons that give the traces of their spikes, with TSSL-BP's backward pass."""
 
     graph_safe = True
     per_sample = True
+    rule: type[_Traces] = _TSSL
 
     def __init__(
         self,
@@ -138,12 +178,34 @@ class TSSLNeuron(Neuron):
         """Return the traces of the spikes, in the shape of `current`; see `Neuron.forward`."""
         series = current if steps is None else split_time(current, steps)
         state = series.to(torch.promote_types(series.dtype, torch.float32))
-        traces = cast("Tensor", _TSSL.apply(state, self.tau_m, self.tau_s, self.threshold))
+        traces = cast("Tensor", self.rule.apply(state, self.tau_m, self.tau_s, self.threshold))
         return traces.to(current.dtype).view_as(current)
 
     def extra_repr(self) -> str:
         """Show the constants in `print(model)`."""
         return f"tau_m={self.tau_m}, tau_s={self.tau_s}, threshold={self.threshold}"
+
+
+@component("neuron", "tssl_bp_2020")
+class TSSLNeuron2020(TSSLNeuron):
+    """The same neurons with the backward pass of October 2020, which falls back a layer at a time.
+
+    The rate that decides is that of the batch: of several processes, each takes that of its own samples.
+    """
+
+    graph_safe = True
+    per_sample = False
+    rule = _TSSL2020
+
+    def __init__(
+        self,
+        *,
+        tau_m: Annotated[float, Field(gt=1)] = 5.0,
+        tau_s: Annotated[float, Field(ge=1)] = 2.0,
+        threshold: Annotated[float, Field(gt=0)] = 1.0,
+    ) -> None:
+        """Store the constants; see `TSSLNeuron`."""
+        super().__init__(tau_m=tau_m, tau_s=tau_s, threshold=threshold)
 
 
 @component("model", "tssl_cifarnet")

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 from timm.optim import create_optimizer_v2, param_groups_weight_decay  # type: ignore[attr-defined]
+from torch import nn
 
 from tksbench.data.registry import info
 from tksbench.recipe import BuiltInOptim
@@ -20,8 +21,6 @@ from tksbench.train.errors import TrainError
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-
-    from torch import nn
 
     from tksbench.recipe import Execution, ModelSpec, NumericsSpec, OptimSpec, TrainSpec
 
@@ -118,8 +117,26 @@ def build_optimizer(spec: TrainSpec, model: nn.Module) -> torch.optim.Optimizer:
         TrainError: It is from outside and cannot be used.
     """
     optim = spec.optim
-    if not isinstance(optim, BuiltInOptim):
-        return _build_component(optim, model)
+    made = _build_built_in(optim, model) if isinstance(optim, BuiltInOptim) else _build_component(optim, model)
+    if optim.linear_lr is not None:
+        _give_linear_layers(made, model, optim.linear_lr)
+    return made
+
+
+def _give_linear_layers(optimizer: torch.optim.Optimizer, model: nn.Module, lr: float) -> None:
+    """Put the weights and biases of fully connected layers into groups of their own with another learning rate."""
+    layers = (module for module in model.modules() if isinstance(module, nn.Linear))
+    linear = {id(parameter) for layer in layers for parameter in layer.parameters(recurse=False)}
+    groups = [dict(group) for group in optimizer.param_groups]
+    optimizer.param_groups.clear()
+    for own in (False, True):  # the first group's learning rate is the one that is logged
+        for group in groups:
+            chosen = [parameter for parameter in group["params"] if (id(parameter) in linear) == own]
+            if chosen:
+                optimizer.add_param_group(group | {"params": chosen} | ({"lr": lr} if own else {}))
+
+
+def _build_built_in(optim: BuiltInOptim, model: nn.Module) -> torch.optim.Optimizer:
     options: dict[str, Any] = {"opt": optim.name, "lr": optim.lr, "weight_decay": optim.weight_decay}
     if optim.name == "sgd":
         options |= {"momentum": optim.momentum, "nesterov": optim.nesterov}

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from tksbench.doctor.findings import Finding
 from tksbench.launch import scheduler
 from tksbench.launch.errors import LaunchError
-from tksbench.launch.executor import ArrayExecutor
+from tksbench.launch.executor import ArrayExecutor, checked
 from tksbench.launch.profile import Resources
 from tksbench.launch.submissions import Submission
 
@@ -40,7 +40,7 @@ def slurm() -> list[Finding]:
         config = scheduler.show_config()
     except LaunchError as error:
         advice = "is SLURM_CONF right and the controller up (scontrol ping)? runs without --slurm do not need it"
-        return [Finding("Slurm", "FAILED", str(error), advice)]
+        return [Finding("Slurm", "warning", str(error), advice)]
     cluster = f"{', '.join(scheduler.COMMANDS)}; cluster {config.get('ClusterName', '?')}"
     found = [Finding("Slurm", "ok", f"{cluster}, {config.get('SLURM_VERSION', 'version unknown')}")]
     if config.get("JobRequeue") == "1":
@@ -64,7 +64,7 @@ def on_node(profile: SlurmProfile) -> dict[str, Any]:
     lines = [
         f"cd -- {shlex.quote(str(Path.cwd()))} || exit 2",
         "set -e",  # as in a job: a line of the set-up that fails ends it
-        *profile.setup,
+        *(part for line in profile.setup for part in checked(line)),
         "set +e",
         f"exec {python} -m tksbench.doctor --json",
     ]

@@ -109,7 +109,7 @@ class ArrayExecutor(submitit.SlurmExecutor):
             f"unready() {{ local code=$?; (( code > 128 )) || {said}; exit $(( code ? code : 1 )); }}",
             "trap unready EXIT",
             "set -e",
-            *(part for line in profile.setup for part in _checked(line)),
+            *(part for line in profile.setup for part in checked(line)),
             "set +e",
             "trap - EXIT",
         ]
@@ -158,14 +158,14 @@ class ArrayExecutor(submitit.SlurmExecutor):
         return submitit.SlurmJob(self.folder, job.number, tasks=range(self._num_tasks()))
 
 
-def _checked(line: str) -> list[str]:
+def checked(line: str) -> list[str]:
     """A line of the set-up, and a look at how it ended where a shell would go on: behind commands joined by `&&`.
 
     One that begins with a test asks whether to do something; that it does not is no failure.
 
-    >>> _checked("module load cuda")
+    >>> checked("module load cuda")
     ['module load cuda']
-    >>> len(_checked("module load cuda && source env/bin/activate")), len(_checked("[ -f env.sh ] && source env.sh"))
+    >>> len(checked("module load cuda && source env/bin/activate")), len(checked("[ -f env.sh ] && source env.sh"))
     (2, 1)
     """
     asks, goes_on = ("[", "((", "test ", "command -v "), ("&&", "||", "|", "\\", "{", "(", "then", "do", "else")

@@ -127,6 +127,8 @@ def test_a_set_is_found_doubled_in_the_root_itself_and_one_level_below(
         ("imagenet", "imagenet"),
         ("cub", "CUB_200_2011 2"),
         ("ncaltech101", "N Caltech 101 (1)"),
+        ("dogs", "archive"),
+        ("cub", "archive (2)/CUB_200_2011"),
     ],
 )
 def test_a_set_is_found_under_a_name_that_people_give_it(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import subprocess
 import sys
 from types import SimpleNamespace
@@ -12,13 +13,12 @@ import pytest
 
 from tksbench.data import DATASETS, DataError, data_root, has_real, load, registry
 from tksbench.data.base import Data, balanced_subset
-from tksbench.recipe import catalogue
+from tksbench.data.registry import info
+from tksbench.recipe import DataSpec, catalogue
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
-
-    from tksbench.recipe import DataSpec
 
 
 def test_recipes_and_readers_know_the_same_data_sets() -> None:
@@ -104,6 +104,21 @@ def test_miniature_is_made_once(tmp_path: Path) -> None:
     registry.ensure_miniature("cifar100", tmp_path)
     assert (home / "cifar-100-python" / "train").stat().st_mtime_ns == before
     assert [path.name for path in home.iterdir()] == ["cifar-100-python"]
+
+
+@pytest.mark.parametrize(("name", "file"), [("cifar10", "data_batch_1"), ("nmnist", "Train/0/*.bin")])
+def test_of_stand_in_data_that_are_damaged_it_says_how_they_are_made_anew(
+    stand_in: Callable[..., Path], tmp_path: Path, name: str, file: str
+) -> None:
+    folder = tmp_path / "miniature" / info(name).folder
+    shutil.copytree(stand_in(name) / "miniature" / info(name).folder, folder)
+    for path in folder.glob(file):
+        path.write_bytes(path.read_bytes()[:-1])
+    spec = DataSpec(name=name, source="miniature", augment="none")
+    with pytest.raises(DataError) as refused:
+        load(spec, 2, 42, tmp_path)
+    assert str(refused.value).endswith(f"; these are stand-in data, which are made anew: rm -r {folder}")
+    assert "published" not in str(refused.value)
 
 
 def test_process_that_comes_second_uses_the_first_ones_miniature(

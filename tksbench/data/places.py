@@ -22,6 +22,7 @@ _LEFT_BEHIND |= {"@eadir", "#recycle", "#snapshot", "lost+found"}
 # What browsers, macOS and Windows call a second file of the same name: stem, mark, suffixes.
 _COPY = re.compile(r"(.+?)(?: \(\d+\)|(?: -)? (?:copy|kopie|copi[ae])(?: \(?\d+\)?)?)((?:\.\w+)*)", re.IGNORECASE)
 _SECOND = re.compile(r" (\d+|\(\d+\)|copy)$", re.IGNORECASE)  # of a folder
+_KAGGLE = "archive"  # what it calls the one file of every data set
 _NOT_A_ROOT = {"miniature", "twin", "cache"}  # what this project writes below a data root
 IMAGES = (".jpeg", ".jpg", ".png")  # those of timm's reader
 
@@ -191,7 +192,7 @@ def _near(entry: DatasetInfo, root: Path) -> Iterator[Path]:
     """The root's folder of a set's own name and what may be in it, those of other names likewise, and the root."""
     own = root / entry.folder
     yield own
-    names = set(entry.also_called) | {_letters(entry.folder)}
+    names = {*entry.also_called, _letters(entry.folder), _KAGGLE}
     named = [child for child in _entries(root, folders=True) if child != own and _is_called(child.name, names)]
     for top in (own, *named, root):
         yield top

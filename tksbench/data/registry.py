@@ -15,6 +15,7 @@ from tksbench.data.dataset import DataSet, DatasetInfo, FileStatus
 from tksbench.data.errors import DataError
 from tksbench.data.files import new_scratch
 from tksbench.data.forms import other_form
+from tksbench.errors import TksbenchError
 from tksbench.recipe import catalogue
 
 if TYPE_CHECKING:
@@ -268,7 +269,13 @@ def load(spec: DataSpec, T: int, seed: int, root: Path | None = None) -> Data:
         )
     augmentation = spec.augmentation
     alone = spec.model_copy(update={"augment": "none"}) if augmentation else spec
-    data = reader(spec.name, **spec.params).load(alone, T, seed, home)
+    try:
+        data = reader(spec.name, **spec.params).load(alone, T, seed, home)
+    except TksbenchError as error:
+        folder = home / entry.folder
+        if spec.source == "miniature" and str(folder) in str(error):
+            raise DataError(f"{error}; these are stand-in data, which are made anew: rm -r {folder}") from error
+        raise
     if augmentation:
         from tksbench.data.augmented import Augmented
 

@@ -350,8 +350,7 @@ def briefly(slot: str) -> Callable[[Any], Any]:
 
 def outsiders(spec: BaseModel) -> Iterator[tuple[str, Outside]]:
     """The components from outside in a spec, each with the dotted key where it stands."""
-    for key in type(spec).model_fields:
-        value = getattr(spec, key)
+    for key, value in spec:
         if isinstance(value, Outside):
             yield key, value
         if isinstance(value, BaseModel):

@@ -54,7 +54,7 @@ def taken(tree: Node, overrides: Sequence[Node]) -> frozenset[str]:
         tree: The run, everything merged, without what its kind and its components do not have.
         overrides: From `override`.
     """
-    places = set(_places(tree))
+    places = set(_places(tree)) if overrides else set[str]()
     inner = {where.removesuffix(f":{where.rpartition(':')[2]}") for where in places}  # of a value that is a mapping
     words = (word for word in overrides if word.get("execution") is not None or word.where in places | inner)
     return frozenset(word.where for word in words)

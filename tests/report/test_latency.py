@@ -21,7 +21,9 @@ from tksbench.report.latency import build_latency
 from tksbench.report.listing import markdown, show
 from tksbench.report.page.figures import lay_out
 from tksbench.report.paper_file import load_paper
-from tksbench.runs.record import make_record
+from tksbench.report.why_runs import record_lines
+from tksbench.runs import Ledger
+from tksbench.runs.record import make_record, save_record
 
 if TYPE_CHECKING:
     from tksbench.report.groups import Candidate
@@ -96,6 +98,17 @@ def test_without_records_that_is_said(protocols: dict[str, list[Candidate]]) -> 
     printed = io.StringIO()
     show(build_latency(protocols, Evidence()), Console(file=printed, width=80))
     assert "no records yet" in printed.getvalue()
+
+
+def test_why_names_the_accuracy_of_the_network_that_was_converted(evidence: Evidence, tmp_path: Path) -> None:
+    (ann, run) = (next(one for one in evidence.published if one.name.endswith(end)) for end in ("/ann", "/converted"))
+    start = {"id": ann.id, "name": ann.name, "weights_sha256": ann.weights_sha256}
+    run = run.model_copy(update={"provenance": run.provenance.model_copy(update={"start": start})})
+    ledger = Ledger(tmp_path)
+    assert "    its record is not here" in record_lines(run, ledger)
+    ledger.published(ann.id).parent.mkdir()
+    save_record(ledger.published(ann.id), ann)
+    assert f"    top-1 75.00 % after its last epoch: {ledger.published(ann.id)}" in record_lines(run, ledger)
 
 
 def test_a_converted_run_without_the_record_of_its_ann_is_left_out(

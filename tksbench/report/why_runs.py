@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 import textwrap
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -154,6 +155,7 @@ def record_lines(record: Record, ledger: Ledger) -> Iterator[str]:
     if proof.start:
         yield f"  starts from: {proof.start.get('name')} ({proof.start.get('id')}), weights"
         yield f"    sha256 {proof.start.get('weights_sha256')}"
+        yield f"    {_start_words(str(proof.start.get('id')), ledger)}"
     yield f"  command: {proof.command}"
     yield from _again(record, ledger)
     yield "  spec:"
@@ -162,6 +164,17 @@ def record_lines(record: Record, ledger: Ledger) -> Iterator[str]:
         yield "  beside the commit:"
         yield from (f"    {line}" for line in proof.diff.splitlines())
     yield from _log_tail(record, ledger)
+
+
+def _start_words(identity: str, ledger: Ledger) -> str:
+    """What the run that another starts from has come to."""
+    from tksbench.runs.errors import RecordError
+    from tksbench.runs.record import load_record
+
+    for path in (ledger.published(identity), ledger.run_dir(identity).record):
+        with suppress(RecordError):
+            return f"top-1 {load_record(path).metrics.last.top1:.2f} % after its last epoch: {path}"
+    return "its record is not here"
 
 
 def _again(record: Record, ledger: Ledger) -> Iterator[str]:

@@ -140,6 +140,38 @@ def test_every_protocol_trains_saves_reads_back_and_tests(
     assert [one for one in ended if not one.ok] == []
 
 
+@functools.cache
+def cited() -> list[Run]:
+    """As few runs of cited systems at full size as have each kind of run and each component, most that is new first.
+
+    Not those that start from another run on ImageNet, whose parents alone take minutes: other data have their code.
+    """
+    recipes = [load_recipe(path) for path in sorted((ROOT / "recipes" / "cited").glob("*.yaml"))]
+    at = [(recipe, scale) for recipe in recipes for scale in ("paper", "budget") if scale in recipe.scales]
+    found = {run.id: run for recipe, scale in at for run in expand(recipe, scale, seeds=1)}
+    has = {id_: {*run.spec.components(), ("kind", run.spec.kind)} for id_, run in found.items()}
+    has = {id_: parts for id_, parts in has.items() if not (found[id_].parent and ("data", "imagenet") in parts)}
+    left, picked = set().union(*has.values()), list[Run]()
+    while left:
+        best = max(has, key=lambda id_: len(has[id_] & left))
+        left -= has[best]
+        picked.append(found[best])
+    return picked
+
+
+@pytest.mark.parametrize("name", sorted({run.spec.data.name for run in cited()}))
+def test_the_parts_of_cited_systems_train_convert_and_classify(
+    name: str, stand_in: Callable[..., Path], in_this_process: Train, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("TKSBENCH_DATA", str(stand_in(name)))
+    chains = dict.fromkeys(one.id for run in cited() if run.spec.data.name == name for one in run.chain)
+    runs = {one.id: one for run in cited() for one in run.chain}
+    with scratch() as root:
+        ended = [rehearse([runs[id_]], root, in_this_process, False, nowhere, False, **NARROW)[0] for id_ in chains]
+    assert ended
+    assert [one for one in ended if not one.ok] == []
+
+
 def test_the_protocols_that_are_rehearsed_stand_for_all() -> None:
     assert {run.spec.data.name for run in chosen()} == set(DATASETS)
     for kind in ("data", "model", "method", "optim", "numerics", "execution"):

@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING
 
 from tksbench.report.cells import SMOKE_PASSED
 from tksbench.report.claims import LEVEL, claimed_runs, claims
-from tksbench.report.markup import escape_latex, escape_markdown, standalone
+from tksbench.report.markup import document, escape_latex, escape_markdown, long_table, pipe, statistic
+from tksbench.report.tables import NONE, p_words
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -26,7 +27,6 @@ NAME = "claims"
 HEADERS = ("Epoch", "Ours", "95 %", "p", "p (Holm)", "McNemar", "n")
 _WIDTH = 80
 _TITLE = "What the paper claims, and what our runs say"
-_NONE = "–"
 _MARK, _VARIANT = "+", "++"
 MARK_NOTES = (
     f"{_MARK}: not in the paper; its claim carried over to a data set that it does not use.",
@@ -83,8 +83,6 @@ def build_claims(
 
 def markdown(table: ClaimsTable) -> str:
     """The claims as a Markdown document: a section each, and a list of those that no run touches."""
-    from tabulate import tabulate
-
     parts = [f"# {_TITLE}"]
     for result in table.touched:
         parts += [f"## {escape_markdown(result.claim.id)}", _wrapped(escape_markdown(headline(result)))]
@@ -92,56 +90,39 @@ def markdown(table: ClaimsTable) -> str:
         rows = _rows(result)
         if rows:
             align = ["left", *["right"] * (len(HEADERS) - 1)]
-            cells = [[escape_markdown(cell) for cell in row] for row in rows]
-            parts.append(tabulate(cells, HEADERS, tablefmt="pipe", disable_numparse=True, colalign=align))
+            parts.append(pipe(HEADERS, rows, align))
     if table.waiting:
-        rows = [(escape_markdown(one.claim.id), escape_markdown(one.verdict)) for one in table.waiting]
         parts.append(f"## Without runs on real data: {len(table.waiting)}")
-        parts.append(tabulate(rows, ("Claim", "Verdict"), tablefmt="pipe", disable_numparse=True))
+        parts.append(pipe(("Claim", "Verdict"), [(one.claim.id, one.verdict) for one in table.waiting]))
     parts.append("\n".join(_wrapped(escape_markdown(note), "- ", "  ") for note in _NOTES))
-    stamp = f"\n<!-- local: {table.stamp} -->\n" if table.stamp else ""
-    return "\n\n".join(parts) + "\n" + stamp
+    return document(parts, table.stamp)
 
 
 def brief(results: Sequence[ClaimResult]) -> str:
     """One row of Markdown for each claim that runs speak to: verdict and p of the best epochs, beside them the last."""
-    from tabulate import tabulate
-
     rows = []
     for result in results:
         if result.best is not None:
             mean, interval, _, corrected, _, n = numbers(result.best)
-            last = "{} ({})".format(*numbers(result.last)) if result.last else _NONE
-            row = (headline(result), result.verdict, f"{mean} ({interval})", corrected, last, n)
-            rows.append([escape_markdown(cell) for cell in row])
+            last = "{} ({})".format(*numbers(result.last)) if result.last else NONE
+            rows.append((headline(result), result.verdict, f"{mean} ({interval})", corrected, last, n))
     headers = ("", "verdict", "best epoch (95 %)", "p (Holm)", "last epoch (95 %)", "n")
     align = ("left", "left", "right", "right", "right", "right")
-    return tabulate(rows, headers, tablefmt="pipe", disable_numparse=True, colalign=align)
+    return pipe(headers, rows, align)
 
 
 def latex(table: ClaimsTable) -> str:
     """The claims as a LaTeX table: one row each, the two epochs above each other in its cells."""
-    heading = [r"    \toprule", "    Claim & Verdict & " + " & ".join(map(_tex_header, HEADERS)) + r" \\"]
     texts = r">{\raggedright}p{41mm}>{\raggedright\arraybackslash}p{37mm}"
-    lines = [
-        r"\begingroup",
-        r"  \footnotesize",
-        r"  \setlength{\tabcolsep}{3pt}",
-        r"  \setlength{\LTcapwidth}{\linewidth}",
-    ]
-    lines += [rf"  \begin{{longtable}}{{@{{}}{texts}l{'r' * (len(HEADERS) - 1)}@{{}}}}"]
-    lines += [rf"  \caption{{{escape_latex(_TITLE)}}}\label{{tab:{table.name}}}\\", *heading, r"    \midrule"]
-    lines += [r"    \endfirsthead", *heading, r"    \midrule", r"    \endhead"]
+    lines = []
     for number, result in enumerate(table.touched):
         rows = _rows(result) or [("",) * len(HEADERS)]
         lines += [r"    \addlinespace"] * (number > 0)
         lines.append(rf"    {escape_latex(headline(result))} & {escape_latex(result.verdict + _details(result))}")
         lines.append("    " + "".join(f" & {_stacked(column)}" for column in zip(*rows, strict=True)) + r" \\")
-    lines += [r"    \bottomrule", r"  \end{longtable}", r"  \par\medskip\noindent"]
-    lines += [r"  \begin{minipage}{\linewidth}\raggedright\scriptsize"]
-    lines += [rf"    {escape_latex(note)}\par" for note in (*_rest(table), *_NOTES)]
-    lines += [r"  \end{minipage}", r"\endgroup", ""]
-    return standalone("\n".join(lines), packages=("array", "booktabs", "longtable"), stamp=table.stamp)
+    columns, headers = f"{texts}l{'r' * (len(HEADERS) - 1)}", ("Claim", "Verdict", *map(statistic, HEADERS))
+    notes = (*_rest(table), *_NOTES)
+    return long_table(table.name, _TITLE, columns, headers, lines, notes, gap=3, stamp=table.stamp)
 
 
 def show(table: ClaimsTable, console: Console) -> None:
@@ -225,24 +206,14 @@ def _rows(result: ClaimResult) -> list[tuple[str, ...]]:
 
 def numbers(one: Comparison) -> tuple[str, ...]:
     """Difference, interval, p, p after Holm's correction, McNemar's p, n: in the order of `HEADERS`, as text."""
-    interval = f"{one.interval.low:+z.2f} to {one.interval.high:+z.2f}" if one.interval else _NONE
+    interval = f"{one.interval.low:+z.2f} to {one.interval.high:+z.2f}" if one.interval else NONE
     mcnemar = max((test.p for test in one.mcnemar), default=None)
-    return f"{one.mean:+z.2f}", interval, _p(one.p), _p(one.p_holm), _p(mcnemar), str(one.n)
-
-
-def _p(value: float | None) -> str:
-    if value is None:
-        return _NONE
-    return "<0.001" if value < 0.001 else f"{value:.3f}"
+    return f"{one.mean:+z.2f}", interval, p_words(one.p), p_words(one.p_holm), p_words(mcnemar), str(one.n)
 
 
 def _wrapped(text: str, first: str = "", further: str = "") -> str:
     lines = textwrap.wrap(text, _WIDTH, initial_indent=first, subsequent_indent=further, break_on_hyphens=False)
     return "\n".join(lines)
-
-
-def _tex_header(header: str) -> str:
-    return {"p": "$p$", "p (Holm)": "$p$ (Holm)", "n": "$n$"}.get(header, escape_latex(header))
 
 
 def _stacked(cells: Sequence[str]) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
-from tksbench.report.markup import escape_latex, escape_markdown, standalone
+from tksbench.report.markup import document, escape_latex, listed, long_table, pipe
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -42,34 +42,22 @@ class Listing:
 
 def markdown(table: Listing) -> str:
     """The list as a Markdown document."""
-    from tabulate import tabulate
-
-    body = tabulate(
-        [[escape_markdown(cell) for cell in row] for row in table.rows],
-        headers=table.headers,
-        tablefmt="pipe",
-        disable_numparse=True,
-        colalign=["left", "left", *["right"] * (len(table.headers) - 2)] if table.rows else None,
-    )
-    notes = "\n".join(f"- {escape_markdown(note)}" for note in table.notes)
-    stamp = f"\n<!-- local: {table.stamp} -->\n" if table.stamp else ""
-    return f"# {table.title}\n\n{body}\n\n{notes}\n{stamp}"
+    align = ["left", "left", *["right"] * (len(table.headers) - 2)] if table.rows else None
+    return document([f"# {table.title}", pipe(table.headers, table.rows, align), listed(table.notes)], table.stamp)
 
 
 def latex(table: Listing) -> str:
     """The list as a LaTeX file that compiles alone, and can be read in by a document with the packages it names."""
-    heading = [r"    \toprule", "    " + " & ".join(map(escape_latex, table.headers)) + r" \\", r"    \midrule"]
-    lines = [r"\begingroup", r"  \footnotesize", r"  \setlength{\LTcapwidth}{\linewidth}"]
-    lines += [rf"  \begin{{longtable}}{{@{{}}ll{'r' * (len(table.headers) - 2)}@{{}}}}"]
-    lines += [rf"  \caption{{{escape_latex(table.title)}}}\label{{tab:{table.name}}}\\"]
-    lines += [*heading, r"    \endfirsthead", *heading, r"    \endhead"]
-    lines += ["    " + " & ".join(map(escape_latex, row)) + r" \\" for row in table.rows]
-    lines += [r"    \bottomrule", r"  \end{longtable}", r"  \par\medskip\noindent"]
-    lines += [r"  \begin{minipage}{\linewidth}\raggedright\scriptsize"]
-    lines += [rf"    {escape_latex(note)}\par" for note in table.notes]
-    lines += [r"  \end{minipage}", r"\endgroup", ""]
-    return standalone(
-        "\n".join(lines), packages=("booktabs", "longtable"), landscape=table.landscape, stamp=table.stamp
+    return long_table(
+        table.name,
+        table.title,
+        f"ll{'r' * (len(table.headers) - 2)}",
+        [*map(escape_latex, table.headers)],
+        ["    " + " & ".join(map(escape_latex, row)) + r" \\" for row in table.rows],
+        table.notes,
+        packages=("booktabs", "longtable"),
+        landscape=table.landscape,
+        stamp=table.stamp,
     )
 
 

@@ -65,20 +65,31 @@ _STAMP = re.compile(r"^(?:<!-- local: (?P<md>.*) -->|% local: (?P<tex>.*))$", re
 
 def markdown(table: Table) -> str:
     """The table as a Markdown document: title, table, footnotes, and the stamp of unpublished evidence."""
+    fields = columns(table)
+    title = f"# {table.title}" + (f": {table.metric}" if table.metric else "")
+    rows = [[_marked(line, name) for name in fields] for line in table.lines]
+    align = ["right" if name in RIGHT else "left" for name in fields]
+    return document(
+        [title, pipe([COLUMNS[name] for name in fields], rows, align), listed(footnotes(table))], table.stamp
+    )
+
+
+def document(parts: Sequence[str], stamp: str) -> str:
+    """Parts of Markdown below each other, and at the end what unpublished evidence went in (`Evidence.stamp`)."""
+    return "\n\n".join(parts) + "\n" + (f"\n<!-- local: {stamp} -->\n" if stamp else "")
+
+
+def listed(notes: Sequence[str]) -> str:
+    """Notes of plain text as a list of Markdown."""
+    return "\n".join(f"- {escape_markdown(note)}" for note in notes)
+
+
+def pipe(headers: Sequence[str], rows: Sequence[Sequence[str]], align: Sequence[str] | None = None) -> str:
+    """Rows of plain text as a table of Markdown; `align` says for each column "left" or "right"."""
     from tabulate import tabulate
 
-    fields = columns(table)
-    body = tabulate(
-        [[escape_markdown(_marked(line, name)) for name in fields] for line in table.lines],
-        headers=[COLUMNS[name] for name in fields],
-        tablefmt="pipe",
-        disable_numparse=True,
-        colalign=["right" if name in RIGHT else "left" for name in fields],
-    )
-    title = f"# {table.title}" + (f": {table.metric}" if table.metric else "")
-    notes = "\n".join(f"- {escape_markdown(note)}" for note in footnotes(table))
-    stamp = f"\n<!-- local: {table.stamp} -->\n" if table.stamp else ""
-    return f"{title}\n\n{body}\n\n{notes}\n{stamp}"
+    cells = [[escape_markdown(cell) for cell in row] for row in rows]
+    return tabulate(cells, headers, tablefmt="pipe", disable_numparse=True, colalign=align)
 
 
 def columns(table: Table) -> list[str]:
@@ -132,6 +143,48 @@ def standalone(
             "",
         ]
     )
+
+
+def long_table(
+    name: str,
+    title: str,
+    columns: str,
+    headers: Sequence[str],
+    lines: Sequence[str],
+    notes: Sequence[str],
+    *,
+    gap: int | None = None,
+    packages: Sequence[str] = ("array", "booktabs", "longtable"),
+    landscape: bool = False,
+    stamp: str,
+) -> str:
+    """A LaTeX file, as `standalone`, of one table that may go over several pages.
+
+    Args:
+        name: Of its label.
+        title: Its caption, in plain text.
+        columns: As LaTeX takes them.
+        headers: LaTeX.
+        lines: Of LaTeX between its rules.
+        notes: Plain text below it.
+        gap: Half the space between columns, in points.
+        packages: As in `standalone`, like those below.
+        landscape: Likewise.
+        stamp: Likewise.
+    """
+    heading = [r"    \toprule", "    " + " & ".join(headers) + r" \\", r"    \midrule"]
+    body = [r"\begingroup", r"  \footnotesize", *([rf"  \setlength{{\tabcolsep}}{{{gap}pt}}"] if gap else [])]
+    body += [r"  \setlength{\LTcapwidth}{\linewidth}", rf"  \begin{{longtable}}{{@{{}}{columns}@{{}}}}"]
+    body += [rf"  \caption{{{escape_latex(title)}}}\label{{tab:{name}}}\\"]
+    body += [*heading, r"    \endfirsthead", *heading, r"    \endhead", *lines, r"    \bottomrule"]
+    body += [r"  \end{longtable}", r"  \par\medskip\noindent", r"  \begin{minipage}{\linewidth}\raggedright\scriptsize"]
+    body += [*(rf"    {escape_latex(note)}\par" for note in notes), r"  \end{minipage}", r"\endgroup", ""]
+    return standalone("\n".join(body), packages=packages, landscape=landscape, stamp=stamp)
+
+
+def statistic(text: str) -> str:
+    """A column's name in LaTeX, that of a statistic as formulas have it."""
+    return {"p": "$p$", "p (Holm)": "$p$ (Holm)", "n": "$n$"}.get(text, escape_latex(text))
 
 
 class _Row(NamedTuple):

@@ -5,7 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Literal
 
 from tksbench.report.claims import LEVEL
-from tksbench.report.markup import escape_latex, escape_markdown, standalone
+from tksbench.report.markup import document, escape_latex, escape_markdown, listed, long_table, pipe, statistic
+from tksbench.report.tables import NONE, p_words
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -17,7 +18,6 @@ if TYPE_CHECKING:
 TITLE = "What the paper claims, and what its own numbers say"
 WORSE = "Not claimed: where a method other than TKS is worse than the baseline"
 HEADERS = ("Claim", "TKS", "Other", "Difference", "p", "p (Holm)", "Its numbers")
-_NONE = "–"
 _FEW = 4  # claims without a number that are listed one by one
 _LEAST = (36, 5, 5, 12, 6, 8, 11)  # columns of a terminal, so that the sentences' rows stand below each other
 _HOLM = HEADERS.index("p (Holm)")
@@ -54,7 +54,7 @@ def summary(table: PaperClaims) -> str:
 
 def markdown(table: PaperClaims) -> str:
     """The list as a Markdown document: a section for each sentence."""
-    parts = [f"# {TITLE}", escape_markdown(summary(table)), "\n".join(f"- {escape_markdown(note)}" for note in NOTES)]
+    parts = [f"# {TITLE}", escape_markdown(summary(table)), listed(NOTES)]
     for sentence in table.sentences:
         parts.append(f"## {sentence.section} {escape_markdown(sentence.says)}")
         if sentence.findings:
@@ -62,36 +62,21 @@ def markdown(table: PaperClaims) -> str:
         parts += [escape_markdown(_ended(sentence.note))] * bool(sentence.note)
     if table.worse:
         parts += [f"## {WORSE}", _pipe(_worse_headers(), [_worse_row(one) for one in table.worse])]
-    return "\n\n".join(parts) + "\n"
+    return document(parts, "")
 
 
 def latex(table: PaperClaims) -> str:
     """The list as a LaTeX table: a heading for each sentence, a row for each claim."""
-    columns = r"@{}>{\raggedright}p{86mm}" + "r" * 5 + "l@{}"
     across = rf"\multicolumn{{{len(HEADERS)}}}{{@{{}}>{{\raggedright}}p{{\linewidth}}@{{}}}}"
-    heading = ["    " + " & ".join(_tex_header(header) for header in HEADERS) + r" \\", r"    \midrule"]
-    lines = [
-        r"\begingroup",
-        r"  \footnotesize",
-        r"  \setlength{\tabcolsep}{4pt}",
-        r"  \setlength{\LTcapwidth}{\linewidth}",
-    ]
-    lines += [
-        rf"  \begin{{longtable}}{{{columns}}}",
-        rf"  \caption{{{escape_latex(TITLE)}}}\label{{tab:{table.name}}}\\",
-    ]
-    lines += [r"    \toprule", *heading, r"    \endfirsthead", r"    \toprule", *heading, r"    \endhead"]
+    lines = []
     for number, (says, rows, note) in enumerate(groups(table)):
         lines += [r"    \addlinespace"] * (number > 0)
         group = [rf"{across}{{\textbf{{{escape_latex(says)}}}}}", *(" & ".join(map(_tex_cell, row)) for row in rows)]
         group += [rf"{across}{{\emph{{{escape_latex(_ended(note))}}}}}"] * bool(note)
         kept = {0, 1, len(group) - 2} - {len(group) - 1}  # no page parts the first or the last two lines
         lines += [f"    {line} " + r"\\" + "*" * (at in kept) for at, line in enumerate(group)]
-    lines += [r"    \bottomrule", r"  \end{longtable}", r"  \par\medskip\noindent"]
-    lines += [r"  \begin{minipage}{\linewidth}\raggedright\scriptsize"]
-    lines += [rf"    {escape_latex(note)}\par" for note in (summary(table), *NOTES)]
-    lines += [r"  \end{minipage}", r"\endgroup", ""]
-    return standalone("\n".join(lines), packages=("array", "booktabs", "longtable"), stamp=table.stamp)
+    columns, notes = r">{\raggedright}p{86mm}" + "r" * 5 + "l", (summary(table), *NOTES)
+    return long_table(table.name, TITLE, columns, [*map(statistic, HEADERS)], lines, notes, gap=4, stamp=table.stamp)
 
 
 def show(table: PaperClaims, console: Console) -> None:
@@ -132,15 +117,15 @@ def lines_of(findings: Sequence[Finding]) -> list[tuple[str, ...]]:
     if len(unknown) <= _FEW:
         return [row_of(one) for one in findings]
     words = f"{len(unknown)} claims, from {unknown[0].place} to {unknown[-1].place}"
-    rest = (_NONE,) * (len(HEADERS) - 2)
+    rest = (NONE,) * (len(HEADERS) - 2)
     return [*(row_of(one) for one in findings if one.supported is not None), (words, *rest, unknown[0].verdict)]
 
 
 def row_of(one: Finding) -> tuple[str, ...]:
     """The cells of a claim, in the order of `HEADERS`."""
     place = f"{one.place} ({one.note})" if one.note else one.place
-    numbers = (number.text if number else _NONE for number in (one.a, one.b))
-    return place, *numbers, _difference(one), _p(one.p), _p(one.p_holm), one.verdict
+    numbers = (number.text if number else NONE for number in (one.a, one.b))
+    return place, *numbers, _difference(one), p_words(one.p), p_words(one.p_holm), one.verdict
 
 
 def _worse_headers() -> tuple[str, ...]:
@@ -148,31 +133,25 @@ def _worse_headers() -> tuple[str, ...]:
 
 
 def _worse_row(one: Finding) -> tuple[str, ...]:
-    where = _NONE if one.p is None else "beyond" if one.p < LEVEL else "within"
+    where = NONE if one.p is None else "beyond" if one.p < LEVEL else "within"
     metric = {"top1": "", "top5": ", top-5", "aurc": ", AURC"}[one.metric]
     return (
         one.place + metric,
-        *(number.text if number else _NONE for number in (one.a, one.b)),
+        *(number.text if number else NONE for number in (one.a, one.b)),
         _difference(one),
-        _p(one.p),
+        p_words(one.p),
         where,
     )
 
 
 def _difference(one: Finding) -> str:
     if one.difference is None:
-        return _NONE
+        return NONE
     text = f"{one.difference.value:+.{one.difference.decimals}f}"
     if one.interval is None:
         return text
     half = (one.interval.high - one.interval.low) / 2
     return f"{text} ± {half:.{max(one.difference.decimals, 1)}f}"
-
-
-def _p(value: float | None) -> str:
-    if value is None:
-        return _NONE
-    return "<0.001" if value < 0.001 else f"{value:.3f}"
 
 
 def _ended(note: str) -> str:
@@ -181,11 +160,7 @@ def _ended(note: str) -> str:
 
 
 def _pipe(headers: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    from tabulate import tabulate
-
-    align = ["left", *["right"] * (len(headers) - 2), "left"]
-    cells = [[escape_markdown(cell) for cell in row] for row in rows]
-    return tabulate(cells, headers, tablefmt="pipe", disable_numparse=True, colalign=align)
+    return pipe(headers, rows, ["left", *["right"] * (len(headers) - 2), "left"])
 
 
 def _grid(headers: Sequence[str], rows: Sequence[Sequence[str]], console: Console) -> None:
@@ -202,10 +177,6 @@ def _grid(headers: Sequence[str], rows: Sequence[Sequence[str]], console: Consol
     for row in rows:
         grid.add_row(*(Text(cell) for at, cell in enumerate(row) if at != left_out))
     console.print(grid)
-
-
-def _tex_header(header: str) -> str:
-    return {"p": "$p$", "p (Holm)": "$p$ (Holm)"}.get(header, escape_latex(header))
 
 
 def _tex_cell(cell: str) -> str:

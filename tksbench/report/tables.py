@@ -193,6 +193,11 @@ def mean_sd_words(summary: Summary) -> str:
     return f"{summary.mean:.2f}" if summary.sd is None else f"{summary.mean:.2f} ± {summary.sd:.2f}"
 
 
+def p_words(value: float | None) -> str:
+    """A p value."""
+    return NONE if value is None else "<0.001" if value < 0.001 else f"{value:.3f}"
+
+
 def _interval(interval: Interval | None) -> str:
     return NONE if interval is None else f"{interval.low:.2f} to {interval.high:.2f}"
 

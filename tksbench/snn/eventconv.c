@@ -31,6 +31,9 @@ typedef struct {
 #define STRIPE 32 /* pixels whose bits are turned at once */
 /* Sums are to be kept in registers: the compiler has to know each of them before it allocates any. */
 #define UNROLLED _Pragma("GCC unroll 16")
+/* What is compiled within an OpenMP region keeps less in registers. */
+#define APART __attribute__((noinline))
+#define AHEAD 2048 /* floats; an image is too short for the processor to see that the next one follows */
 typedef __m256 Vector;
 
 static long up_to(long n, long multiple) { return (n + multiple - 1) / multiple * multiple; }
@@ -39,6 +42,11 @@ static long min(long a, long b) { return a < b ? a : b; }
 static long max(long a, long b) { return a > b ? a : b; }
 
 static float *allocate(size_t floats) { return aligned_alloc(64, sizeof(float) * (floats + 15) / 64 * 64 + 64); }
+
+static float *zeros(size_t floats) {
+    float *made = allocate(floats);
+    return made ? memset(made, 0, sizeof(float) * floats) : NULL;
+}
 
 static Shape shape_of(long count, long height, long width, long channels, long features, long kernel, long stride) {
     const long pad = kernel / 2;
@@ -79,14 +87,32 @@ long events_bits(long count, long height, long width, long channels) {
 }
 
 /* Which values of one image are not 0, and how many. Returns whether any of these is not 1. */
-static int find_bits(const float *x, const Shape *s, uint8_t *bits, long *many) {
+static APART int find_bits(const float *x, const Shape *s, uint8_t *bits, long *many) {
     const long pixels = s->height * s->width, channels = s->channels, row = bits_row(s);
     unsigned others = 0;
+    long found = 0;
+#ifdef __AVX512F__
+    if (channels % 16 == 0) {
+        for (long p = 0; p < pixels; p++)
+            for (long c = 0; c < channels; c += 16) {
+                const __m512 v = _mm512_loadu_ps(x + p * channels + c);
+                _mm_prefetch((const char *)(x + p * channels + c + AHEAD), _MM_HINT_T0);
+                const unsigned on = _mm512_cmp_ps_mask(v, _mm512_setzero_ps(), _CMP_NEQ_UQ);
+                others |= on & _mm512_cmp_ps_mask(v, _mm512_set1_ps(1.0f), _CMP_NEQ_UQ);
+                bits[c / LANES * row + p] = (uint8_t)on;
+                bits[(c / LANES + 1) * row + p] = (uint8_t)(on >> 8);
+                found += _mm_popcnt_u32(on);
+            }
+        *many = found;
+        return others != 0;
+    }
+#endif
     const Vector zero = _mm256_setzero_ps(), one = _mm256_set1_ps(1.0f);
     for (long p = 0; p < pixels; p++) {
         const float *pixel = x + p * channels;
         for (long c = 0; c < channels; c += LANES) {
             unsigned on = 0;
+            _mm_prefetch((const char *)(pixel + c + AHEAD), _MM_HINT_T0);
             if (c + LANES <= channels) {
                 const Vector v = _mm256_loadu_ps(pixel + c);
                 on = (unsigned)_mm256_movemask_ps(_mm256_cmp_ps(v, zero, _CMP_NEQ_UQ));
@@ -98,15 +124,17 @@ static int find_bits(const float *x, const Shape *s, uint8_t *bits, long *many) 
                 }
             }
             bits[c / LANES * row + p] = (uint8_t)on;
-            *many += counts[on];
+            found += counts[on];
         }
     }
+    *many = found;
     return others != 0;
 }
 
 /* Dense sums, where there is little to leave out: a block of outputs of neighbouring pixels, over all weights in order. */
 
 #define DENSE 16 /* outputs of a block */
+#define NARROW(name) _mm256_##name
 #ifdef __AVX512F__
 #define WIDES 1 /* vectors of a block */
 typedef __m512 Wide;
@@ -240,7 +268,7 @@ static int make_room(Lists *lists, size_t wanted) {
 }
 
 /* Lists what all rows of outputs see. Returns 0 without memory. */
-static int list_rows(const uint8_t *bits, const float *x, int others, const Shape *s, Lists *lists) {
+static APART int list_rows(const uint8_t *bits, const float *x, int others, const Shape *s, Lists *lists) {
     const long pixels = s->height * s->width, row = bits_row(s), size = block_size(s);
     uint16_t *to = lists->channel;
     for (long p = 0; p < pixels; p++) {
@@ -279,36 +307,41 @@ static int list_rows(const uint8_t *bits, const float *x, int others, const Shap
 
 /* Adds up the weights of `many` events, `vectors` vectors of outputs; `zero` is the place of the row of zeros, which
  * fills the last group of four: loops of few lengths are foreseen more often. */
-#define SUM(vectors)                                                                                                   \
-    static inline void sum_##vectors(const int32_t *place, const float *value, long many, const float *weights,        \
+#define SUM(name, vectors, Type, op, lanes)                                                                            \
+    static inline void sum_##name(const int32_t *place, const float *value, long many, const float *weights,           \
                                      long zero, float *out) {                                                          \
-        Vector sum[vectors];                                                                                           \
-        UNROLLED for (int b = 0; b < vectors; b++) sum[b] = _mm256_setzero_ps();                                       \
+        Type sum[vectors];                                                                                             \
+        UNROLLED for (int b = 0; b < vectors; b++) sum[b] = op(setzero_ps)();                                          \
         long e = 0;                                                                                                    \
         if (value)                                                                                                     \
             for (; e < many; e++) {                                                                                    \
-                const Vector v = _mm256_set1_ps(value[e]);                                                             \
+                const Type v = op(set1_ps)(value[e]);                                                                  \
                 const float *w = weights + place[e];                                                                   \
                 UNROLLED for (int b = 0; b < vectors; b++) sum[b] =                                                    \
-                    _mm256_fmadd_ps(v, _mm256_loadu_ps(w + b * LANES), sum[b]);                                        \
+                    op(fmadd_ps)(v, op(loadu_ps)(w + b * lanes), sum[b]);                                              \
             }                                                                                                          \
         else {                                                                                                         \
             for (; e + 4 <= many; e += 4) {                                                                            \
                 UNROLLED for (int i = 0; i < 4; i++) {                                                                 \
                     const float *w = weights + place[e + i];                                                           \
                     UNROLLED for (int b = 0; b < vectors; b++) sum[b] =                                                \
-                        _mm256_add_ps(sum[b], _mm256_loadu_ps(w + b * LANES));                                         \
+                        op(add_ps)(sum[b], op(loadu_ps)(w + b * lanes));                                               \
                 }                                                                                                      \
             }                                                                                                          \
             UNROLLED for (int i = 0; i < 3; i++) {                                                                     \
                 const float *w = weights + (e + i < many ? place[e + i] : zero);                                       \
                 UNROLLED for (int b = 0; b < vectors; b++) sum[b] =                                                    \
-                    _mm256_add_ps(sum[b], _mm256_loadu_ps(w + b * LANES));                                             \
+                    op(add_ps)(sum[b], op(loadu_ps)(w + b * lanes));                                                   \
             }                                                                                                          \
         }                                                                                                              \
-        UNROLLED for (int b = 0; b < vectors; b++) _mm256_storeu_ps(out + b * LANES, sum[b]);                          \
+        UNROLLED for (int b = 0; b < vectors; b++) op(storeu_ps)(out + b * lanes, sum[b]);                             \
     }
-SUM(1) SUM(2) SUM(4) SUM(8)
+SUM(1, 1, Vector, NARROW, LANES)
+#ifdef __AVX512F__
+SUM(2, 1, Wide, WIDE, 16) SUM(4, 2, Wide, WIDE, 16) SUM(8, 4, Wide, WIDE, 16)
+#else
+SUM(2, 2, Vector, NARROW, LANES) SUM(4, 4, Vector, NARROW, LANES) SUM(8, 8, Vector, NARROW, LANES)
+#endif
 
 typedef void (*Sum)(const int32_t *, const float *, long, const float *, long, float *);
 
@@ -339,16 +372,18 @@ static void forward_image(const Lists *lists, int others, const Shape *s, const 
     }
 }
 
-/* Few outputs: each event adds its 3x3 rows of weights to the outputs around it. With few events a pixel, the ends of
- * lists would cost more than the sums. Weights as [input][row][column, the last first][outputs]. */
+/* Few outputs: each event adds its 3x3 weights to the sums of the nine outputs around it, which are held in registers and
+ * move on with the pixel. With few events a pixel, the ends of lists would cost more than the sums. Weights as [input]
+ * [row][column, the last first][outputs], with an input of zeros behind the last. */
 
 #define FEW 16
+#define WORD 32 /* channels of a pixel whose bits are looked at together */
 
 static int is_scattered(const Shape *s) { return s->kernel == 3 && s->stride == 1 && padded(s->features) <= FEW; }
 
 static float *pack_scatter(const Weights *w, const Shape *s) {
     const long wide = padded(s->features);
-    float *packed = allocate((size_t)(9 * s->channels * wide));
+    float *packed = allocate((size_t)(9 * (s->channels + 1) * wide));
     if (!packed) return NULL;
     float *to = packed;
     for (long c = 0; c < s->channels; c++)
@@ -356,84 +391,90 @@ static float *pack_scatter(const Weights *w, const Shape *s) {
             for (long j = 2; j >= 0; j--)
                 for (long k = 0; k < wide; k++)
                     *to++ = k < s->features ? w->data[k * w->out + c * w->in + i * w->down + j * w->across] : 0.0f;
+    memset(to, 0, sizeof(float) * (size_t)(9 * wide));
     return packed;
 }
 
-/* Adds the events of a row of inputs: `pixel` and `channel` of each, and unless all are 1 the values. `sums` is the
- * output a row below and a column to the left of the first, [rows of `line` floats]; rows follow upwards. */
-#define SCATTER(vectors)                                                                                               \
-    static void scatter_##vectors(const uint16_t *pixel, const uint16_t *channel, const float *value, long many,       \
-                                  const float *packed, float *sums, long line) {                                       \
-        for (long e = 0; e < many; e++) {                                                                              \
-            const float *w = packed + (long)channel[e] * (9 * vectors * LANES);                                        \
-            float *at = sums + (long)pixel[e] * (vectors * LANES);                                                     \
-            if (value) {                                                                                               \
-                const Vector v = _mm256_set1_ps(value[e]);                                                             \
-                UNROLLED for (int i = 0; i < 3; i++) UNROLLED for (int b = 0; b < 3 * vectors; b++) {                  \
-                    float *to = at - i * line + b * LANES;                                                             \
-                    _mm256_storeu_ps(to, _mm256_fmadd_ps(v, _mm256_load_ps(w + (3 * i * vectors + b) * LANES),         \
-                                                         _mm256_loadu_ps(to)));                                        \
+/* The bits of pixel p in channels first ... first + WORD - 1, of which those below are not 0. */
+static inline uint32_t word_of(const uint8_t *bits, long row, long p, long groups) {
+    uint32_t word = bits[p];
+    for (long g = 1; g < groups; g++) word |= (uint32_t)bits[g * row + p] << LANES * g;
+    return word;
+}
+
+/* Sums of a whole image. `partial` is two rows of width + 2 outputs: of the row of outputs at the pixels, which has the
+ * events of the row above, and of the row before. Outputs are `apart` floats apart. */
+#define SLIDE(name, Type, op, lanes)                                                                                   \
+    static APART void slide_##name(const uint8_t *bits, const float *x, int others, const Shape *s,                    \
+                                   const float *packed, long wide, float *partial, float *y, long apart) {             \
+        const long width = s->width, channels = s->channels, row = bits_row(s), each = 9 * wide;                       \
+        float *here = partial, *above = partial + (width + 2) * lanes;                                                 \
+        memset(partial, 0, sizeof(float) * (size_t)(2 * (width + 2) * lanes));                                         \
+        for (long in = 0; in < s->height; in++) {                                                                      \
+            float *out = y + (in - 1) * width * apart;                                                                 \
+            Type sum[3][3]; /* of the outputs below, beside and above; left, at and right of the pixel */              \
+            UNROLLED for (int i = 0; i < 3; i++) sum[i][0] = sum[i][1] = sum[i][2] = op(setzero_ps)();                 \
+            UNROLLED for (int j = 1; j < 3; j++) {                                                                     \
+                sum[1][j] = op(loadu_ps)(here + (j - 1) * lanes);                                                      \
+                sum[2][j] = op(loadu_ps)(above + (j - 1) * lanes);                                                     \
+            }                                                                                                          \
+            for (long p = 0; p <= width; p++) {                                                                        \
+                for (long first = 0; p < width && first < channels; first += WORD) {                                   \
+                    const long groups = min(WORD, padded(channels) - first) / LANES, none = channels - first;          \
+                    uint32_t on = word_of(bits + first / LANES * row, row, in * width + p, groups);                    \
+                    const float *of_first = packed + first * each;                                                     \
+                    if (others)                                                                                        \
+                        for (; on; on &= on - 1) {                                                                     \
+                            const long c = __builtin_ctz(on);                                                          \
+                            const Type v = op(set1_ps)(x[(in * width + p) * channels + first + c]);                    \
+                            UNROLLED for (int i = 0; i < 3; i++) UNROLLED for (int j = 0; j < 3; j++) sum[i][j] =      \
+                                op(fmadd_ps)(v, op(loadu_ps)(of_first + c * each + (3 * i + j) * wide), sum[i][j]);    \
+                        }                                                                                              \
+                    else /* two at a time, the zeros if there are no more: ends that are foreseen more often */        \
+                        do {                                                                                           \
+                            const float *w = of_first + (on ? __builtin_ctz(on) : none) * each;                        \
+                            on &= on - 1;                                                                               \
+                            UNROLLED for (int i = 0; i < 3; i++) UNROLLED for (int j = 0; j < 3; j++) sum[i][j] =      \
+                                op(add_ps)(sum[i][j], op(loadu_ps)(w + (3 * i + j) * wide));                           \
+                            w = of_first + (on ? __builtin_ctz(on) : none) * each;                                     \
+                            on &= on - 1;                                                                               \
+                            UNROLLED for (int i = 0; i < 3; i++) UNROLLED for (int j = 0; j < 3; j++) sum[i][j] =      \
+                                op(add_ps)(sum[i][j], op(loadu_ps)(w + (3 * i + j) * wide));                           \
+                        } while (on);                                                                                  \
                 }                                                                                                      \
-            } else                                                                                                     \
-                UNROLLED for (int i = 0; i < 3; i++) UNROLLED for (int b = 0; b < 3 * vectors; b++) {                  \
-                    float *to = at - i * line + b * LANES;                                                             \
-                    _mm256_storeu_ps(to, _mm256_add_ps(_mm256_load_ps(w + (3 * i * vectors + b) * LANES),              \
-                                                       _mm256_loadu_ps(to)));                                          \
+                if (p) { /* the outputs to the left have all events of this row */                                     \
+                    op(storeu_ps)(here + (p - 1) * lanes, sum[0][0]);                                                  \
+                    op(storeu_ps)(above + (p - 1) * lanes, sum[1][0]);                                                 \
+                    if (in) op(storeu_ps)(out + (p - 1) * apart, sum[2][0]);                                           \
                 }                                                                                                      \
+                UNROLLED for (int i = 0; i < 3; i++) {                                                                 \
+                    sum[i][0] = sum[i][1];                                                                             \
+                    sum[i][1] = sum[i][2];                                                                             \
+                }                                                                                                      \
+                sum[0][2] = op(setzero_ps)();                                                                          \
+                sum[1][2] = op(loadu_ps)(here + min(p + 2, width + 1) * lanes);                                        \
+                sum[2][2] = op(loadu_ps)(above + min(p + 2, width + 1) * lanes);                                       \
+            }                                                                                                          \
         }                                                                                                              \
+        for (long p = 0; p < width; p++)                                                                               \
+            op(storeu_ps)(y + ((s->height - 1) * width + p) * apart, op(loadu_ps)(above + p * lanes));                 \
     }
-SCATTER(1) SCATTER(2)
+SLIDE(8, Vector, NARROW, LANES)
+#ifdef __AVX512F__
+SLIDE(16, Wide, WIDE, 16)
+#endif
 
-typedef struct {
-    uint16_t *pixel, *channel;
-    float *value, *sums;
-} Scatter;
-
-static long scatter_line(const Shape *s) { return (s->width + 2) * padded(s->features); }
-
-static int make_scatter(Scatter *own, const Shape *s) {
-    const size_t most = (size_t)(s->width * s->channels + 16);
-    own->pixel = malloc(sizeof(uint16_t) * most);
-    own->channel = malloc(sizeof(uint16_t) * most);
-    own->value = malloc(sizeof(float) * most);
-    own->sums = allocate((size_t)((s->height + 2) * scatter_line(s)));
-    return own->pixel && own->channel && own->value && own->sums;
-}
-
-static void free_scatter(Scatter *own) {
-    free(own->pixel);
-    free(own->channel);
-    free(own->value);
-    free(own->sums);
-}
-
+/* One image; outputs are whole vectors. */
 static void scatter_image(const uint8_t *bits, const float *x, int others, const Shape *s, const float *packed,
-                          Scatter *own, float *y) {
-    const long row = bits_row(s), line = scatter_line(s), wide = padded(s->features), channels = s->channels;
-    memset(own->sums, 0, sizeof(float) * (size_t)((s->height + 2) * line));
-    for (long in = 0; in < s->height; in++) {
-        uint16_t *to = own->channel, *pixel = own->pixel;
-        for (long p = 0; p < s->width; p++)
-            for (long c = 0; c < channels; c += LANES) {
-                uint16_t *next = append(to, bits[c / LANES * row + in * s->width + p], c);
-                _mm_storeu_si128((__m128i *)pixel, _mm_set1_epi16((short)p));
-                pixel += next - to;
-                to = next;
-            }
-        const long many = to - own->channel;
-        if (others)
-            for (long e = 0; e < many; e++)
-                own->value[e] = x[(in * s->width + own->pixel[e]) * channels + own->channel[e]];
-        (wide == LANES ? scatter_1 : scatter_2)(own->pixel, own->channel, others ? own->value : NULL, many, packed,
-                                                own->sums + (in + 2) * line, line);
-        /* The row above has all its terms, and after the last row so has that. */
-        for (long out = in - 1; out < (in + 1 < s->height ? in : s->height); out++) {
-            if (out < 0) continue;
-            const float *from = own->sums + (out + 1) * line + wide;
-            for (long p = 0; p < s->width; p++)
-                memcpy(y + (out * s->width + p) * s->features, from + p * wide, sizeof(float) * (size_t)s->features);
-        }
+                          float *partial, float *y) {
+    const long wide = padded(s->features);
+#ifdef __AVX512F__
+    if (wide == 16) {
+        slide_16(bits, x, others, s, packed, wide, partial, y, wide);
+        return;
     }
+#endif
+    for (long k = 0; k < wide; k += LANES) slide_8(bits, x, others, s, packed + k, wide, partial, y + k, wide);
 }
 
 /* Where much is not 0, dense sums in the order of the others. Weights as [block of outputs][weight of the kernel, in
@@ -442,10 +483,10 @@ static void scatter_image(const uint8_t *bits, const float *x, int others, const
 /* Share of the inputs, for the outputs and for the gradient of the weights. Tests set others: no bit depends on it. */
 #ifndef MUCH
 #ifdef __AVX512F__
-#define MUCH 0.25
+#define MUCH 0.45
 #define MUCH_OF_GRADIENT 0.4
 #else
-#define MUCH 0.4
+#define MUCH 0.6
 #define MUCH_OF_GRADIENT 0.7
 #endif
 #endif
@@ -462,7 +503,7 @@ static float *pack_dense(const Weights *w, const Shape *s) {
 }
 
 /* One image: `edged` is it with its border, `y` is [H', W', outputs up to whole blocks]. */
-static void dense_image(const float *edged, const Shape *s, const float *packed, long wide, float *y) {
+static APART void dense_image(const float *edged, const Shape *s, const float *packed, long wide, float *y) {
     const long across = s->width + 2 * s->pad, kernel = s->kernel;
     Taps taps = {.count = kernel * kernel, .each = s->channels, .apart = s->stride * s->channels};
     for (long t = 0; t < taps.count; t++) {
@@ -488,14 +529,13 @@ static long chunk_of(const Shape *s) {
 /* What a thread needs to compute outputs. */
 typedef struct {
     Lists lists[CHUNK];
-    Scatter scatter;
-    float *edged, *spare;
+    float *partial, *edged, *spare;
 } Forward;
 
 static int make_forward(Forward *own, const Shape *s, long chunk) {
     int made = 1;
     if (is_scattered(s))
-        made = make_scatter(&own->scatter, s);
+        made = (own->partial = allocate((size_t)(2 * (s->width + 2) * FEW))) != NULL;
     else
         for (long i = 0; i < chunk; i++) made &= make_lists(own->lists + i, s);
     own->edged = calloc((size_t)((s->height + 2 * s->pad) * (s->width + 2 * s->pad) * s->channels), sizeof(float));
@@ -505,7 +545,7 @@ static int make_forward(Forward *own, const Shape *s, long chunk) {
 
 static void free_forward(Forward *own) {
     for (long i = 0; i < CHUNK; i++) free_lists(own->lists + i);
-    free_scatter(&own->scatter);
+    free(own->partial);
     free(own->edged);
     free(own->spare);
 }
@@ -551,9 +591,11 @@ int events_forward(const float *x, uint8_t *bits, const float *weight, long out,
                     dense_image(own.edged, &s, dense, blocks, direct ? to : own.spare);
                     if (!direct) narrow(own.spare, outputs, blocks, features, to);
                     of_image[i] = -1; /* done */
-                } else if (scattered)
-                    scatter_image(found, image, of_image[i], &s, packed, &own.scatter, to);
-                else
+                } else if (scattered) {
+                    const int direct = wide == features;
+                    scatter_image(found, image, of_image[i], &s, packed, own.partial, direct ? to : own.spare);
+                    if (!direct) narrow(own.spare, outputs, wide, features, to);
+                } else
                     failed |= !list_rows(found, image, of_image[i], &s, own.lists + i);
             }
             if (failed || scattered) continue;
@@ -648,7 +690,7 @@ static void turn_bits(const uint8_t *bits, long stripes, uint32_t *turned) {
 }
 
 /* Lists the places of `images` images in channels first ... last - 1, of which `first` is a multiple of eight. */
-static void list_places(const uint8_t *bits, const float *x, int others, long images, const Shape *s, long wide, long first,
+static APART void list_places(const uint8_t *bits, const float *x, int others, long images, const Shape *s, long wide, long first,
                         long last, uint32_t *turned, Places *places) {
     const long stripes = bits_row(s) / STRIPE, classes = s->stride * s->stride, pixels = s->height * s->width;
     int32_t n = 0;
@@ -679,59 +721,92 @@ static void list_places(const uint8_t *bits, const float *x, int others, long im
     places->start[last * classes] = n;
 }
 
-/* Adds to `taps` rows of the weights' gradient the sums over one list; `back` is how far behind each weight's is. */
-#define GATHER(taps, vectors)                                                                                          \
-    static void gather_##taps##_##vectors(const int32_t *place, const float *value, long many, const float *grad,      \
-                                          const long *back, float *const *rows) {                                      \
-        Vector sum[taps][vectors];                                                                                     \
-        const float *from[taps];                                                                                       \
-        UNROLLED for (int t = 0; t < taps; t++) {                                                                      \
-            from[t] = grad - back[t];                                                                                  \
-            UNROLLED for (int b = 0; b < vectors; b++) sum[t][b] = _mm256_setzero_ps();                                \
-        }                                                                                                              \
+/* Adds to a row of the weights' gradient the sums over one list. */
+#define GATHER(name, vectors, Type, op, lanes)                                                                         \
+    static void gather_##name(const int32_t *place, const float *value, long many, const float *grad, float *row) {    \
+        Type sum[vectors];                                                                                             \
+        UNROLLED for (int b = 0; b < vectors; b++) sum[b] = op(setzero_ps)();                                          \
         if (value)                                                                                                     \
             for (long e = 0; e < many; e++) {                                                                          \
-                const Vector v = _mm256_set1_ps(value[e]);                                                             \
-                UNROLLED for (int t = 0; t < taps; t++) UNROLLED for (int b = 0; b < vectors; b++) sum[t][b] =         \
-                    _mm256_fmadd_ps(v, _mm256_loadu_ps(from[t] + place[e] + b * LANES), sum[t][b]);                    \
+                const Type v = op(set1_ps)(value[e]);                                                                  \
+                UNROLLED for (int b = 0; b < vectors; b++) sum[b] =                                                    \
+                    op(fmadd_ps)(v, op(loadu_ps)(grad + place[e] + b * lanes), sum[b]);                                \
             }                                                                                                          \
         else                                                                                                           \
             for (long e = 0; e < many; e++)                                                                            \
-                UNROLLED for (int t = 0; t < taps; t++) UNROLLED for (int b = 0; b < vectors; b++) sum[t][b] =         \
-                    _mm256_add_ps(sum[t][b], _mm256_loadu_ps(from[t] + place[e] + b * LANES));                         \
-        UNROLLED for (int t = 0; t < taps; t++) UNROLLED for (int b = 0; b < vectors; b++) {                           \
-            float *to = rows[t] + b * LANES;                                                                           \
-            _mm256_storeu_ps(to, _mm256_add_ps(_mm256_loadu_ps(to), sum[t][b]));                                       \
+                UNROLLED for (int b = 0; b < vectors; b++) sum[b] =                                                    \
+                    op(add_ps)(sum[b], op(loadu_ps)(grad + place[e] + b * lanes));                                     \
+        UNROLLED for (int b = 0; b < vectors; b++)                                                                     \
+            op(storeu_ps)(row + b * lanes, op(add_ps)(op(loadu_ps)(row + b * lanes), sum[b]));                         \
+    }
+
+/* The same of all weights of a 3x3 kernel at stride 1. Of the gradient the places of the next column are `wide` floats
+ * behind, of the next row `line`; of the rows one is `apart` from the next. */
+#define GATHER_ALL(name, vectors, Type, op, lanes)                                                                     \
+    static void gather_all_##name(const int32_t *place, const float *value, long many, const float *grad, long wide,   \
+                                  long line, float *rows, long apart) {                                                \
+        Type sum[9][vectors];                                                                                          \
+        UNROLLED for (int t = 0; t < 9; t++)                                                                           \
+            UNROLLED for (int b = 0; b < vectors; b++) sum[t][b] = op(setzero_ps)();                                   \
+        if (value)                                                                                                     \
+            for (long e = 0; e < many; e++) {                                                                          \
+                const Type v = op(set1_ps)(value[e]);                                                                  \
+                const float *from = grad + place[e];                                                                   \
+                UNROLLED for (int i = 0; i < 3; i++) {                                                                 \
+                    UNROLLED for (int j = 0; j < 3; j++) UNROLLED for (int b = 0; b < vectors; b++)                    \
+                        sum[3 * i + j][b] = op(fmadd_ps)(v, op(loadu_ps)(from - j * wide + b * lanes),                 \
+                                                         sum[3 * i + j][b]);                                           \
+                    from -= line;                                                                                      \
+                }                                                                                                      \
+            }                                                                                                          \
+        else                                                                                                           \
+            for (long e = 0; e < many; e++) {                                                                          \
+                const float *from = grad + place[e];                                                                   \
+                UNROLLED for (int i = 0; i < 3; i++) {                                                                 \
+                    UNROLLED for (int j = 0; j < 3; j++) UNROLLED for (int b = 0; b < vectors; b++)                    \
+                        sum[3 * i + j][b] = op(add_ps)(sum[3 * i + j][b], op(loadu_ps)(from - j * wide + b * lanes));  \
+                    from -= line;                                                                                      \
+                }                                                                                                      \
+            }                                                                                                          \
+        UNROLLED for (int t = 0; t < 9; t++) UNROLLED for (int b = 0; b < vectors; b++) {                              \
+            float *to = rows + t * apart + b * lanes;                                                                  \
+            op(storeu_ps)(to, op(add_ps)(op(loadu_ps)(to), sum[t][b]));                                                \
         }                                                                                                              \
     }
-GATHER(1, 1) GATHER(1, 2) GATHER(1, 4) GATHER(1, 8) GATHER(3, 1) GATHER(3, 2) GATHER(3, 4)
-
-typedef void (*Gather)(const int32_t *, const float *, long, const float *, const long *, float *const *);
+GATHER(1, 1, Vector, NARROW, LANES) GATHER_ALL(1, 1, Vector, NARROW, LANES)
+#ifdef __AVX512F__
+GATHER(2, 1, Wide, WIDE, 16) GATHER(4, 2, Wide, WIDE, 16) GATHER(8, 4, Wide, WIDE, 16)
+GATHER_ALL(2, 1, Wide, WIDE, 16) GATHER_ALL(4, 2, Wide, WIDE, 16)
+#else
+GATHER(2, 2, Vector, NARROW, LANES) GATHER(4, 4, Vector, NARROW, LANES) GATHER(8, 8, Vector, NARROW, LANES)
+#define gather_all_2 gather_all_1 /* there are registers for no more */
+#define gather_all_4 gather_all_1
+#endif
+#define MOST_LEVELS (WIDES == 1 ? 2 : 0)
 
 /* One group's share of the gradient [row][column][input][padded outputs], of inputs first ... last - 1. */
-static void weights_of_group(const Places *places, int others, const Shape *s, const float *grad, long wide, long first,
-                             long last, float *result) {
-    static const Gather one[] = {gather_1_1, gather_1_2, gather_1_4, gather_1_8};
-    static const Gather three[] = {gather_3_1, gather_3_2, gather_3_4};
-    const long kernel = s->kernel, stride = s->stride, classes = stride * stride;
-    const int together = stride == 1 && kernel == 3 && wide <= BLOCK / 2 ? 3 : 1;
+static APART void weights_of_group(const Places *places, int others, const Shape *s, const float *grad, long wide,
+                                   long first, long last, float *result) {
+    const long kernel = s->kernel, stride = s->stride, classes = stride * stride, line = bordered_width(s) * wide;
+    const int together = stride == 1 && kernel == 3;
     for (long k = 0; k < wide;) {
         const long left = (wide - k) / LANES;
-        const int level = left >= 8 && together == 1 ? 3 : left >= 4 ? 2 : left >= 2 ? 1 : 0;
+        const int widest = left >= 8 ? 3 : left >= 4 ? 2 : left >= 2 ? 1 : 0;
+        const int level = together && widest > MOST_LEVELS ? MOST_LEVELS : widest;
         for (long c = first; c < last; c++)
             for (long i = 0; i < kernel; i++)
-                for (long j = 0; j < kernel; j += together) {
+                for (long j = 0; j < kernel; j++) {
                     const long list = c * classes + i % stride * stride + j % stride;
                     const int32_t from = places->start[list], many = places->start[list + 1] - from;
-                    long back[3];
-                    float *rows[3];
-                    for (int t = 0; t < together; t++) {
-                        back[t] = (i / stride * bordered_width(s) + (j + t) / stride) * wide;
-                        rows[t] = result + ((i * kernel + j + t) * s->channels + c) * wide + k;
-                    }
-                    if (many)
-                        (together == 3 ? three : one)[level](places->place + from, others ? places->value + from : NULL,
-                                                             many, grad + k, back, rows);
+                    const float *value = others ? places->value + from : NULL;
+                    float *row = result + ((i * kernel + j) * s->channels + c) * wide + k;
+                    if (many && together)
+                        (level == 2 ? gather_all_4 : level ? gather_all_2 : gather_all_1)(
+                            places->place + from, value, many, grad + k, wide, line, row, s->channels * wide);
+                    else if (many)
+                        (level == 3 ? gather_8 : level == 2 ? gather_4 : level ? gather_2 : gather_1)(
+                            places->place + from, value, many, grad + k - (i / stride * line + j / stride * wide), row);
+                    if (together) i = j = kernel; /* all done */
                 }
         k += (1 << level) * LANES;
     }
@@ -759,7 +834,7 @@ static void weights_of_group(const Places *places, int others, const Shape *s, c
     }
 DENSE_GATHER(1) DENSE_GATHER(2) DENSE_GATHER(4) DENSE_GATHER(8)
 
-static void dense_weights(const Places *places, const float *x, const float *grad, long images, const Shape *s, long wide,
+static APART void dense_weights(const Places *places, const float *x, const float *grad, long images, const Shape *s, long wide,
                           long first, long last, float *result) {
     const long kernel = s->kernel, stride = s->stride, area = bordered_area(s) * wide;
     for (long i = 0; i < kernel; i++)
@@ -790,7 +865,7 @@ int events_weights(const float *x, const uint8_t *bits, const float *grad, float
     /* Whole blocks of dense sums where these may be needed. */
     const long wide = x ? up_to(features, DENSE) : padded(features), pixels = height * width;
     const long outputs = s.out_height * s.out_width;
-    float *sums = calloc((size_t)(kernel * kernel * channels * wide), sizeof(float));
+    float *sums = zeros((size_t)(kernel * kernel * channels * wide));
     if (!sums) return -1;
     int failed = 0;
     /* Each thread has some of the input channels, of all images: so the order of a sum is the same for any number. */
@@ -801,7 +876,7 @@ int events_weights(const float *x, const uint8_t *bits, const float *grad, float
         Places places = {0};
         const long group = group_of(&s);
         uint32_t *turned = malloc(sizeof(uint32_t) * (size_t)(group * LANES * bits_row(&s) / STRIPE));
-        float *edged = calloc((size_t)(group * bordered_area(&s) * wide), sizeof(float));
+        float *edged = zeros((size_t)(group * bordered_area(&s) * wide));
         failed |= !make_places(&places, &s, wide) || !turned || !edged;
         for (long n = 0; n < count && !failed && first < last; n += group) {
             const float *image = x ? x + n * pixels * channels : NULL;
@@ -849,7 +924,7 @@ static float *pack_backward(const Weights *w, const Shape *s) {
 
 /* One image: `grad` has its border, `result` is [H, W, inputs up to whole blocks]. At stride 2 each quarter of the
  * pixels meets a quarter of the kernel. */
-static void inputs_of_image(const float *grad, const float *packed, const Shape *s, long wide, long wide_in,
+static APART void inputs_of_image(const float *grad, const float *packed, const Shape *s, long wide, long wide_in,
                             float *result) {
     const long edge = border(s), stride = s->stride, kernel = s->kernel;
     for (long c = 0; c < wide_in; c += DENSE, packed += kernel * kernel * s->features * DENSE)
@@ -880,7 +955,7 @@ int events_inputs(const float *grad, const float *weight, long out, long in, lon
     int failed = 0;
 #pragma omp parallel if (count > 1) reduction(| : failed)
     {
-        float *edged = calloc((size_t)(bordered_area(&s) * wide), sizeof(float));
+        float *edged = zeros((size_t)(bordered_area(&s) * wide));
         float *spare = wide_in == channels ? NULL : malloc(sizeof(float) * (size_t)(pixels * wide_in));
         failed |= !edged || (wide_in != channels && !spare);
 #pragma omp for schedule(static)

@@ -139,10 +139,12 @@ def test_the_readme_is_short() -> None:
     assert max(len(line) for line in lines if not line.startswith("|")) <= 120
 
 
-def test_every_link_of_the_readme_leads_somewhere() -> None:
+def test_every_link_of_a_page_leads_somewhere_in_a_checkout() -> None:
+    for page in PAGES:
+        prose = re.sub(r"^```.*?^```$", "", page.read_text(), flags=re.MULTILINE | re.DOTALL)
+        for target in re.findall(r"\]\(([^)#\s]+)[^)]*\)", prose):
+            assert target.startswith("https://") or (page.parent / target).exists(), f"{page}: {target}"
     text = (ROOT / "README.md").read_text()
-    for target in re.findall(r"\]\(([^)#]+)[^)]*\)", text):
-        assert target.startswith("https://") or (ROOT / target).exists(), target
     for target in re.findall(r"\b((?:docs|slurm|recipes)/[a-z0-9/_.-]+\.(?:md|yaml))\b", text):
         assert (ROOT / target).exists(), target
 

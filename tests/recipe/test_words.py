@@ -59,6 +59,8 @@ def told(path: Path, *words: str) -> list[str]:
             "unknown key 'sed'; known: T, classifier, data, evaluation, execution, features, kind, method, mix, "
             "model, numerics, optim, start",
         ),
+        ("repair=true", "unknown key 'repair'; did you mean data.repair?"),
+        ("batch_size=8", "unknown key 'batch_size'; did you mean evaluation.batch_size or optim.batch_size?"),
         ("executoin.workers=1", "unknown key 'executoin.workers'; did you mean 'execution'?"),
         ("methd.alpha=1", "unknown key 'methd.alpha'; did you mean 'method'?"),
         ("model.width.x=1", "model.width: expected a number, got {'x': 1}"),

@@ -5,6 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from tksbench.recipe.errors import Problem, RecipeError, suggest
+from tksbench.recipe.execution import Execution
+from tksbench.recipe.schema import TrainSpec
 from tksbench.recipe.shape import KEYS, PARTS
 from tksbench.recipe.yamltree import Node, parse
 
@@ -40,11 +42,23 @@ def override(word: str) -> Node:
         node = Node({part: node}, where)
     top = key.split(".")[0]
     if top not in (*PARTS, "method", "execution"):
-        message = f"unknown key '{key}'; {suggest(top, (*PARTS, 'method', 'execution'))}"
+        whole = " or ".join(_written_in_full(key))
+        near = f"did you mean {whole}?" if whole else suggest(top, (*PARTS, "method", "execution"))
+        message = f"unknown key '{key}'; {near}"
         if top == "seed":
             message = "seeds are chosen with --seeds N"
         raise RecipeError([Problem(where, message)])
     return node
+
+
+def _written_in_full(key: str) -> list[str]:
+    """The keys of a trained run, or of its execution, that end in this one.
+
+    >>> _written_in_full("epochs"), _written_in_full("batch_size")
+    (['optim.epochs'], ['evaluation.batch_size', 'optim.batch_size'])
+    """
+    parts = {part: getattr(field.annotation, "model_fields", {}) for part, field in TrainSpec.model_fields.items()}
+    return [f"{part}.{key}" for part, keys in (parts | {"execution": Execution.model_fields}).items() if key in keys]
 
 
 def taken(tree: Node, overrides: Sequence[Node]) -> frozenset[str]:

@@ -40,6 +40,26 @@ def test_golden_derivatives(b: float, golden: list[float]) -> None:
     torch.testing.assert_close(found, x.grad)
 
 
+@pytest.mark.parametrize(
+    ("b", "golden"),
+    [
+        (0.5, [0.1960520849, 0.5, 0.8039479151, 1]),
+        (1.0, [0.1848065389, 0.5, 0.8151934611, 1]),
+        (3.0, [0.1043201391, 0.5, 0.8956798609, 1]),
+        (10.0, [0.0024274457, 0.5, 0.9975725543, 1]),
+    ],
+)
+def test_the_derivatives_are_those_of_the_golden_values(b: float, golden: list[float]) -> None:
+    u = torch.linspace(0, 1, 10_001, dtype=torch.float64)
+    values = torch.cumulative_trapezoid(DSpike(temperature=b).double().derivative(u - 0.5), u)
+    assert values[[1999, 4999, 7999, 9999]].tolist() == pytest.approx(golden, abs=1e-6)
+
+
+def test_golden_derivatives_of_twice_the_reach() -> None:
+    found = DSpike(temperature=1.0, reach=1.0).double().derivative(torch.tensor([-1.1, -0.5, 0, 0.5, 1.1]).double())
+    assert found.tolist() == pytest.approx([0, 0.5163168118, 0.6565176427, 0.5163168118, 0], abs=1e-9)
+
+
 def test_it_fires_strictly_above_the_threshold() -> None:
     assert DSpike()(torch.tensor([-0.1, 0.0, 0.1])).tolist() == [0, 0, 1]
 
@@ -70,19 +90,22 @@ def test_golden_finite_differences() -> None:
 
 
 @pytest.mark.parametrize(
-    ("b", "gradient"),
+    ("b", "gradient", "cosine"),
     [
-        (1.0, [-0.38773412, 0.13703631]),
-        (2.0, [-0.45514531, 0.16504694]),
-        (3.0, [-0.54572744, 0.20576501]),
-        (4.0, [-0.64050354, 0.25323866]),
+        (1.0, [-0.38773412, 0.13703631], 0.9955148342),
+        (2.0, [-0.45514531, 0.16504694], 0.9947106139),
+        (3.0, [-0.54572744, 0.20576501], 0.9933274162),
+        (4.0, [-0.64050354, 0.25323866], 0.9913619057),
     ],
 )
-def test_golden_surrogate_gradients(b: float, gradient: list[float]) -> None:
+def test_golden_surrogate_gradients(b: float, gradient: list[float], cosine: float) -> None:
     network = Toy(DSpike(temperature=b))
     network().backward()
     assert network.fc.weight.grad is not None
-    assert network.fc.weight.grad.flatten().tolist() == pytest.approx(gradient, abs=1e-8)
+    found = network.fc.weight.grad.flatten()
+    assert found.tolist() == pytest.approx(gradient, abs=1e-8)
+    estimate = torch.tensor([-1.25, 0.3125], dtype=torch.float64)
+    assert nn.functional.cosine_similarity(found, estimate, dim=0).item() == pytest.approx(cosine, abs=1e-8)
 
 
 def surrogate_of(network: Toy) -> DSpike:
@@ -90,10 +113,12 @@ def surrogate_of(network: Toy) -> DSpike:
     return network.lif.surrogate
 
 
-def test_the_rule_moves_from_2_to_1() -> None:
+def test_the_rule_moves_from_2_to_1_and_is_logged(caplog: pytest.LogCaptureFixture) -> None:
     network = Toy(DSpike(temperature=2.0, adaptive=True, eps=0.1))
-    surrogate_of(network).adapt(network, network, lambda b: b)
+    with caplog.at_level("INFO", logger="tksbench.train"):
+        surrogate_of(network).adapt(network, network, lambda b: b)
     assert surrogate_of(network).temperature.item() == 1.0
+    assert "temperature 1, cosine 0.9955 (it was 2)" in caplog.text
 
 
 def test_it_is_not_adapted_unless_asked_for() -> None:

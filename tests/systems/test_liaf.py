@@ -31,6 +31,21 @@ def test_golden_values_of_the_neuron() -> None:
     assert sent(decay=1 / (1 + math.exp(-0.5)), activation="selu") == pytest.approx(selu, abs=1e-6)
 
 
+@pytest.mark.parametrize(
+    ("decay", "golden"),
+    [
+        (0.5, [0.3, 0.55, 0.7, -0.2, 0.8, -0.6, -0.05]),
+        (1 / (1 + math.exp(-0.5)), [0.3, 0.586738, 0.7, -0.2, 0.775508, -0.6, -0.123476]),
+    ],
+)
+def test_golden_membranes(decay: float, golden: list[float]) -> None:
+    neuron, left, found = LIAF(decay=decay), torch.zeros(1, dtype=torch.float64), []
+    for current in X:
+        found.append((left + current).item())
+        _, left = neuron.step(current, left)
+    assert found == pytest.approx(golden, abs=1e-6)
+
+
 def test_the_reset_has_the_gradient_of_the_surrogate() -> None:
     x = X[:2].clone().requires_grad_()
     LIAF(decay=0.5)(x)[1].backward()

@@ -62,6 +62,12 @@ def test_golden_value_and_gradient_of_the_loss() -> None:
     assert votes.grad.tolist() == [[[-0.125, 0.25]], [[-0.125, 0.25]]]
 
 
+def test_golden_values_of_the_loss_over_rates_and_over_steps() -> None:
+    spikes = torch.tensor([[[1, 0]], [[0, 0]]], dtype=torch.float64)
+    assert rate_mse(spikes, torch.tensor([0])).item() == 0.125
+    assert rate_mse(spikes, torch.tensor([0]), every_step=True).item() == 0.25
+
+
 def test_neunorm_by_its_formula() -> None:
     layer = NeuNorm(2, 0.75).double()
     with torch.no_grad():

@@ -22,6 +22,10 @@ BRANCH2 = [[[0.5, -0.5], [0.1, 0.2]], [[0.3, 0], [-0.1, 0.4]]]
 GOLDEN = [[0.52342, 0.513278], [0.494375, 0.5], [0.554779, 0.487503]]
 
 
+ALONG_CHANNELS = [[0.25, 0.125], [0.1, 0.325], [0.55, -0.25]]
+ALONG_TIME = [[0.375, 0.425], [-0.225, 0], [0.4, 0.2]]
+
+
 def golden_layer() -> TCJA:
     layer = TCJA(2, 3, 2, 2).double()
     with torch.no_grad():
@@ -31,7 +35,12 @@ def golden_layer() -> TCJA:
 
 
 def test_golden_attention() -> None:
-    weights = golden_layer().attention(torch.tensor([Z], dtype=torch.float64))
+    layer, branches = golden_layer(), []
+    for conv in (layer.over_channels, layer.over_time):
+        conv.register_forward_hook(lambda _module, _inputs, out: branches.append(out[0]))
+    weights = layer.attention(torch.tensor([Z], dtype=torch.float64))
+    torch.testing.assert_close(branches[0], torch.tensor(ALONG_CHANNELS, dtype=torch.float64))
+    torch.testing.assert_close(branches[1].T, torch.tensor(ALONG_TIME, dtype=torch.float64))
     torch.testing.assert_close(weights, torch.tensor([GOLDEN], dtype=torch.float64), atol=1e-6, rtol=0)
 
 

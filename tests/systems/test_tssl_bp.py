@@ -28,6 +28,11 @@ def toy(tau_s: float, kind: type[TSSLNeuron] = TSSLNeuron) -> tuple[float, list[
     return value.item(), current.grad.flatten().tolist(), first.grad.item(), second.grad.item()
 
 
+def test_golden_kernel() -> None:
+    impulse = torch.tensor([1.0, 0, 0, 0, 0], dtype=torch.float64)
+    assert synapse(impulse, 3.0).tolist() == pytest.approx([1 / 3, 2 / 9, 4 / 27, 8 / 81, 16 / 243], rel=1e-12)
+
+
 def test_golden_traces() -> None:
     image = synapse(torch.ones(5, 1, dtype=torch.float64), 3.0)
     assert image.flatten().tolist() == pytest.approx([0.3333333, 0.5555556, 0.7037037, 0.8024691, 0.8683128], abs=1e-7)
@@ -116,6 +121,14 @@ def test_the_change_of_a_membrane_that_hardly_rose_counts_eight_times_at_most() 
 def test_parameters(small: bool, parameters: int) -> None:
     with torch.device("meta"):
         assert sum(p.numel() for p in TSSLCIFARNet(kit=KIT, small=small).parameters()) == parameters
+
+
+def test_weights_begin_as_the_code_has_them() -> None:
+    network = TSSLCIFARNet(width=0.125, kit=KIT, img_size=8)
+    weight, linear = network.convs[1].conv.weight, network.linears[0].weight  # type: ignore[union-attr]
+    bound = 5 / weight[0].numel() ** 0.5  # type: ignore[operator, index]
+    assert 0.95 * bound < weight.abs().max() <= bound  # type: ignore[operator]
+    assert linear.std().item() == pytest.approx((2 / linear.shape[1]) ** 0.5, rel=0.05)  # type: ignore[operator, union-attr]
 
 
 def tiny() -> TSSLCIFARNet:

@@ -55,6 +55,7 @@ class DSpike(nn.Module):
         change: Annotated[float, Field(gt=0)] = 1.0,
         eps: Annotated[float, Field(gt=0)] = 0.01,
         probes: Annotated[int, Field(ge=0)] = 0,
+        reach: Annotated[float, Field(gt=0)] = 0.5,
     ) -> None:
         """Store the constants.
 
@@ -64,16 +65,20 @@ class DSpike(nn.Module):
             change: By how much, at most once an epoch.
             eps: Step of the differences.
             probes: How many of the first layer's weights are estimated, evenly spread; 0 takes all of them.
+            reach: Half of its width, 1/2 in the work; its area is 1. A later code of an author has 1.
 
         Raises:
             SnnError: A constant is out of range.
         """
         super().__init__()
-        if not (temperature > 0.0 and change > 0.0 and eps > 0.0 and probes >= 0):
-            raise SnnError(f"dspike: temperature {temperature}, change {change}, eps {eps} must be above 0")
+        if not (temperature > 0.0 and change > 0.0 and eps > 0.0 and reach > 0.0 and probes >= 0):
+            raise SnnError(
+                f"dspike: temperature {temperature}, change {change}, eps {eps}, reach {reach} must be above 0"
+            )
         # A parameter that nothing trains: buffers are taken for running statistics, and averaged.
         self.temperature = nn.Parameter(torch.tensor(temperature), requires_grad=False)
         self.adaptive, self.change, self.eps, self.probes = adaptive, change, eps, probes
+        self.reach = reach
 
     def forward(self, x: Tensor) -> Tensor:
         """Spikes of x = membrane - threshold."""
@@ -81,9 +86,9 @@ class DSpike(nn.Module):
 
     def derivative(self, x: Tensor) -> Tensor:
         """At x = membrane - threshold."""
-        b = self.temperature.to(x.dtype)
-        inside = (x.abs() <= 0.5).to(x.dtype)
-        return inside * (b / (2.0 * torch.tanh(b / 2.0))) / torch.cosh(b * x.clamp(-0.5, 0.5)).square()
+        b, reach = self.temperature.to(x.dtype), self.reach
+        inside = (x.abs() <= reach).to(x.dtype)
+        return inside * (b / (2.0 * torch.tanh(b * reach))) / torch.cosh(b * x.clamp(-reach, reach)).square()
 
     def adapt(self, network: nn.Module, loss: Callable[[], Tensor], agreed: Callable[[float], float]) -> None:
         """Choose the temperature of all surrogates of a network; its running statistics stay as they are.

@@ -139,12 +139,13 @@ class CIFARNet(SpikingNetwork):
 
 
 @component("method", "rate_mse")
-def rate_mse(logits: Tensor, target: Tensor) -> Tensor:
+def rate_mse(logits: Tensor, target: Tensor, *, every_step: bool = False) -> Tensor:
     """Mean squared difference of the outputs averaged over time and the label's one-hot code.
 
     Args:
         logits: Outputs of each time step, [T, B, C].
         target: Class indices, [B].
+        every_step: Take the difference at each step, and the mean of all, as the text of TCJA has it.
     """
-    rates = logits.mean(0)
-    return F.mse_loss(rates, F.one_hot(target, rates.shape[1]).to(rates.dtype))
+    outputs = logits if every_step else logits.mean(0)
+    return F.mse_loss(outputs, F.one_hot(target, logits.shape[2]).to(outputs.dtype).expand_as(outputs))

@@ -204,7 +204,13 @@ class TSSLNeuron2020(TSSLNeuron):
         tau_s: Annotated[float, Field(ge=1)] = 2.0,
         threshold: Annotated[float, Field(gt=0)] = 1.0,
     ) -> None:
-        """Store the constants; see `TSSLNeuron`."""
+        """Store the constants.
+
+        Args:
+            tau_m: Time constant of the membrane, in steps.
+            tau_s: Time constant of the synapses, in steps.
+            threshold: Above which it fires; it is reset to 0.
+        """
         super().__init__(tau_m=tau_m, tau_s=tau_s, threshold=threshold)
 
 

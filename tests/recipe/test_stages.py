@@ -137,7 +137,7 @@ def test_of_a_word_that_some_runs_take_the_others_are_named(folder: Path) -> Non
         ('convert: {name: "toys:convert"}', "convert: {name: 3}", 5, "unknown convert 3; known: "),
         ("toys:convert\"", "toys:convert\", gian: 2.0", 5, "has no such parameter; did you mean 'gain'?"),
         ("start: {convert: {name: \"toys:convert\"}}", "evaluation: {}", 3, "start.convert is missing"),
-        ("data: {name: cifar10,", "data: {name: cifar100,", 5, "start.run is trained on cifar10, and this run is of "),
+        ("data: {name: cifar10,", "data: {name: cifar100,", 3, "start.run is trained on cifar10, and this run is of "),
     ],
 )  # fmt: skip
 def test_what_is_wrong_is_said_at_its_line(folder: Path, old: str, new: str, line: int, message: str) -> None:

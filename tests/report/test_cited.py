@@ -90,6 +90,10 @@ def test_an_incomplete_protocol_is_never_judged(cited: Cited, capsys: pytest.Cap
     printed = capsys.readouterr().out
     assert ", protocol" not in printed  # on 80 columns the note alone says it
     assert "Protocol incomplete, what of it could not be read" in " ".join(printed.split())
+    main(["table1", "--ours"])
+    of_ours = " ".join(capsys.readouterr().out.split())
+    assert "Protocol incomplete" not in of_ours
+    assert "Cited rows" not in of_ours
     for seed in (42, 43, 44):
         cited.publish(60.0, seed=seed)
     main(["table1"])

@@ -132,7 +132,7 @@ def build_table(
         stamp=mine.stamp(),
         cells=tuple(cells),
         cited=origins.bibliography(rows, paper.references),
-        cited_notes=tuple(origins.footnotes(rows)),
+        cited_notes=tuple(_cited_notes(cells)),
     )
 
 
@@ -251,6 +251,20 @@ def _former(cell: Cell) -> str:
     return f"{cell.row.run}{f' ({count} of {len(records)})' * (count < len(records))}" if count else ""
 
 
+def _cited_notes(cells: Sequence[Cell]) -> list[str]:
+    """What is said of rows of cited works alone."""
+    rows, notes = [cell.row for cell in cells], list[str]()
+    if any(row.ref and row.run for row in rows):
+        notes.append(_CITED_NOTE)
+        gaps: dict[tuple[str, ...], list[str]] = {}
+        for cell in cells:
+            gaps.setdefault(cell.gaps, []).append(cell.row.label)
+        told = [f"{', '.join(dict.fromkeys(labels))}: {'; '.join(words)}" for words, labels in gaps.items() if words]
+        if told:
+            notes.append(f"{INCOMPLETE.capitalize()}, what of it could not be read: {'. '.join(told)}.")
+    return notes + origins.footnotes(rows)
+
+
 def _notes(cells: Sequence[Cell], evidence: Evidence) -> list[str]:
     ours = [cell.ours for cell in cells if cell.ours]
     rows = [cell.row for cell in cells]
@@ -279,15 +293,7 @@ def _notes(cells: Sequence[Cell], evidence: Evidence) -> list[str]:
         notes.append(
             "*: the paper never defines its asterisk; read here as strong augmentation, which fits its numbers."
         )
-    if any(row.ref and row.run for row in rows):
-        notes.append(_CITED_NOTE)
-        gaps: dict[tuple[str, ...], list[str]] = {}
-        for cell in cells:
-            gaps.setdefault(cell.gaps, []).append(cell.row.label)
-        told = [f"{', '.join(dict.fromkeys(labels))}: {'; '.join(words)}" for words, labels in gaps.items() if words]
-        if told:
-            notes.append(f"{INCOMPLETE.capitalize()}, what of it could not be read: {'. '.join(told)}.")
-    notes += origins.footnotes(rows)
+    notes += _cited_notes(cells)
     if any(row.value is None for row in rows):
         notes.append("(+): not in the paper: a method from outside, on the protocol of the rows above it.")
     shown = {record.id for one in ours for record in one.records}

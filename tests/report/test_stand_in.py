@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from tests.records import record_parts
-from tksbench.report import smoke_checks
+from tksbench.report import apart
 from tksbench.report.added_rows import with_added_rows
 from tksbench.report.catalog import Sources, all_tables, build_figure, build_table, table_names
 from tksbench.report.claims_table import ClaimsTable
@@ -129,7 +129,7 @@ def test_a_table_prints_its_smoke_checks_below_it(world: World, capsys: pytest.C
 def test_without_stand_in_data_there_is_no_such_heading(world: World, capsys: pytest.CaptureFixture[str]) -> None:
     world.finish(world.run("smoke"), 41.5)
     main(["table1"])
-    assert smoke_checks.TITLE not in capsys.readouterr().out
+    assert apart.SMOKE_TITLE not in capsys.readouterr().out
 
 
 def test_a_claim_of_smoke_checks_alone_says_so(world: World) -> None:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, NamedTuple
+from pkgutil import resolve_name
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -21,6 +22,16 @@ if TYPE_CHECKING:
     AnyTable = Table | Listing | ClaimsTable | PaperClaims
 
 TEXTS = ("md", "tex")
+_OTHERS = {  # than the paper's tables, by name: what builds each
+    "level": "tksbench.report.level:build_level",
+    "latency": "tksbench.report.latency:build_latency",
+    "costs": "tksbench.report.costs:build_costs",
+    "claims": "tksbench.report.claims_table:build_claims",
+    "paper_claims": "tksbench.report.paper_claims:build_paper_claims",
+    "other-data": "tksbench.report.other_data:build_other_data",
+    "twin": "tksbench.report.apart:build_twins",
+    "smoke-checks": "tksbench.report.apart:build_smoke_checks",
+}
 
 
 class Sources(NamedTuple):
@@ -41,17 +52,8 @@ class Sources(NamedTuple):
 
 def table_names(paper: Paper) -> list[str]:
     """The paper's tables, other systems, latency, costs, claims, those of the paper, other data, twins, checks."""
-    from tksbench.report.claims_table import NAME as CLAIMS
-    from tksbench.report.costs import NAME as COSTS
-    from tksbench.report.latency import NAME as LATENCY
-    from tksbench.report.level import NAME as LEVEL
-    from tksbench.report.other_data import NAME as OTHER_DATA
-    from tksbench.report.paper_claims import NAME as PAPER_CLAIMS
-    from tksbench.report.smoke_checks import NAME as SMOKE_CHECKS
-    from tksbench.report.twins import NAME as TWINS
-
-    claims = [CLAIMS] * bool(paper.claims) + [PAPER_CLAIMS] * bool(paper.statements)
-    return [*paper.tables, *[LEVEL] * bool(paper.pairs), LATENCY, COSTS, *claims, OTHER_DATA, TWINS, SMOKE_CHECKS]
+    needs = {"level": paper.pairs, "claims": paper.claims, "paper_claims": paper.statements}
+    return [*paper.tables, *(name for name in _OTHERS if needs.get(name, True))]
 
 
 def build_table(name: str, sources: Sources, evidence: Evidence) -> AnyTable:
@@ -66,49 +68,39 @@ def build_table(name: str, sources: Sources, evidence: Evidence) -> AnyTable:
         ReportError: results/paper.yaml has no such table.
     """
     from tksbench.estimate.model import estimate_gpu_hours
-    from tksbench.report import (
-        claims_table,
-        costs,
-        latency,
-        level,
-        other_data,
-        paper_claims,
-        smoke_checks,
-        tables,
-        twins,
-    )
 
-    if name == latency.NAME:
-        return latency.build_latency(sources.protocols, evidence)
-    if name == level.NAME:
-        return level.build_level(sources.paper, sources.protocols, evidence, estimate_gpu_hours)
-    if name == smoke_checks.NAME:
-        return smoke_checks.build_smoke_checks(sources.protocols, evidence)
-    if name == other_data.NAME:
-        return other_data.build_other_data(sources.paper, sources.protocols, evidence)
-    if name == twins.NAME:
-        return twins.build_twins(sources.protocols, evidence)
-    if name == costs.NAME:
-        return costs.build_costs(sources.protocols, evidence)
-    if name == claims_table.NAME:
-        return claims_table.build_claims(sources.paper, sources.protocols, evidence, estimate_gpu_hours)
-    if name == paper_claims.NAME:
-        return paper_claims.build_paper_claims(sources.paper)
-    return tables.build_table(name, sources.paper, sources.protocols, evidence, estimate_gpu_hours)
+    paper, protocols = sources.paper, sources.protocols
+    if name not in _OTHERS:
+        from tksbench.report import tables
+
+        return tables.build_table(name, paper, protocols, evidence, estimate_gpu_hours)
+    arguments = {
+        "level": (paper, protocols, evidence, estimate_gpu_hours),
+        "claims": (paper, protocols, evidence, estimate_gpu_hours),
+        "paper_claims": (paper,),
+        "other-data": (paper, protocols, evidence),
+    }
+    table: AnyTable = resolve_name(_OTHERS[name])(*arguments.get(name, (protocols, evidence)))
+    return table
 
 
 def rendered(table: AnyTable, suffix: str) -> str:
     """The text of a table's file; `suffix` is one of `TEXTS`."""
-    from tksbench.report import claims_table, listing, paper_claims, paper_claims_table
-    from tksbench.report.markup import RENDERINGS
+    text: str = getattr(_renders(table), {"md": "markdown", "tex": "latex"}[suffix])(table)
+    return text
 
-    if isinstance(table, listing.Listing):
-        return {"md": listing.markdown, "tex": listing.latex}[suffix](table)
-    if isinstance(table, claims_table.ClaimsTable):
-        return {"md": claims_table.markdown, "tex": claims_table.latex}[suffix](table)
-    if isinstance(table, paper_claims.PaperClaims):
-        return {"md": paper_claims_table.markdown, "tex": paper_claims_table.latex}[suffix](table)
-    return RENDERINGS[suffix](table)
+
+def _renders(table: AnyTable) -> Any:
+    """The module that writes a table, and shows those that are none of the paper's."""
+    from tksbench.report import claims_table, listing, markup, paper_claims, paper_claims_table, tables
+
+    modules = {
+        tables.Table: markup,
+        listing.Listing: listing,
+        claims_table.ClaimsTable: claims_table,
+        paper_claims.PaperClaims: paper_claims_table,
+    }
+    return modules[type(table)]
 
 
 def runs_of(table: AnyTable) -> set[str]:
@@ -133,16 +125,12 @@ def show(table: AnyTable, console: Console, *, ours: bool = False) -> None:
         console: Where to.
         ours: Leave out the rows of cited works.
     """
-    from tksbench.report import claims_table, listing, paper_claims, paper_claims_table, terminal
+    from tksbench.report import tables, terminal
 
-    if isinstance(table, listing.Listing):
-        listing.show(table, console)
-    elif isinstance(table, claims_table.ClaimsTable):
-        claims_table.show(table, console)
-    elif isinstance(table, paper_claims.PaperClaims):
-        paper_claims_table.show(table, console)
-    else:
+    if isinstance(table, tables.Table):
         terminal.show(table, console, ours=ours)
+    else:
+        _renders(table).show(table, console)
 
 
 def all_tables(sources: Sources, evidence: Evidence) -> dict[str, bytes]:

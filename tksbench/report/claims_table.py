@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
     from tksbench.report.cells import Estimate
     from tksbench.report.claims import ClaimResult, Comparison
+    from tksbench.report.compare import Place
     from tksbench.report.evidence import Evidence
     from tksbench.report.groups import Candidate
     from tksbench.report.paper import Paper
@@ -87,7 +88,7 @@ def markdown(table: ClaimsTable) -> str:
     for result in table.touched:
         parts += [f"## {escape_markdown(result.claim.id)}", _wrapped(escape_markdown(headline(result)))]
         parts.append(_wrapped(f"**{escape_markdown(result.verdict)}**{escape_markdown(_remarks(result))}"))
-        rows = _rows(result)
+        rows = rows_of(result)
         if rows:
             align = ["left", *["right"] * (len(HEADERS) - 1)]
             parts.append(pipe(HEADERS, rows, align))
@@ -116,7 +117,7 @@ def latex(table: ClaimsTable) -> str:
     texts = r">{\raggedright}p{41mm}>{\raggedright\arraybackslash}p{37mm}"
     lines = []
     for number, result in enumerate(table.touched):
-        rows = _rows(result) or [("",) * len(HEADERS)]
+        rows = rows_of(result) or [("",) * len(HEADERS)]
         lines += [r"    \addlinespace"] * (number > 0)
         lines.append(rf"    {escape_latex(headline(result))} & {escape_latex(result.verdict + _details(result))}")
         lines.append("    " + "".join(f" & {_stacked(column)}" for column in zip(*rows, strict=True)) + r" \\")
@@ -128,7 +129,6 @@ def latex(table: ClaimsTable) -> str:
 def show(table: ClaimsTable, console: Console) -> None:
     """Print the claims."""
     from rich.padding import Padding
-    from rich.table import Table
     from rich.text import Text
 
     from tksbench.report.terminal import colour_of
@@ -140,21 +140,29 @@ def show(table: ClaimsTable, console: Console) -> None:
         console.print(Text(result.claim.id, style="bold"))
         console.print(Padding(Text(headline(result)), (0, 0, 0, 2), expand=False))
         console.print(Padding(told, (0, 0, 0, 2), expand=False))
-        rows = _rows(result)
+        rows = rows_of(result)
         if rows:
-            grid = Table(box=None, padding=(0, 2, 0, 0), pad_edge=False)
-            for header in HEADERS:
-                left = header == HEADERS[0]
-                grid.add_column(Text(header, style="dim"), justify="left" if left else "right", no_wrap=True)
-            for row in rows:
-                grid.add_row(*map(Text, row))
-            console.print(Padding(grid, (0, 0, 0, 2), expand=False))
+            print_numbers(console, HEADERS, rows)
     console.print()
     for line in _rest(table):
         console.print(Text(f"{line} All: python -m tksbench.tables --why {NAME}"))
     for note in _NOTES:
         console.print(Text(note, style="dim"))
     console.print()
+
+
+def print_numbers(console: Console, headers: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
+    """Print comparisons below each other: a word, then figures."""
+    from rich.padding import Padding
+    from rich.table import Table
+    from rich.text import Text
+
+    grid = Table(box=None, padding=(0, 2, 0, 0), pad_edge=False)
+    for number, header in enumerate(headers):
+        grid.add_column(Text(header, style="dim"), justify="right" if number else "left", no_wrap=True)
+    for row in rows:
+        grid.add_row(*map(Text, row))
+    console.print(Padding(grid, (0, 0, 0, 2), expand=False))
 
 
 def _rest(table: ClaimsTable) -> list[str]:
@@ -199,9 +207,10 @@ def machines_of(compared: Comparison | None) -> str:
     return words
 
 
-def _rows(result: ClaimResult) -> list[tuple[str, ...]]:
-    compared = (("best", result.best), ("last", result.last))
-    return [(choice, *numbers(one)) for choice, one in compared if one]
+def rows_of(compared: ClaimResult | Place) -> list[tuple[str, ...]]:
+    """A row for each epoch that is compared, in the order of `HEADERS`."""
+    both = (("best", compared.best), ("last", compared.last))
+    return [(choice, *numbers(one)) for choice, one in both if one]
 
 
 def numbers(one: Comparison) -> tuple[str, ...]:

@@ -95,11 +95,9 @@ def _parse(words: Sequence[str]) -> argparse.Namespace:
 
 def show(places: Sequence[Place], metric: str, console: Console) -> None:
     """Print comparisons; those on twins, and then those on stand-in data, stand last, under headings of their own."""
-    from rich.padding import Padding
-    from rich.table import Table
     from rich.text import Text
 
-    from tksbench.report.claims_table import HEADERS, machines_of, numbers
+    from tksbench.report.claims_table import HEADERS, machines_of, print_numbers, rows_of
     from tksbench.report.terminal import colour_of
 
     ordered = sorted(places, key=lambda place: list(SOURCES).index(place.source))
@@ -107,18 +105,11 @@ def show(places: Sequence[Place], metric: str, console: Console) -> None:
         if place.source in _HEADINGS and (index == 0 or ordered[index - 1].source != place.source):
             console.print(Text(_HEADINGS[place.source], style="bold"))
             console.print()
-        heads = ("Epoch", _METRICS[metric], *HEADERS[2:])
         console.print(Text(f"{place.where}, scale {place.scale}: {place.sides[0]} less {place.sides[1]}", style="bold"))
         best = place.best
         console.print(Text.assemble("  ", (place.verdict, colour_of(place.verdict)), machines_of(best)))
-        grid = Table(box=None, padding=(0, 2, 0, 0), pad_edge=False)
-        for header in heads:
-            grid.add_column(Text(header, style="dim"), justify="left" if header == "Epoch" else "right", no_wrap=True)
-        for choice, compared in (("best", best), ("last", place.last)):
-            if compared:
-                grid.add_row(choice, *numbers(compared))
         if best:
-            console.print(Padding(grid, (0, 0, 0, 2), expand=False))
+            print_numbers(console, ("Epoch", _METRICS[metric], *HEADERS[2:]), rows_of(place))
         console.print()
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Iterator, Sequence
 
     from tksbench.report.tables import Line, Table
 
@@ -262,9 +262,6 @@ def latex(table: Table) -> str:
         number=int(digits[0]) if (digits := re.search(r"\d+$", table.name)) else 1,
         stamp=table.stamp,
     )
-
-
-RENDERINGS: dict[str, Callable[[Table], str]] = {"md": markdown, "tex": latex}
 
 
 def stamp_of(text: str) -> str:

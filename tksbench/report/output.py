@@ -66,10 +66,10 @@ def print_tables(tables: Sequence[AnyTable], sources: Sources, *, ours: bool) ->
     """Print tables, and below them, under headings of their own, their runs on twins and on stand-in data, if any."""
     from rich.console import Console
 
-    from tksbench.report import listing, smoke_checks, twins
+    from tksbench.report import apart, listing
 
     console = Console(highlight=False)
-    others = {twins.NAME: twins.build_twins, smoke_checks.NAME: smoke_checks.build_smoke_checks}
+    others = {apart.TWINS: apart.build_twins, apart.SMOKE_CHECKS: apart.build_smoke_checks}
     named = {table.name for table in tables}
     listed = [table for table in tables if table.name not in others]
     for table in listed:

@@ -7,7 +7,7 @@ from collections import Counter
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from tksbench.report import smoke_checks
+from tksbench.report.apart import SMOKE_NOTES, build_twins
 from tksbench.report.cells import group_records
 from tksbench.report.claims_table import MARK_NOTES, headline
 from tksbench.report.figure_data import FIGURES, build_figure
@@ -18,7 +18,6 @@ from tksbench.report.page.figures import Figure, lay_out
 from tksbench.report.page.runs import RunCard, run_card
 from tksbench.report.paper_claims import build_paper_claims
 from tksbench.report.paper_claims_table import HEADERS, NOTES, groups, summary
-from tksbench.report.twins import build_twins
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -231,7 +230,7 @@ def build_page(
         further=tuple(one for run, one in cards.items() if run not in behind_cells),
         untrained=tuple(one for one in cards.values() if not one.count),
         smoke=tuple(smoke.values()),
-        smoke_notes=smoke_checks.NOTES,
+        smoke_notes=SMOKE_NOTES,
         level=level,
         costs=inference,
         twins=build_twins(protocols, evidence),

@@ -151,6 +151,12 @@ def test_nmnist_keeps_the_split_on_disk_and_counts(nmnist: Path) -> None:
     assert torch.equal(frames[1], torch.from_numpy(expected).float())
 
 
+def test_golden_values_of_resized_frames() -> None:
+    found = resize(np.arange(36).reshape(1, 1, 6, 6), 4)[0, 0]
+    expected = [[0, 1.6667, 3.3333, 5], [10, 11.6667, 13.3333, 15]]
+    assert found[:2] == pytest.approx(np.array(expected), abs=5e-5)
+
+
 def test_resized_frames_are_torch_bilinear_with_aligned_corners() -> None:
     counts = np.zeros((1, 2, 3, 5), dtype=np.int16)
     counts[0, 0, 0, 0], counts[0, 1, 2, 4] = 8, 6

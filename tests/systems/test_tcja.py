@@ -87,7 +87,25 @@ def test_parameters_of_its_networks() -> None:
         assert count(TCJAVGG(place="first", over_channels=2, over_time=2)) == 9_304_466
         assert count(TCJAVGG(place="none")) == 9_271_498
         assert count(TCJA(256, 14, 4, 4)) == 262_928
+        assert count(TCJA(512, 14, 2, 4)) == 1_048_968
         assert count(TCJANet(img_size=(180, 240))) == 21_907_096
+        biased = TCJANet(img_size=(180, 240), over_channels_last=4, bias=True, spiking_output=False)
+        assert count(biased) == 21_909_829
+
+
+def test_golden_average_of_frames() -> None:
+    frames = torch.arange(36.0).view(1, 1, 6, 6)
+    pooled = torch.nn.functional.adaptive_avg_pool2d(frames, 4)[0, 0]  # as `pooled` does
+    assert pooled[:2].tolist() == [[3.5, 4.5, 6.5, 7.5], [9.5, 10.5, 12.5, 13.5]]
+
+
+def test_without_neurons_behind_it_the_last_layer_gives_currents() -> None:
+    kit = Kit(neuron=lambda: IterativeLIF(decay=0.5, threshold=0.1))
+    torch.manual_seed(0)
+    network = TCJANet(5, T=3, width=0.03, kit=kit, img_size=32, bias=True, spiking_output=False)
+    out = network(torch.rand(2, 3, 2, 32, 32))
+    assert out.shape == (3, 2, 5)
+    assert out.unique().numel() > 2
 
 
 class Code(nn.Module):

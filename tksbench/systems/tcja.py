@@ -182,6 +182,8 @@ class TCJANet(SpikingNetwork):
         over_channels: Annotated[int, Field(ge=1)] = 4,
         over_channels_last: Annotated[int, Field(ge=1)] = 2,
         over_time: Annotated[int, Field(ge=1)] = 4,
+        bias: bool = False,
+        spiking_output: bool = True,
     ) -> None:
         """Build the network; `SpikingNetwork` explains the options not listed here.
 
@@ -196,6 +198,8 @@ class TCJANet(SpikingNetwork):
             over_channels: Size of the kernel of the first attention along channels.
             over_channels_last: Size of that of the second one.
             over_time: Size of both kernels along time.
+            bias: Whether all layers but attention have a bias, as one of the two forms for the loss of TET.
+            spiking_output: Whether neurons follow the last layer; both forms for the loss of TET have none.
 
         Raises:
             SnnError: If an option is out of range.
@@ -204,6 +208,7 @@ class TCJANet(SpikingNetwork):
         height, width_ = (img_size, img_size) if isinstance(img_size, int) else img_size
         if min(height, width_) < 2 ** len(CHANNELS):
             raise SnnError(f"TCJANet: img_size is {img_size}; five pools need at least {2 ** len(CHANNELS)}")
+        kit = replace(kit, conv=conv_with_bias) if bias else kit
         channels = [in_chans, *(scale_channels(full, width) for full in CHANNELS)]
         self.convs = nn.ModuleList(
             ConvNormLIF(before, after, 3, kit=kit) for before, after in itertools.pairwise(channels)
@@ -214,11 +219,11 @@ class TCJANet(SpikingNetwork):
         hidden = scale_channels(FEATURES, width)
         sizes = (channels[5] * (height // 32) * (width_ // 32), hidden, num_classes)
         self.drops = nn.ModuleList(Dropout(dropout) for _ in range(2))
-        self.fcs = nn.ModuleList(nn.Linear(sizes[at], sizes[at + 1], bias=False) for at in range(2))
-        self.neurons = nn.ModuleList(kit.neuron() for _ in range(2))
+        self.fcs = nn.ModuleList(nn.Linear(sizes[at], sizes[at + 1], bias=bias) for at in range(2))
+        self.neurons = nn.ModuleList(kit.neuron() for _ in range(1 + spiking_output))
 
     def classify(self, x: Tensor, steps: int, repeats: int) -> Tensor:
-        """Return the spikes of the last neurons, one a class, [steps * B, num_classes]."""
+        """Return the spikes of the last neurons, one a class, or their currents, [steps * B, num_classes]."""
         attention = iter(self.attention)
         for index, conv in enumerate(self.convs):
             x = conv(x, steps, repeats)
@@ -227,6 +232,9 @@ class TCJANet(SpikingNetwork):
                 x = next(attention)(x, steps)
             x = F.max_pool2d(x, 2)
         x = x.flatten(1)
-        for drop, fc, neurons in zip(self.drops, self.fcs, self.neurons, strict=True):
-            x = neurons(fc(drop(x, steps)), steps)
+        neurons = iter(self.neurons)
+        for drop, fc in zip(self.drops, self.fcs, strict=True):
+            x = fc(drop(x, steps))
+            layer = next(neurons, None)
+            x = x if layer is None else layer(x, steps)
         return x

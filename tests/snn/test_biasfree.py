@@ -131,7 +131,7 @@ def test_a_layer_never_holds_more_steps_at_once_however_many_there_are() -> None
             module.register_forward_hook(lambda _module, _inputs, out: seen.append(out.untyped_storage().nbytes()))
     most = []
     for steps in (BLOCK, 5 * BLOCK):
-        assert outputs_at(network, images(), [1, steps]).shape == (2, 2, 10)
+        assert len(outputs_at(network, images(), [1, steps])) == 2
         most.append(max(seen))
     assert most[0] == most[1]
 

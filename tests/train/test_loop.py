@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
@@ -13,7 +12,6 @@ import pytest
 import torch
 from torch import nn
 
-from tests.test_docs import ROOT, titled
 from tests.train.conftest import MakeRun, TinySplit
 from tksbench.data.base import Data
 from tksbench.recipe import Run
@@ -80,26 +78,6 @@ def test_stopped_anywhere_and_resumed_it_ends_the_same(make_run: MakeRun, tiny_d
     run, broken = make_run("broken")
     with pytest.raises(Interrupted):
         train(run, broken, tiny_data, stop_after)
-    assert outcome(broken, train(run, broken, tiny_data)) == want
-
-
-LION = ("optim.name=lion:Lion", "optim.beta1=0.8", "optim.schedule={name: lion:halved, every: 1}")
-
-
-def test_an_optimizer_and_a_schedule_from_outside_end_the_same_wherever_the_run_is_stopped(
-    make_run: MakeRun, tiny_data: Data, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    ((title, code),) = titled(ROOT / "docs/how-to/add-an-optimizer.md", "python")
-    (tmp_path / title).write_text(code)
-    monkeypatch.syspath_prepend(tmp_path)
-    monkeypatch.delitem(sys.modules, "lion", raising=False)
-    run, whole = make_run("whole", *LION)
-    want = outcome(whole, train(run, whole, tiny_data))
-    assert [row["lr"] for row in read_jsonl(whole.metrics)] == pytest.approx([1e-6, 5e-3, 2.5e-3])
-    run, broken = make_run("broken", *LION)
-    for stop_after in (4, 3):  # within the second epoch, then within the third
-        with pytest.raises(Interrupted):
-            train(run, broken, tiny_data, stop_after)
     assert outcome(broken, train(run, broken, tiny_data)) == want
 
 

@@ -66,6 +66,7 @@ class RolloutDenseNet(SpikingNetwork):
     graph_safe = True
     per_sample = True
     in_parts = False  # delays begin anew in every call
+    size = (0.05235e9, 0.1912e6, 48, 0.1616e6, 81)
 
     def __init__(
         self,

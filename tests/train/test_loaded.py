@@ -60,6 +60,12 @@ def test_a_compiled_library_of_another_size_is_named(installed: Path) -> None:
     assert "libtheirs.so.2 of their_package" in name
 
 
+def test_what_conda_has_installed_is_passed_over(installed: Path) -> None:
+    (installed / "libtheirs.so.2").write_text("the same with other paths in it")
+    (installed.parent / "their_package-1.0.dist-info" / "INSTALLER").write_text("conda\n")
+    assert edited_packages(["their_package"]) == {}
+
+
 def test_the_packages_of_these_tests_are_as_they_were_installed() -> None:
     assert edited_packages() == {}
 

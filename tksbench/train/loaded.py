@@ -88,6 +88,8 @@ def _record(package: str) -> Mapping[str, Stated]:
         installed = metadata.distribution(package)
     except metadata.PackageNotFoundError:
         return {}
+    if (installed.read_text("INSTALLER") or "").strip() == "conda":  # it rewrites paths in libraries it has listed
+        return {}
     folder = os.path.realpath(str(installed.locate_file("")))
     rows = csv.reader((installed.read_text("RECORD") or "").splitlines())
     return {

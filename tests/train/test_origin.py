@@ -132,7 +132,8 @@ def test_what_an_interpreter_begins_with_counts_although_it_was_loaded_before(
 ) -> None:
     for name in ("sitecustomize", "statistics", "harness_of_this_test"):
         module = types.ModuleType(name)
-        module.__file__ = str(tmp_path / f"{name}.py")
+        module.__file__ = str(tmp_path / "site-packages" / f"{name}.py")
+        Path(module.__file__).parent.mkdir(exist_ok=True)
         Path(module.__file__).touch()
         monkeypatch.setitem(sys.modules, name, module)
     assert sorted(Witness(package).strays()) == ["sitecustomize", "statistics"]

@@ -98,11 +98,12 @@ class Witness:
         found = {}
         for name, module in list(sys.modules.items()):
             file = getattr(module, "__file__", None)
-            if (name in self._modules and name.partition(".")[0] not in _EARLY) or name in _MAIN:
+            early = name.partition(".")[0] in _EARLY
+            if (name in self._modules and not early) or name in _MAIN:
                 continue
-            if not isinstance(file, str) or not file.endswith(".py"):
+            if not isinstance(file, str) or not file.endswith(".py") or file.startswith(installed):
                 continue
-            if "site-packages" in file or "dist-packages" in file or file.startswith(installed):
+            if not early and ("site-packages" in file or "dist-packages" in file):
                 continue  # wherever PYTHONPATH and modules of a cluster have them
             path = Path(file).resolve()
             if path.is_file() and not str(path).startswith(installed):

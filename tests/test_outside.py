@@ -11,7 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from tksbench.recipe import RecipeError, expand, load_recipe
+from tksbench.recipe import RecipeError, RunSpec, TrainSpec, expand, load_recipe
+from tksbench.train.components import maker
 
 ROOT = Path(__file__).parents[1]
 
@@ -228,6 +229,45 @@ def test_a_mix_for_a_loss_without_soft_targets_is_refused_at_its_line(
         load_recipe(recipe)
     message = "mix: 'others:Mixup' gives soft targets, which method 'tks' does not take; these do: baseline, "
     assert str(caught.value).startswith(f"{recipe}:5: {message}")
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (
+            '{name: "mine:Learnt", surrogate: triangle}',
+            "expected keys and values of which one is 'name', got 'triangle'",
+        ),
+        (
+            '{name: "mine:Learnt", surrogate: {name: triangel}}',
+            "unknown surrogate 'triangel'; did you mean 'triangle'?",
+        ),
+        ('{name: "mine:Learnt", surrogate: {name: triangle, peak: 0}}', "peak: expected greater than 0, got 0"),
+        ('{name: "mine:Learnt", surrogate: {name: "mine:Late"}}', "only the package's own components hold one from"),
+        ('{name: lif, surrogate: {name: "mine:Latt"}}', "has no 'Latt'; did you mean 'Late'?"),
+        ('{name: lif, surrogate: {name: "mine:Late", gian: 1.0}}', "has no such parameter; did you mean 'gain'?"),
+    ],
+)
+def test_a_surrogate_that_does_not_fit_a_neuron_is_refused(
+    words: str, message: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "mine.py").write_text(MINE)
+    monkeypatch.syspath_prepend(tmp_path)
+    assert message in refused(ROOT / "recipes" / "cifar10.yaml", f"model.neuron={words}")
+
+
+def test_a_neuron_of_ones_own_has_a_surrogate_of_the_package(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "mine.py").write_text(MINE)
+    monkeypatch.syspath_prepend(tmp_path)
+    recipe, ids = load_recipe(ROOT / "recipes" / "cifar10.yaml"), set()
+    for peak in (1.0, 2.0):
+        words = f'model.neuron={{name: "mine:Learnt", surrogate: {{name: triangle, peak: {peak}}}}}'
+        run = expand(recipe, overrides=[words])[0]
+        assert isinstance(run.spec, TrainSpec)
+        assert maker("neuron", run.spec.model.neuron).keywords["surrogate"].peak == peak
+        assert RunSpec.model_validate(json.loads(run.spec.model_dump_json())) == run.spec
+        ids.add(run.id)
+    assert len(ids) == 2
 
 
 def test_features_and_a_classifier_of_ones_own_are_fitted_and_recorded(tmp_path: Path) -> None:

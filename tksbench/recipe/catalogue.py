@@ -116,7 +116,7 @@ class Outside(Component):
     """One from outside the project, named `module:name`."""
 
     hashed: ClassVar[str] = ""  # the field that has the hash of its file
-    kwargs: dict[str, bool | int | float | str] = Field(
+    kwargs: dict[str, bool | int | float | str | SerializeAsAny[Component]] = Field(
         default_factory=dict,
         description="Its own parameters, as they are given; a recipe may write them beside `name`.",
     )
@@ -138,7 +138,10 @@ class Outside(Component):
             return plain
         own = {key: value for key, value in plain.items() if key in cls.model_fields and key != "kwargs"}
         rest = {key: value for key, value in plain.items() if key not in cls.model_fields}
-        kwargs = {**plain.get("kwargs", {}), **rest}
+        kwargs = {
+            key: load(key, value) if key in SLOTS else value
+            for key, value in {**plain.get("kwargs", {}), **rest}.items()
+        }
         return own | ({"kwargs": kwargs} if kwargs or "kwargs" in plain else {})
 
 

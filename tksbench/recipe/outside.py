@@ -12,20 +12,22 @@ from typing import TYPE_CHECKING, Any
 
 from pydantic import TypeAdapter, ValidationError
 
-from tksbench.recipe.catalogue import SLOTS
+from tksbench.recipe.catalogue import SLOTS, load
+from tksbench.recipe.catalogue import kind as kind_of_component
 from tksbench.recipe.errors import Problem, suggest
-from tksbench.recipe.explain import complaints
+from tksbench.recipe.explain import complaints, explain
 from tksbench.recipe.shape import child, items, part_of
 from tksbench.recipe.signature import UNREADABLE, Definition, Holds, Signature, parse, signature
 from tksbench.recipe.source import source_file
 from tksbench.recipe.yamltree import Node
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Sequence
+    from collections.abc import Collection, Iterator, Sequence
 
 # Where components stand in a run; `method` has its own rules.
 _PLACES = (
     *(("data",), ("data", "augment"), ("model",), ("model", "neuron"), ("model", "norm"), ("mix",), ("optim",)),
+    *(("model", "neuron", "surrogate"), ("model", "encoder")),
     *(("optim", "schedule"), ("start", "convert"), ("features",), ("classifier",)),
 )
 _NAME = re.compile(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)*:[A-Za-z_]\w*(\.[A-Za-z_]\w*)*", re.ASCII)
@@ -115,10 +117,13 @@ def _check_parameters(slot: str, called: str, one: Node, key: str, taken: Signat
                 continue
             given[word] = node
             kind, _ = taken.fields.get(word, (None, None))
+            if isinstance(kind, Holds):
+                wrong = list(_held(kind.slot, node, f"{prefix}.{word}"))
+                problems += wrong
+                kept |= {word: node} if group is beside and not wrong else {}
+                continue
             try:
-                TypeAdapter(Any if kind is None or isinstance(kind, Holds) else kind).validate_python(
-                    node.plain(), strict=True
-                )
+                TypeAdapter(Any if kind is None else kind).validate_python(node.plain(), strict=True)
             except ValidationError as error:
                 problems += (Problem(node.where, f"{prefix}.{word}: {words}") for words in complaints(error))
                 continue
@@ -133,6 +138,22 @@ def _check_parameters(slot: str, called: str, one: Node, key: str, taken: Signat
         kept["kwargs"] = part_of(kwargs, taken.fields if not taken.anything else kwargs.value)
     rest = {word: node for word, node in items(one) if word in said}
     return Node(rest | kept, one.where), problems
+
+
+def _held(slot: str, node: Node, key: str) -> Iterator[Problem]:
+    """What is wrong with a component that one from outside is given: it has to be one of this package's."""
+    name = node.get("name")
+    if name is None or not isinstance(name.value, str):
+        yield Problem(node.where, f"{key}: expected keys and values of which one is 'name', got {node.plain()!r}")
+    elif ":" in name.value:
+        yield Problem(name.where, f"{key}: only the package's own components hold one from outside")
+    else:
+        try:
+            load(slot, node.plain())
+        except ValidationError as error:
+            yield from explain(error, node, kind_of_component(slot, name.value), (key,))
+        except ValueError as error:
+            yield Problem(name.where, f"{key}: {error}")
 
 
 def parameters(slot: str, name: str) -> list[str] | None:

@@ -115,6 +115,7 @@ real = origin.read_code
 def test_packages_of_a_clusters_modules_are_installed_and_others_have_one_digest(
     package: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setitem(sys.modules, "mine", types.ModuleType("mine"))  # loaded before, and another one afterwards
     witness = Witness(package)
     for name, folder in (("numpy_of_the_cluster", "apps/lib/site-packages"), ("mine", "src"), ("mine.part", "src")):
         module = types.ModuleType(name)

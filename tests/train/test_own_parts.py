@@ -60,13 +60,12 @@ class Wide:
 def test_an_encoder_and_a_surrogate_from_outside_are_trained_and_each_value_of_theirs_is_another_run(
     make_run: MakeRun, tiny_data: Data, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    (tmp_path / "mine.py").write_text(MINE)
+    (tmp_path / "parts_of_mine.py").write_text(MINE)
     monkeypatch.syspath_prepend(tmp_path)
-    monkeypatch.delitem(sys.modules, "mine", raising=False)
     found = {}
     for scale, width in ((1.0, 1.0), (2.0, 1.0), (1.0, 2.0)):
-        neuron = f"{{name: lif, surrogate: {{name: mine:Wide, width: {width}}}}}"
-        encoder = f"{{name: mine:Scaled, scale: {scale}}}"
+        neuron = f"{{name: lif, surrogate: {{name: parts_of_mine:Wide, width: {width}}}}}"
+        encoder = f"{{name: parts_of_mine:Scaled, scale: {scale}}}"
         model = f"model={{name: biasfree_resnet20, T: 2, width: 0.03, neuron: {neuron}, encoder: {encoder}}}"
         run, run_dir = make_run(
             f"{scale}-{width}", model, "data.image_size=16", "optim.epochs=1", "optim.warmup_epochs=0"

@@ -56,7 +56,7 @@ class Witness:
         self._package = package
         self._stamps = _stamps(package)
         self._loaded = set(_loaded(package))
-        self._modules = set(sys.modules)
+        self._modules = dict(sys.modules)
         self._late: set[str] = set()
         self.code: Code = read_code(package)
 
@@ -99,7 +99,7 @@ class Witness:
         for name, module in list(sys.modules.items()):
             file = getattr(module, "__file__", None)
             early = name.partition(".")[0] in _EARLY
-            if (name in self._modules and not early) or name in _MAIN:
+            if (self._modules.get(name) is module and not early) or name in _MAIN:
                 continue
             if not isinstance(file, str) or not file.endswith(".py") or file.startswith(installed):
                 continue

@@ -19,7 +19,7 @@ from tests.conv_calls import FaultyCalls
 from tksbench.data.registry import info
 from tksbench.recipe import SCALES, expand, load_recipe
 from tksbench.snn import eventconv
-from tksbench.snn.kit import conv
+from tksbench.snn.kit import conv, conv_with_bias
 from tksbench.snn.strided import SoundConvolutions, StridedConv1x1, soundly
 
 ROOT = Path(__file__).parents[2]
@@ -155,3 +155,16 @@ def test_own_networks_and_other_devices_are_left_as_they_are() -> None:
     assert not isinstance(soundly(Foreign(), torch.device("cuda")), SoundConvolutions)
     assert not isinstance(soundly(nn.Conv2d(16, 16, 1, 2), torch.device("cpu")), SoundConvolutions)
     assert isinstance(soundly(nn.Conv2d(15, 16, 1, 2), torch.device("cpu")), SoundConvolutions)
+
+
+def test_with_a_bias_it_is_torch_s_layer_and_does_not_reach_the_kernel() -> None:
+    torch.manual_seed(0)
+    own = conv_with_bias(4, 8, 1, 2).to(memory_format=LAST)
+    torch.manual_seed(0)
+    theirs = nn.Conv2d(4, 8, 1, 2).to(memory_format=LAST)
+    assert torch.equal(own.weight, theirs.weight) and torch.equal(own.bias, theirs.bias)
+    with FaultyCalls() as calls:
+        out = own(images(2, 4, 8, 8))
+        out.sum().backward()
+    assert calls.seen == []
+    torch.testing.assert_close(out, theirs(images(2, 4, 8, 8)))

@@ -52,6 +52,8 @@ def conv(in_channels: int, out_channels: int, kernel: int, stride: int = 1) -> n
 
 def conv_with_bias(in_channels: int, out_channels: int, kernel: int, stride: int = 1) -> nn.Conv2d:
     """As `conv` with a bias, which some cited networks have."""
+    if kernel == 1 and stride > 1:
+        return StridedConv1x1(in_channels, out_channels, stride, bias=True)
     return nn.Conv2d(in_channels, out_channels, kernel, stride, padding=kernel // 2)
 
 

@@ -42,7 +42,7 @@ def portable(network: nn.Module, spec: RunSpec, device: torch.device) -> bool:
 def _known(module: Any) -> bool:
     kind = type(module)
     if kind in (EventConv2d, StridedConv1x1):
-        return is_narrow(module.weight)
+        return module.bias is None and is_narrow(module.weight)
     if kind is Linear:
         return few_weights(module.weight)
     if kind is LIF:

@@ -30,15 +30,18 @@ CHANNELS = 16
 
 
 class StridedConv1x1(EventConv2d):
-    """A 1x1 convolution without bias that skips pixels.
+    """A 1x1 convolution that skips pixels.
 
     Where torch has to compute it on a CPU and the channels are few, the pixels are picked first and convolved at stride
     1, which is the same sum.
     """
 
-    def __init__(self, in_channels: int, out_channels: int, stride: int) -> None:
+    def __init__(self, in_channels: int, out_channels: int, stride: int, *, bias: bool = False) -> None:
         """Initialise as torch does."""
         super().__init__(in_channels, out_channels, 1, stride)
+        if bias:
+            bound = in_channels**-0.5
+            self.bias = nn.Parameter(torch.empty(out_channels).uniform_(-bound, bound))
 
     def _by_torch(self, input: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
         if not (_is_faulty(weight, self.stride) and self._as_made()):
